@@ -1,0 +1,45 @@
+"""What can go wrong, by whose fault it is. Knows nothing of the rest.
+
+`LocalProtocolError`: the caller asked for something that its own state does not allow; the call can be mended.
+`RemoteProtocolError`: bytes that came from outside do not hold; nothing was changed and the next genuine message applies.
+Neither ever carries a secret: messages name what was wrong and where, never the value of a key.
+"""
+
+
+class MlsrtcError(Exception):
+    """The base of every error this package raises on purpose."""
+
+
+class LocalProtocolError(MlsrtcError):
+    """The caller's fault: an argument or a call that this state does not allow. Nothing was changed."""
+
+
+class RemoteProtocolError(MlsrtcError):
+    """Somebody else's fault: what was received does not hold. Nothing was changed.
+
+    reason: a slug that a program can read (``bad_signature``), stable across releases.
+    where:  the field or structure that was wrong (``commit.group_info``), or empty.
+    section: where the standard demands it (``RFC 9420 section 6.1``), or empty.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, where: str = "", section: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        self.where = where
+        self.section = section
+        parts = [f"{where}: " if where else "", reason, f": {detail}" if detail else "", f" ({section})" if section else ""]
+        super().__init__("".join(parts))
+
+
+class CannotSend(LocalProtocolError):
+    """The room's power levels do not let this user send an event type that a call needs."""
+
+    def __init__(self, event_type: str, need: int, have: int) -> None:
+        self.event_type = event_type
+        self.need = need
+        self.have = have
+        super().__init__(f"sending {event_type} needs power level {need}, this user has {have}")
+
+
+class StoreError(MlsrtcError):
+    """What the store holds cannot be read back or written: the store's fault, or its disk's."""

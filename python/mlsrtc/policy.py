@@ -1,0 +1,59 @@
+"""Every number of the protocol and where it comes from. Knows nothing else of the package.
+
+Times are seconds unless the name says otherwise. docs/design.md section 5 has the table in prose.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Trust(Enum):
+    """Which devices get a leaf. What is trusted is local and never enters the head (docs/protocol.md, Binding)."""
+
+    CROSS_SIGNED = "cross_signed"  # device signed by its user's master key, which is pinned on first use
+    VERIFIED = "verified"  # the same, and the application has said that the master key is verified
+    ANY_DEVICE = "any_device"  # any device key that signed its binding; told as such
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers and choices of one call. The defaults are the protocol's."""
+
+    suite: int = 1  # MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, RFC 9420 section 17.1
+    trust: Trust = Trust.CROSS_SIGNED
+
+    batch_window: float = 0.4  # gathers joins and leaves into one commit; simulation, the talk
+    batch_limit: float = 1.0  # a change never waits longer than this for others
+    failover_step: float = 2.0  # each rank waits this much longer than the one before; simulation
+    skipped_turns: int = 2  # a member that let this many turns pass ranks last until it is heard
+    external_commit_after: float = 10.0  # seconds a joiner waits for a committer before it commits itself
+
+    settle: float = 1.5  # a rival head must stand this long before anyone moves to it; rule section 3.2
+    settle_free_limit: float = 5.0
+    settle_costly_limit: float = 8.0
+    word_delay: float = 0.2
+    refusal_delay: float = 0.3
+    word_step: float = 0.3  # times log2(rank + 1)
+    dispute_settle: float = 3.0
+    unseen_join: float = 2.0  # an added leaf whose join is not seen for this long is a dispute
+
+    old_state_seconds: float = 30.0
+    old_state_epochs: int = 5
+    old_media_key_seconds: float = 10.0  # DAVE, Zoom, MSC4143
+    leave_use_limit: float = 10.0  # an epoch that a leaver can read is sent under at most this long after the leave
+    switch_delay_add: float = 1.0  # js-sdk useKeyDelay
+    switch_delay_remove: float = 0.5
+    rekey_interval: float = 300.0  # Zoom
+    key_package_grace: float = 30.0  # a KeyPackage serves rival Welcomes this long after its first use
+
+    membership_lifetime: float = 4 * 3600.0  # `until` is at most this far after `from`; rule section 1
+    membership_refresh: float = 3600.0
+    clock_skew: float = 300.0  # a join from further in the future waits; rule section 2
+    delayed_leave: float = 18.0  # MSC4140; Element Call's sample configuration
+    delayed_leave_restart: float = 4.0
+
+    content_limit: int = 60 * 1024  # bytes of event content; measured: Synapse takes 60 KiB and refuses 63 KiB
+    need_after: float = 2.0  # a missing Welcome or event is asked for after this long
+    answers_per_minute: int = 20  # `have` answers, token bucket
+    history_timeout: float = 10.0
+    bodies_kept: float = 600.0  # bodies of commits off the head path
