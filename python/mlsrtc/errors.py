@@ -27,7 +27,12 @@ class RemoteProtocolError(MlsrtcError):
         self.detail = detail
         self.where = where
         self.section = section
-        parts = [f"{where}: " if where else "", reason, f": {detail}" if detail else "", f" ({section})" if section else ""]
+        parts = [
+            f"{where}: " if where else "",
+            reason,
+            f": {detail}" if detail else "",
+            f" ({section})" if section else "",
+        ]
         super().__init__("".join(parts))
 
 

@@ -1,12 +1,14 @@
 """What leaves a session: requests, and the one queue they wait in until the state that contains them is saved.
 
-A request is *drafted*, then *released* by the checkpoint that contains it, then *answered*: nothing leaves that a restart
-would not remember (docs/design.md, promise 10). Knows no clock and no socket.
+A request is *drafted*, then *released* by the checkpoint that contains it, then *answered*: nothing leaves that a
+restart would not remember (docs/design.md, promise 10). Knows no clock and no socket.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from mlsrtc.errors import LocalProtocolError
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -139,3 +141,69 @@ class Refused:
 
 
 Outcome: TypeAlias = Accepted | RateLimited | Refused
+
+
+class Outbox:
+    """Drafted requests wait here for the checkpoint that saves them; released ones for the transport and its answer."""
+
+    def __init__(self) -> None:
+        self._drafted: dict[str, Request] = {}
+        self._released: dict[str, Request] = {}
+        self._in_flight: set[str] = set()
+        self._not_before: dict[str, float] = {}  # monotonic seconds, after a RateLimited
+
+    def draft(self, request: Request) -> None:
+        """Put a request in the queue. It leaves only after `release`."""
+        if request.id in self._drafted or request.id in self._released:
+            raise LocalProtocolError(f"request {request.id} was drafted before")
+        self._drafted[request.id] = request
+
+    def restore(self, requests: Iterable[Request]) -> None:
+        """Take back what a store held: it was released before the restart and its fate is not known."""
+        self._released.update({request.id: request for request in requests})
+
+    def drafted(self) -> tuple[Request, ...]:
+        """What the next checkpoint has to contain."""
+        return tuple(self._drafted.values())
+
+    def release(self) -> None:
+        """The checkpoint that contains every drafted request is saved: they may leave."""
+        self._released.update(self._drafted)
+        self._drafted.clear()
+
+    def take(self, now: float) -> list[Request]:
+        """The released requests whose moment has come, each handed out once per try."""
+        ready = [
+            request
+            for request in self._released.values()
+            if request.id not in self._in_flight and self._not_before.get(request.id, now) <= now
+        ]
+        for request in ready:
+            self._in_flight.add(request.id)
+            self._not_before.pop(request.id, None)
+        return ready
+
+    def postpone(self, request_id: str, until: float) -> None:
+        """The homeserver did not take it: the same bytes go out again, not before `until` (monotonic seconds)."""
+        self._in_flight.discard(request_id)
+        self._not_before[request_id] = until
+
+    def settle(self, request_id: str) -> Request | None:
+        """Its fate is known, or nobody wants it any more: forget it. None if it is not in the queue."""
+        self._in_flight.discard(request_id)
+        self._not_before.pop(request_id, None)
+        drafted = self._drafted.pop(request_id, None)
+        return self._released.pop(request_id, None) or drafted
+
+    def get(self, request_id: str) -> Request | None:
+        """The request with this id, drafted or released."""
+        return self._released.get(request_id) or self._drafted.get(request_id)
+
+    def waiting(self) -> tuple[Request, ...]:
+        """Everything whose fate is not known yet."""
+        return (*self._released.values(), *self._drafted.values())
+
+    def next_timer(self) -> float | None:
+        """When the first postponed request may leave, in monotonic seconds."""
+        times = [self._not_before[key] for key in self._released if key in self._not_before]
+        return min(times, default=None)

@@ -75,6 +75,4 @@ class Attachment:
     data: bytes | None
 
 
-Incoming: TypeAlias = (
-    RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | Attachment
-)
+Incoming: TypeAlias = RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | Attachment

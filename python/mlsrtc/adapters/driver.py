@@ -1,0 +1,245 @@
+"""The one loop with I/O: a session, a channel to the homeserver and a store, joined. asyncio lives here.
+
+Every step goes the same way: what came in, `Session.receive`; what the clock says, `Session.tick`; then one checkpoint,
+then what it released: requests to the channel, notices to the application. Nothing leaves that was not saved.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from mlsrtc.adapters.store import Store
+from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
+from mlsrtc.errors import MlsrtcError, RemoteProtocolError
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.notices import EpochChanged, EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Notice, SendKeySwitched
+from mlsrtc.outbox import QueryKeys, Request, ScheduleLeave, SendEvent, SendState
+from mlsrtc.policy import Policy
+from mlsrtc.session import CallMember, Device, Session
+from mlsrtc.wire.incoming import Incoming, Now
+
+LOGGER = logging.getLogger("mlsrtc")
+NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
+LEAVE_FLUSH_SECONDS = 5.0
+KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Left)
+
+
+def now() -> Now:
+    """This moment on both clocks."""
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class Call:
+    """One call of one device: joined when the block is entered, left when it ends.
+
+    A background task drives it, so a slow consumer of `notices` stalls nothing. Made by `Transport.call`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        device: Device,
+        room_id: RoomId,
+        slot_id: SlotId,
+        store: Store,
+        *,
+        policy: Policy,
+        intent: str = "audio",
+        sticky: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._store = store
+        self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
+        saved = store.load(self._scope)
+        self.session = Session(device, room_id, slot_id, policy=policy, intent=intent, sticky=sticky, saved=saved)
+        self._notices: deque[Notice] = deque()
+        self._told = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._keyed = asyncio.Event()
+        self._over = asyncio.Event()
+        self._entered: asyncio.Future[None] | None = None
+        self._ordered: asyncio.Queue[Request] = asyncio.Queue()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+        self._channel: Channel | None = None
+        self._failure: BaseException | None = None
+
+    # -- what an application uses --------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Reads the room's past, joins, and returns as soon as the membership is on its way.
+
+        Raises CannotSend if the room's power levels forbid what a call needs.
+        """
+        self._entered = asyncio.get_running_loop().create_future()
+        self._channel = await self._stack.enter_async_context(
+            self._transport.subscribe(self.session.room_id, self.session.slot_id)
+        )
+        for job in (self._run(self._channel), self._send_in_order(self._channel)):
+            task = asyncio.create_task(job)
+            self._sending.add(task)
+        try:
+            await self._entered
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leaves, and gives the leave up to five seconds to reach the homeserver."""
+        try:
+            await self.leave(LEAVE_FLUSH_SECONDS)
+        finally:
+            await self._close()
+
+    async def leave(self, timeout: float = LEAVE_FLUSH_SECONDS) -> None:
+        """Withdraw our membership and wait, at most `timeout` seconds, until the homeserver has it."""
+        if not self._over.is_set():
+            self.session.leave(now())
+            self._step()
+            self._wake.set()
+            try:
+                await asyncio.wait_for(self._over.wait(), timeout)
+            except TimeoutError:
+                LOGGER.warning("the leave did not reach the homeserver in %.0f s; its delayed event will", timeout)
+
+    async def crash(self) -> None:
+        """Stop at once and send nothing more, as if the process had died. For tests and the demo."""
+        await self._close()
+
+    async def keyed(self, timeout: float | None = None) -> None:
+        """Wait until we hold media keys that we may send under. Raises TimeoutError after `timeout` seconds."""
+        await asyncio.wait_for(self._keyed.wait(), timeout)
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """What happens in the call, oldest first, until it is over."""
+        while True:
+            while self._notices:
+                yield self._notices.popleft()
+            if self._over.is_set():
+                if self._failure is not None:
+                    raise self._failure
+                return
+            self._told.clear()
+            await self._told.wait()
+
+    @property
+    def members(self) -> Mapping[str, CallMember]:
+        """Everybody in the call by member_id: device, whether it has keys, and why not."""
+        return self.session.members
+
+    @property
+    def safety_code(self) -> str | None:
+        """30 digits that are equal for everybody on our epoch, or None before the first."""
+        return self.session.safety_code
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    async def _run(self, channel: Channel) -> None:
+        reading = asyncio.ensure_future(channel.receive())
+        try:
+            while not self._over.is_set():
+                due = self.session.next_timer()
+                timeout = None if due is None else max(0.0, due - now().monotonic)
+                waking = asyncio.ensure_future(self._wake.wait())
+                await asyncio.wait({reading, waking}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                waking.cancel()
+                self._wake.clear()
+                if reading.done():
+                    self._receive(reading.result())
+                    reading = asyncio.ensure_future(channel.receive())
+                self.session.tick(now())
+                self._enter()
+                self._step()
+        except TransportClosed as closed:
+            self.session.close(closed.reason)
+            self._step()
+            self._finish(None)
+        except BaseException as error:
+            self._finish(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            LOGGER.exception("the call ended with an error")
+        finally:
+            reading.cancel()
+
+    def _receive(self, incoming: "list[Incoming] | tuple[Incoming, ...]") -> None:
+        for item in incoming:
+            try:
+                self.session.receive(item, now())
+            except RemoteProtocolError as error:
+                LOGGER.info("refused %s: %s", type(item).__name__, error)
+
+    def _enter(self) -> None:
+        if self._entered is not None and not self._entered.done() and self.session.ready:
+            try:
+                self.session.join(now())
+            except MlsrtcError as error:
+                self._entered.set_exception(error)
+            else:
+                self._entered.set_result(None)
+
+    def _step(self) -> None:
+        self.session.checkpoint(lambda changes: self._store.save(self._scope, changes))
+        for request in self.session.outgoing(now()):
+            if isinstance(request, SendState | SendEvent | ScheduleLeave):
+                self._ordered.put_nowait(request)
+            else:
+                task = asyncio.create_task(self._send(request))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+        for notice in self.session.notices():
+            self._tell(notice)
+
+    async def _send_in_order(self, channel: Channel) -> None:
+        while True:
+            await self._send(await self._ordered.get())
+
+    async def _send(self, request: Request) -> None:
+        assert self._channel is not None
+        outcome = await self._channel.send(request)
+        self.session.mark_sent(request.id, outcome, now())
+        self._step()
+        self._wake.set()
+
+    def _tell(self, notice: Notice) -> None:
+        self._notices.append(notice)
+        if len(self._notices) > NOTICES_KEPT:
+            self._notices = deque(
+                kept for place, kept in enumerate(self._notices) if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
+            )
+        match notice:
+            case SendKeySwitched():
+                self._keyed.set()
+            case Left():
+                self._finish(None)
+            case _:
+                pass
+        self._told.set()
+
+    def _finish(self, failure: BaseException | None) -> None:
+        if failure is not None and not isinstance(failure, asyncio.CancelledError):
+            self._failure = failure
+        if self._entered is not None and not self._entered.done():
+            self._entered.set_exception(failure or TransportClosed("closed"))
+        self._over.set()
+        self._told.set()
+
+    async def _close(self) -> None:
+        tasks = list(self._sending)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._over.set()
+        self._told.set()
+        await self._stack.aclose()
+
+
+__all__ = ["Call", "EpochChanged", "EventRefused", "QueryKeys", "now"]

@@ -1,0 +1,112 @@
+"""The façade on the MLS engine: our participation, the groups we hold, and the checks that tie them to judged commits.
+
+Knows `evidence` and `mls`; knows no Matrix event, no roster, no clock. A group that was made here stands on exactly the
+epoch whose id the caller named, with exactly the leaves that were judged: anything else raises and changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlsrtc import mls
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.evidence import Leaf
+from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.wire import binding, encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """One participation of our device: a fresh leaf key, its credential and its KeyPackage. Holds secrets."""
+
+    leaf: Leaf
+    client: mls.Client
+    signing_key: mls.SigningKey
+    key_package: mls.KeyPackage
+    binding: binding.Binding
+
+    def __repr__(self) -> str:
+        return f"Participation({self.leaf.member_id})"
+
+
+def participate(
+    room: RoomId,
+    slot: SlotId,
+    user: UserId,
+    device: DeviceId,
+    *,
+    device_key: bytes,
+    sign: binding.Sign,
+    suite: int,
+) -> Participation:
+    """A new participation: a fresh leaf key and the member_id that commits to it, bound by the device's signature."""
+    signing_key = mls.SigningKey.generate(suite)
+    member = encoding.member_id(room, slot, user, device, device_key=device_key, leaf_key=signing_key.public)
+    identity = encoding.Identity(user, device, member)
+    bound = binding.bind(room, slot, identity, device_key=device_key, leaf_key=signing_key.public, sign=sign)
+    leaf = Leaf(member, user, device, device_key, signing_key.public)
+    client = _client(leaf, signing_key, bound)
+    return Participation(leaf, client, signing_key, client.key_package(), bound)
+
+
+def restore(leaf: Leaf, signing_key: mls.SigningKey, key_package: mls.KeyPackage, bound: binding.Binding) -> Participation:
+    """A participation as a store kept it."""
+    return Participation(leaf, _client(leaf, signing_key, bound), signing_key, key_package, bound)
+
+
+def _client(leaf: Leaf, signing_key: mls.SigningKey, bound: binding.Binding) -> mls.Client:
+    identity = encoding.Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode()
+    return mls.Client(
+        identity,
+        signing_key,
+        leaf_extensions=[(binding.EXTENSION_TYPE, bound.encode())],
+        successor=mls.Successor.SAME_DEVICE,
+    )
+
+
+def epoch_of(group: mls.Group | mls.Observer) -> EpochId:
+    """The id of the epoch that a group stands on."""
+    return encoding.epoch_id(group.context, group.confirmation_tag)
+
+
+def follow(group: mls.Group, commit: bytes, expected: EpochId, leaves: Mapping[LeafIndex, Leaf]) -> mls.Group:
+    """The group after `commit`, which must lead to `expected` with `leaves`.
+
+    Raises RemoteProtocolError: what the engine found, `wrong_epoch`, or `bad_tree`. `group` stays as it was.
+    """
+    return _checked(group.stage(commit).apply(), expected, leaves)
+
+
+def enter(
+    participation: Participation,
+    welcome: bytes,
+    tree: bytes | None,
+    expected: EpochId,
+    leaves: Mapping[LeafIndex, Leaf],
+) -> mls.Group:
+    """The group that a Welcome opens, which must stand on `expected` with `leaves` (RFC 9420 section 12.4.3.1)."""
+    group = participation.client.join(welcome, participation.key_package, tree=tree)
+    return _checked(group, expected, leaves)
+
+
+def _checked(group: mls.Group, expected: EpochId, leaves: Mapping[LeafIndex, Leaf]) -> mls.Group:
+    if epoch_of(group) != expected:
+        # The context alone does not bind the secrets: a committer could send one joiner others (rule, section 2).
+        raise RemoteProtocolError("wrong_epoch", "the group stands on another epoch than the event names", where="commit")
+    check_leaves(group.members(), leaves)
+    return group
+
+
+def check_leaves(members: list[mls.Member], leaves: Mapping[LeafIndex, Leaf]) -> None:
+    """The tree holds exactly the leaves that were judged. Raises RemoteProtocolError("bad_tree")."""
+    found = {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in members}
+    judged = {
+        place: (encoding.Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode(), leaf.signature_key)
+        for place, leaf in leaves.items()
+    }
+    if found != judged:
+        raise RemoteProtocolError("bad_tree", "the tree holds other leaves than the commits say", where="tree")
+
+
+def place_of(leaves: Mapping[LeafIndex, Leaf], member: MemberId) -> LeafIndex | None:
+    """Where a member's leaf stands, or None."""
+    return next((place for place, leaf in leaves.items() if leaf.member_id == member), None)

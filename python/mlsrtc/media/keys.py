@@ -1,0 +1,69 @@
+"""The keys of one epoch (docs/protocol.md, Media keys). No key is ever sent: all of them follow from the epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlsrtc.evidence import Leaf
+from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.mls import Group, Secret
+from mlsrtc.wire import encoding
+
+CODE_DIGITS = 30
+CODE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MediaKey:
+    """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`."""
+
+    member_id: MemberId
+    user_id: UserId
+    device_id: DeviceId
+    leaf: LeafIndex
+    index: KeyIndex
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKeys:
+    """Every sender's key in one epoch, and the code that people compare."""
+
+    id: EpochId
+    epoch: int
+    index: KeyIndex
+    keys: Mapping[MemberId, MediaKey]
+    safety_code: str  # 30 digits
+
+    def wipe(self) -> None:
+        """Forget every key. Objects handed to the application are the same ones and are empty afterwards."""
+        for key in self.keys.values():
+            key.secret.wipe()
+
+
+def derive(
+    group: Group, epoch_id: EpochId, room_id: RoomId, slot_id: SlotId, leaves: Mapping[LeafIndex, Leaf]
+) -> EpochKeys:
+    """All sender keys of the epoch that `group` stands on, in one call into the core.
+
+    `leaves` is the tree as judged; room and slot are bound into the exporter context, so that two calls in one group
+    could never share a key (RFC 9420 section 8.5).
+    """
+    context = encoding.export_context(room_id, slot_id)
+    index = encoding.key_index(group.epoch, epoch_id)
+    ordered = sorted(leaves.items())
+    infos = [
+        encoding.sender_info(leaf.user_id, leaf.device_id, leaf.member_id, place, group.epoch)
+        for place, leaf in ordered
+    ]
+    secrets = group.sender_keys(encoding.MEDIA_LABEL, context, infos)
+    keys = {
+        leaf.member_id: MediaKey(leaf.member_id, leaf.user_id, leaf.device_id, place, index, secret)
+        for (place, leaf), secret in zip(ordered, secrets, strict=True)
+    }
+    code = safety_code(group.export(encoding.CODE_LABEL, context, CODE_BYTES).expose())
+    return EpochKeys(epoch_id, group.epoch, index, keys, code)
+
+
+def safety_code(exported: bytes) -> str:
+    """30 decimal digits of the 16 exported bytes: their big-endian number modulo 10^30, with leading zeros."""
+    return str(int.from_bytes(exported, "big") % 10**CODE_DIGITS).zfill(CODE_DIGITS)

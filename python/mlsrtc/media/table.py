@@ -1,0 +1,191 @@
+"""Which epochs' keys are installed and which one we send under: a table that is settled again after every change.
+
+Receivers install at once and keep an old key for a grace period; the sender switches a little later and coalesces to
+the newest epoch; an index that is still held makes a newer epoch wait; an epoch is begun once per process. Every
+decision is returned as a value, for the session to tell.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mlsrtc.identifiers import EpochId, KeyIndex
+from mlsrtc.media.gate import Blocked
+from mlsrtc.media.keys import EpochKeys
+from mlsrtc.policy import Policy
+from mlsrtc.wire import encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Receive with these keys from now on."""
+
+    keys: EpochKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Send under this index from now on."""
+
+    id: EpochId
+    epoch: int
+    index: KeyIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """The keys at this index are wiped."""
+
+    id: EpochId
+    index: KeyIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """There is no epoch that we may send under."""
+
+    reason: str
+
+
+Effect: TypeAlias = Installed | Switched | Retired | Silenced
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """The epoch a member stands on, as far as its media are concerned."""
+
+    id: EpochId
+    epoch: int
+    removes: bool  # it removed somebody: switch sooner
+    blocked: Blocked | None  # the send gate's word on beginning it
+    derive: Callable[[], EpochKeys]
+
+
+@dataclass(slots=True)
+class _Row:
+    keys: EpochKeys
+    clean: bool
+    superseded: float | None = None  # when the first later clean epoch was installed
+
+
+@dataclass(slots=True)
+class KeyTable:
+    """The keys a member holds. `closed`: epochs that an earlier process, or this one, may not begin again."""
+
+    policy: Policy
+    closed: set[EpochId] = field(default_factory=set)
+    in_use: EpochId | None = None
+    _rows: dict[EpochId, _Row] = field(default_factory=dict)
+    _begun: set[EpochId] = field(default_factory=set)
+    _switch_at: float | None = None
+    _barred_since: float | None = None  # since when somebody who left can read the epoch in use
+    _silent: str | None = None
+
+    @property
+    def begun(self) -> frozenset[EpochId]:
+        """Every epoch this member has sent under: what a restart must not begin again."""
+        return frozenset(self._begun | self.closed)
+
+    def installed(self) -> dict[EpochId, EpochKeys]:
+        """The keys held now, by epoch."""
+        return {epoch_id: row.keys for epoch_id, row in self._rows.items()}
+
+    def settle(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
+        """Bring the table to what `stand` asks for. `in_use_blocked`: the gate's word on the epoch in use, today."""
+        effects: list[Effect] = []
+        effects += self._retire(now)
+        if stand is not None:
+            effects += self._install(now, stand)
+        effects += self._send(now, stand, in_use_blocked)
+        return effects
+
+    def next_timer(self) -> float | None:
+        """When `settle` has something to do although nothing was received; monotonic seconds."""
+        times = [
+            row.superseded + self.policy.old_media_key_seconds
+            for row in self._rows.values()
+            if row.superseded is not None
+        ]
+        if self._switch_at is not None:
+            times.append(self._switch_at)
+        if self._barred_since is not None and self.in_use is not None:
+            times.append(self._barred_since + self.policy.leave_use_limit)
+        return min(times, default=None)
+
+    def clear(self) -> list[Effect]:
+        """Forget everything: the call is over for us."""
+        effects: list[Effect] = []
+        for epoch_id in list(self._rows):
+            effects.append(self._drop(epoch_id))
+        self.in_use = self._switch_at = self._barred_since = None
+        return effects
+
+    def _retire(self, now: float) -> list[Effect]:
+        grace = self.policy.old_media_key_seconds
+        late = [
+            epoch_id
+            for epoch_id, row in self._rows.items()
+            if row.superseded is not None and row.superseded + grace <= now and epoch_id != self.in_use
+        ]
+        return [self._drop(epoch_id) for epoch_id in late]
+
+    def _drop(self, epoch_id: EpochId) -> Retired:
+        row = self._rows.pop(epoch_id)
+        if epoch_id in self._begun:
+            # The counter of its nonces goes with the key object: it can never be begun again (promise 6).
+            self.closed.add(epoch_id)
+        row.keys.wipe()
+        return Retired(epoch_id, row.keys.index)
+
+    def _install(self, now: float, stand: Stand) -> list[Effect]:
+        row = self._rows.get(stand.id)
+        effects: list[Effect] = []
+        if row is None:
+            index = encoding.key_index(stand.epoch, stand.id)
+            if any(other.keys.index == index for other in self._rows.values()):
+                return []  # The index is still held by another epoch: this one waits until it is free.
+            row = self._rows[stand.id] = _Row(stand.derive(), clean=stand.blocked is None)
+            effects.append(Installed(row.keys))
+        row.clean = stand.blocked is None
+        row.superseded = None
+        if row.clean:
+            for epoch_id, other in self._rows.items():
+                if epoch_id != stand.id and other.superseded is None:
+                    other.superseded = now
+        if self.in_use != stand.id and row.clean and self._switch_at is None and stand.id not in self.closed:
+            delay = self.policy.switch_delay_remove if stand.removes else self.policy.switch_delay_add
+            self._switch_at = now + delay if self.in_use is not None else now
+        elif self.in_use != stand.id and stand.removes and self._switch_at is not None:
+            self._switch_at = min(self._switch_at, now + self.policy.switch_delay_remove)
+        return effects
+
+    def _send(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
+        ready = stand is not None and stand.id in self._rows and stand.blocked is None and stand.id not in self.closed
+        if stand is not None and ready and self.in_use == stand.id:
+            self._switch_at = self._barred_since = None
+        elif stand is not None and ready and self._switch_at is not None and self._switch_at <= now:
+            self.in_use = stand.id
+            self._begun.add(stand.id)
+            self._switch_at = self._barred_since = self._silent = None
+            return [Switched(stand.id, stand.epoch, self._rows[stand.id].keys.index)]
+        if not ready:
+            self._switch_at = None
+        return self._bar(now, stand, in_use_blocked)
+
+    def _bar(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
+        if self.in_use is not None:
+            if in_use_blocked is None:
+                self._barred_since = None
+                return []
+            if self._barred_since is None:
+                self._barred_since = now
+            if now < self._barred_since + self.policy.leave_use_limit:
+                return []
+            self.in_use = self._barred_since = None
+        if self._switch_at is not None or stand is None:
+            return []
+        reason = stand.blocked.reason if stand.blocked else "begun_before" if stand.id in self.closed else "index_held"
+        if reason == self._silent:
+            return []
+        self._silent = reason
+        return [Silenced(reason)]

@@ -1,0 +1,135 @@
+"""What a session tells the application: a closed union of frozen values. *Event* is a Matrix event only.
+
+Secrets are `mls.Secret` objects: their repr tells nothing, and they are wiped when their keys retire.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mlsrtc.identifiers import EpochId, EventId, KeyIndex, MemberId, UserId
+from mlsrtc.media.keys import MediaKey
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChanged:
+    """We stand on a new epoch. `safety_code` is equal for everybody who stands on it: 30 digits to compare aloud."""
+
+    id: EpochId
+    epoch: int
+    committer: MemberId | None
+    safety_code: str
+    members: tuple[MemberId, ...]
+    added: tuple[MemberId, ...]
+    removed: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaKeysChanged:
+    """Receive with these keys, one per sender, our own among them. Install all before the next `SendKeySwitched`."""
+
+    id: EpochId
+    epoch: int
+    keys: tuple[MediaKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendKeySwitched:
+    """Send under this index from now on."""
+
+    id: EpochId
+    epoch: int
+    index: KeyIndex
+
+
+@dataclass(frozen=True, slots=True)
+class MediaKeysRetired:
+    """The keys at this index are wiped: overwrite the slot."""
+
+    id: EpochId
+    index: KeyIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """There is no epoch we may send under: send nothing until the next `SendKeySwitched`."""
+
+    reason: str  # gone, removed, refused, begun_before, index_held
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """Who is in the call changed, whether or not it has keys yet."""
+
+    joined: tuple[MemberId, ...]
+    left: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotAddable:
+    """A participant gets no keys from us, and why: another suite or version, no trust, no block."""
+
+    user_id: UserId
+    device_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRefused:
+    """An event of the call did not hold. It changed nothing."""
+
+    event_id: EventId
+    sender: UserId
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoining:
+    """We enter again under a fresh member_id, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """We cannot reach the epoch the others stand on, and what we do about it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryNotVisible:
+    """The room does not let us read back and nobody answered for it: we cannot enter yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The homeserver will not take a request."""
+
+    request_id: str
+    status: int
+    errcode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The call is over for us: we left, or were kicked, banned or logged out, or the room is closed."""
+
+    reason: str
+
+
+Notice: TypeAlias = (
+    EpochChanged
+    | MediaKeysChanged
+    | SendKeySwitched
+    | MediaKeysRetired
+    | Muted
+    | MembersChanged
+    | NotAddable
+    | EventRefused
+    | Rejoining
+    | Stranded
+    | HistoryNotVisible
+    | RequestRefused
+    | Left
+)

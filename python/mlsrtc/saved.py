@@ -1,0 +1,131 @@
+"""What a checkpoint writes and a restart reads: records of bytes under text keys, each a JSON object or an MLS state.
+
+The schema's version stands in the record `meta`; a newer one is refused, never guessed. Secrets are in here, so a store
+keeps these records as it would keep keys.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any, get_args
+
+from mlsrtc import group, mls
+from mlsrtc.errors import StoreError
+from mlsrtc.evidence import Leaf
+from mlsrtc.identifiers import DeviceId, MemberId, UserId
+from mlsrtc.outbox import Request
+from mlsrtc.wire import encoding
+from mlsrtc.wire.binding import decode_binding
+from mlsrtc.wire.incoming import RoomEvent
+
+VERSION = 1
+REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
+
+Records = Mapping[str, bytes]
+
+
+def dump(value: Mapping[str, Any]) -> bytes:
+    """A record's bytes: compact JSON."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def load(records: Records, key: str) -> dict[str, Any]:
+    """A record read back. Raises StoreError naming the record."""
+    try:
+        value = json.loads(records[key])
+    except (KeyError, ValueError):
+        raise StoreError(f"record {key} is missing or broken") from None
+    if not isinstance(value, dict):
+        raise StoreError(f"record {key} is no object")
+    return value
+
+
+def dump_meta(values: Mapping[str, Any]) -> bytes:
+    """The record `meta`, with the schema's version."""
+    return dump({"version": VERSION, **values})
+
+
+def load_meta(records: Records) -> dict[str, Any] | None:
+    """The record `meta`, or None in an empty store. Raises StoreError for a version this code does not know."""
+    if "meta" not in records:
+        return None
+    meta = load(records, "meta")
+    if meta.get("version") != VERSION:
+        raise StoreError(f"the store was written by schema version {meta.get('version')}, this code reads {VERSION}")
+    return meta
+
+
+def dump_request(request: Request) -> bytes:
+    """A request whose fate is not known, with the ciphertexts it carries."""
+    value = asdict(request)
+    if "attachments" in value:
+        value["attachments"] = {key: encoding.encode_base64(data) for key, data in value["attachments"].items()}
+    return dump({"request": type(request).__name__, **value})
+
+
+def load_requests(records: Records) -> Iterable[Request]:
+    """Every request that was released before the restart."""
+    for key in sorted(records):
+        if not key.startswith("request/"):
+            continue
+        value = load(records, key)
+        kind = REQUEST_TYPES.get(str(value.pop("request", None)))
+        if kind is None or set(value) != {field.name for field in fields(kind)}:
+            raise StoreError(f"record {key} is of an unknown form")
+        if "attachments" in value:
+            value["attachments"] = {name: encoding.decode_base64(data) for name, data in value["attachments"].items()}
+        if "user_ids" in value:
+            value["user_ids"] = tuple(value["user_ids"])
+        yield kind(**value)
+
+
+def dump_participation(participation: group.Participation) -> bytes:
+    """Our participation: leaf key, KeyPackage with its private halves, binding."""
+    leaf = participation.leaf
+    return dump(
+        {
+            "suite": participation.signing_key.suite,
+            "member_id": leaf.member_id,
+            "user_id": leaf.user_id,
+            "device_id": leaf.device_id,
+            "device_key": encoding.encode_base64(leaf.device_key),
+            "signing_key": encoding.encode_base64(participation.signing_key.save().expose()),
+            "key_package": encoding.encode_base64(participation.key_package.save().expose()),
+            "binding": encoding.encode_base64(participation.binding.encode()),
+        }
+    )
+
+
+def load_participation(records: Records) -> group.Participation | None:
+    """Our participation, or None if we are not in the call. Raises StoreError."""
+    if "participation" not in records:
+        return None
+    value = load(records, "participation")
+    try:
+        suite = int(value["suite"])
+        signing_key = mls.SigningKey.load(suite, mls.Secret(encoding.decode_base64(value["signing_key"])))
+        key_package = mls.KeyPackage.load(mls.Secret(encoding.decode_base64(value["key_package"])))
+        leaf = Leaf(
+            MemberId(value["member_id"]),
+            UserId(value["user_id"]),
+            DeviceId(value["device_id"]),
+            encoding.decode_base64(value["device_key"]),
+            signing_key.public,
+        )
+        bound = decode_binding(encoding.decode_base64(value["binding"]))
+    except Exception:
+        # `from None`: the cause could carry a piece of a key.
+        raise StoreError("record participation is broken") from None
+    return group.restore(leaf, signing_key, key_package, bound)
+
+
+def dump_event(event: RoomEvent) -> bytes:
+    """An event that counts as evidence, as it came."""
+    return dump(asdict(event))
+
+
+def load_events(records: Records) -> Iterable[RoomEvent]:
+    """Every event that was kept, in no particular order."""
+    for key in sorted(records):
+        if key.startswith("event/"):
+            yield RoomEvent(**load(records, key))

@@ -1,0 +1,212 @@
+"""The key table: when keys are installed, when the sender switches, what is kept and what is never done twice."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, UserId
+from mlsrtc.media.gate import Blocked, may_begin
+from mlsrtc.media.keys import EpochKeys, MediaKey, safety_code
+from mlsrtc.media.table import Installed, KeyTable, Retired, Silenced, Stand, Switched
+from mlsrtc.mls import Secret
+from mlsrtc.policy import Policy
+from mlsrtc.wire import encoding
+
+POLICY = Policy()
+GONE = Blocked("gone", (MemberId("z"),))
+
+
+def epoch_id(number: int, branch: int = 0) -> EpochId:
+    return EpochId(bytes([branch % 16]) + number.to_bytes(4, "big") + bytes(27))
+
+
+def keys_of(number: int, branch: int = 0) -> EpochKeys:
+    identifier = epoch_id(number, branch)
+    index = encoding.key_index(number, identifier)
+    secret = Secret(identifier)
+    key = MediaKey(MemberId("m"), UserId("@a:b"), DeviceId("D"), LeafIndex(0), index, secret)
+    return EpochKeys(identifier, number, index, {MemberId("m"): key}, "0" * 30)
+
+
+def stand(number: int, branch: int = 0, *, removes: bool = False, blocked: Blocked | None = None) -> Stand:
+    return Stand(epoch_id(number, branch), number, removes, blocked, lambda: keys_of(number, branch))
+
+
+def test_first_epoch_is_installed_and_sent_under_at_once() -> None:
+    table = KeyTable(POLICY)
+    effects = table.settle(0.0, stand(1), None)
+    assert [type(effect) for effect in effects] == [Installed, Switched]
+    assert table.in_use == epoch_id(1)
+    assert table.begun == {epoch_id(1)}
+
+
+@pytest.mark.parametrize(("removes", "delay"), [(False, POLICY.switch_delay_add), (True, POLICY.switch_delay_remove)])
+def test_sender_switches_after_the_delay_and_receivers_install_at_once(removes: bool, delay: float) -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    assert [type(effect) for effect in table.settle(5.0, stand(2, removes=removes), None)] == [Installed]
+    assert table.next_timer() == pytest.approx(5.0 + delay)
+    assert table.settle(5.0 + delay - 0.01, stand(2, removes=removes), None) == []
+    assert table.settle(5.0 + delay, stand(2, removes=removes), None) == [
+        Switched(epoch_id(2), 2, encoding.key_index(2, epoch_id(2)))
+    ]
+
+
+def test_a_stream_of_epochs_does_not_postpone_the_switch() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    switched = []
+    for step in range(2, 8):
+        effects = table.settle(step * 0.4, stand(step), None)
+        switched += [effect.epoch for effect in effects if isinstance(effect, Switched)]
+    assert switched
+    assert switched[0] in {4, 5}
+
+
+def test_a_removal_hurries_a_switch_that_an_add_had_scheduled() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    table.settle(1.0, stand(2), None)
+    table.settle(1.1, stand(3, removes=True), None)
+    assert table.next_timer() == pytest.approx(1.6)
+
+
+def test_old_keys_stay_for_the_grace_period_and_are_wiped_after_it() -> None:
+    table = KeyTable(POLICY)
+    first = keys_of(1)
+    table.settle(0.0, Stand(epoch_id(1), 1, False, None, lambda: first), None)
+    table.settle(1.0, stand(2), None)
+    table.settle(2.0, stand(2), None)
+    assert epoch_id(1) in table.installed()
+    effects = table.settle(11.0, stand(2), None)
+    assert effects == [Retired(epoch_id(1), encoding.key_index(1, epoch_id(1)))]
+    with pytest.raises(Exception, match="wiped"):
+        first.keys[MemberId("m")].secret.expose()
+
+
+def test_an_epoch_that_a_leaver_reads_is_received_but_not_begun() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    effects = table.settle(1.0, stand(2, blocked=GONE), None)
+    assert [type(effect) for effect in effects] == [Installed]
+    assert table.settle(9.0, stand(2, blocked=GONE), None) == []
+    assert table.in_use == epoch_id(1)
+    assert epoch_id(1) in table.installed(), "an old key is only superseded by a clean epoch"
+
+
+def test_the_epoch_in_use_is_left_ten_seconds_after_somebody_who_reads_it_has_left() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    assert table.settle(5.0, stand(1, blocked=GONE), GONE) == []
+    assert table.next_timer() == pytest.approx(15.0)
+    assert table.settle(14.9, stand(1, blocked=GONE), GONE) == []
+    assert table.settle(15.0, stand(1, blocked=GONE), GONE) == [Silenced("gone")]
+    assert table.in_use is None
+    assert table.settle(16.0, stand(1, blocked=GONE), GONE) == [], "it is told once"
+    effects = table.settle(17.0, stand(2, removes=True), None)
+    assert [type(effect) for effect in effects] == [Installed, Switched]
+
+
+def test_index_that_is_held_makes_a_rival_wait() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1, 3), None)
+    rival_id = EpochId(bytes([3]) + b"r" * 31)
+    rival = Stand(rival_id, 1, False, None, lambda: EpochKeys(rival_id, 1, encoding.key_index(1, rival_id), {}, ""))
+    assert encoding.key_index(1, rival_id) == encoding.key_index(1, epoch_id(1, 3))
+    assert table.settle(1.0, rival, None) == []
+    assert table.in_use == epoch_id(1, 3)
+
+
+def test_epoch_is_begun_once_per_process() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    table.settle(1.0, stand(2), None)
+    table.settle(2.0, stand(2), None)
+    # The head goes back to another branch's epoch while its keys are held: the same key object goes on.
+    assert [type(effect) for effect in table.settle(3.0, stand(1), None)] == []
+    assert [type(effect) for effect in table.settle(4.0, stand(1), None)] == [Switched]
+    table.settle(5.0, stand(2), None)
+    table.settle(6.0, stand(2), None)
+    table.settle(20.0, stand(2), None)
+    assert epoch_id(1) in table.closed
+    effects = table.settle(21.0, stand(1), None)
+    assert [type(effect) for effect in effects] == [Installed]
+    assert all(not isinstance(effect, Switched) for effect in table.settle(30.0, stand(1), None))
+
+
+def test_closed_epoch_of_an_earlier_process_is_told_and_not_begun() -> None:
+    table = KeyTable(POLICY, closed={epoch_id(1)})
+    effects = table.settle(0.0, stand(1), None)
+    assert [type(effect) for effect in effects] == [Installed, Silenced]
+    assert effects[-1] == Silenced("begun_before")
+
+
+def test_clear_wipes_everything() -> None:
+    table = KeyTable(POLICY)
+    keys = keys_of(1)
+    table.settle(0.0, Stand(epoch_id(1), 1, False, None, lambda: keys), None)
+    assert table.clear() == [Retired(epoch_id(1), keys.index)]
+    assert table.in_use is None
+    assert table.installed() == {}
+
+
+@dataclass
+class Watcher:
+    """What a receiver and the nonce counter would see of one table."""
+
+    ring: dict[int, EpochId] = field(default_factory=dict)
+    sent_under: list[EpochId] = field(default_factory=list)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.05, 6.0), st.integers(0, 5), st.integers(0, 2), st.booleans(), st.booleans()),
+        max_size=40,
+    )
+)
+def test_one_index_never_names_two_held_epochs_and_no_closed_epoch_is_sent_under(
+    steps: list[tuple[float, int, int, bool, bool]],
+) -> None:
+    table = KeyTable(POLICY)
+    watcher = Watcher()
+    now, number = 0.0, 1
+    for pause, advance, branch, removes, blocked in steps:
+        now += pause
+        number += advance
+        closed = frozenset(table.closed)
+        target = stand(number, branch, removes=removes, blocked=GONE if blocked else None)
+        for effect in table.settle(now, target, GONE if blocked else None):
+            match effect:
+                case Installed(keys):
+                    assert keys.index not in watcher.ring
+                    watcher.ring[keys.index] = keys.id
+                case Retired(identifier, index):
+                    assert watcher.ring.pop(index) == identifier
+                case Switched(identifier, _, index):
+                    assert watcher.ring[index] == identifier
+                    assert identifier not in closed
+                    assert not blocked
+                case Silenced():
+                    assert table.in_use is None
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=32, max_size=32))
+def test_key_index_is_never_zero_and_fourteen_epochs_in_a_row_differ(epoch: int, seed: bytes) -> None:
+    indexes = [encoding.key_index(epoch + step, EpochId(bytes([seed[step]]) + seed[1:])) for step in range(14)]
+    assert all(1 <= index <= 255 for index in indexes)
+    assert len(set(indexes)) == 14
+
+
+def test_gate_names_the_first_reason_and_whom() -> None:
+    a, b, c = MemberId("a"), MemberId("b"), MemberId("c")
+    assert may_begin([a, b], set(), set(), set()) is None
+    assert may_begin([a, b], {b, c}, {a}, set()) == Blocked("gone", (b,))
+    assert may_begin([a, b], set(), {a}, {b}) == Blocked("removed", (a,))
+    assert may_begin([a, b], set(), set(), {b}) == Blocked("refused", (b,))
+
+
+def test_safety_code_is_thirty_digits() -> None:
+    assert safety_code(bytes(16)) == "0" * 30
+    assert safety_code(b"\xff" * 16) == str((2**128 - 1) % 10**30).zfill(30)
