@@ -1,0 +1,99 @@
+"""Asking for what is missing and answering others, both within a rate (docs/protocol.md, Recover).
+
+The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially with
+jitter and end; answers come out of a token bucket, so that nobody can make a member its amplifier. Pure: `now` is an
+argument (monotonic seconds), jitter is a number the caller drew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.policy import Policy
+from mlsrtc.wire import encoding
+
+FIRST_PAUSE = 1.0  # seconds before a question is asked again; doubles
+QUESTIONS = 4  # then it is given up
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: `per_minute` answers on average, as many at once."""
+
+    per_minute: float
+    _level: float = field(init=False)
+    _at: float | None = None
+
+    def __post_init__(self) -> None:
+        self._level = self.per_minute
+
+    def take(self, now: float) -> bool:
+        """Whether one more may go out now; takes it if so."""
+        if self._at is not None:
+            self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
+        self._at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+@dataclass(slots=True)
+class Question:
+    """One thing we lack: the events that lead to an epoch, or the whole head path (`id` None)."""
+
+    id: EpochId | None
+    since: float
+    asked: int = 0
+    next_at: float = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to ask (again)."""
+        return self.asked < QUESTIONS and now >= self.next_at
+
+    def ask(self, now: float, jitter: float) -> None:
+        """It was asked now. `jitter` in 0..1 spreads the next try over half of the pause."""
+        self.next_at = now + FIRST_PAUSE * 2**self.asked * (1 + jitter / 2)
+        self.asked += 1
+
+    def hopeless(self, now: float) -> bool:
+        """Nobody answered, and the last pause is over."""
+        return self.asked >= QUESTIONS and now >= self.next_at
+
+
+class Recovery:
+    """The questions that are open and the answers that may still be given."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._answers = Bucket(policy.answers_per_minute)
+        self._questions: dict[EpochId | None, Question] = {}
+
+    def lacks(self, ids: frozenset[EpochId | None], now: float) -> None:
+        """What is missing at this moment; a question whose answer has come is forgotten."""
+        self._questions = {key: question for key, question in self._questions.items() if key in ids}
+        for key in ids:
+            if key not in self._questions:
+                self._questions[key] = Question(key, now, next_at=now + self._policy.need_after)
+
+    def due(self, now: float) -> list[Question]:
+        """The questions to ask now."""
+        return [question for question in self._questions.values() if question.due(now)]
+
+    def hopeless(self, now: float) -> frozenset[EpochId | None]:
+        """What nobody answered for."""
+        return frozenset(key for key, question in self._questions.items() if question.hopeless(now))
+
+    def may_answer(self, now: float) -> bool:
+        """Whether the budget lets one more answer out."""
+        return self._answers.take(now)
+
+    def next_timer(self) -> float | None:
+        """When a question is due or becomes hopeless; monotonic seconds."""
+        return min((q.next_at for q in self._questions.values()), default=None)
+
+
+def whom_to_ask(candidates: Sequence[MemberId], asker: MemberId, attempt: int) -> MemberId | None:
+    """Another member each time, spread over the call so that a crowd of askers does not fall on one."""
+    ordered = sorted(candidates, key=lambda member: encoding.digest("mlsrtc ask 1", asker, member))
+    return ordered[attempt % len(ordered)] if ordered else None
