@@ -1,7 +1,7 @@
-"""Cross-signing for test users: the keys made, uploaded, and devices signed (Matrix client-server API, E2EE).
+"""Cross-signing for test users: the keys made, uploaded, and devices signed (Matrix client-server API).
 
-A real user does this in a client that keeps the private keys in secret storage; a test user's keys live as long
-as the object. Knows the endpoints and the signing of JSON; nothing of calls.
+A real user does this in a client that keeps the private keys in secret storage; a test user's keys live as
+long as the object. Knows the endpoints and the signing of JSON; nothing of calls.
 """
 
 import json

@@ -1,8 +1,8 @@
 """A real homeserver for a demo or a test: Synapse from PyPI, on loopback, with SQLite.
 
-Started in the running interpreter's environment (extra `demo`), in a temporary directory. Knows Synapse's configuration and the few
-Matrix requests that make users; nothing of calls. However the process that started it ends, no Synapse and no
-directory stays behind (`_keeper.py`).
+Started in the running interpreter's environment (extra `demo`), in a temporary directory. Knows Synapse's
+configuration and the few Matrix requests that make users; nothing of calls. However the process that started
+it ends, no Synapse and no directory stays behind (`_keeper.py`).
 """
 
 import asyncio
