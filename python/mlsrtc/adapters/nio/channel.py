@@ -1,0 +1,331 @@
+"""One room of a nio client, for one call: what its syncs bring, made complete, and a way out.
+
+Live events are handed over at once. While a back-fill or the gap of a limited sync is being read, state
+events that arrive are kept and handed over again after it, so that of each state the last told is the newest.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nio
+
+from mlsrtc.adapters.interest import (
+    BLOCK,
+    ENCRYPTED,
+    GAP,
+    HISTORY,
+    ROOM_STATE,
+    STATE_MEMBERSHIP,
+    TO_DEVICE_PREFIX,
+)
+from mlsrtc.adapters.interest import STICKY_MEMBERSHIPS as STICKY
+from mlsrtc.adapters.nio import history, megolm
+from mlsrtc.adapters.nio.feed import Feed
+from mlsrtc.adapters.nio.history import Raw, Reach
+from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.nio.requests import Executor
+from mlsrtc.adapters.transport import TransportClosed, TransportError
+from mlsrtc.outbox import Outcome, RateLimited, Request
+from mlsrtc.wire.incoming import (
+    GapOpened,
+    HistoryComplete,
+    HistoryRefused,
+    Incoming,
+    RoomEvent,
+    ToDevice,
+)
+
+UNREADABLE_KEPT = 256  # Megolm events without a session yet; more are dropped, oldest first
+
+# What belongs to Megolm itself in an encrypted event; the rest of its content stands there in the clear.
+_MEGOLM_FIELDS = frozenset({"algorithm", "ciphertext", "sender_key", "session_id", "device_id"})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """A limited sync: what lies between its `since` (None: it was a first sync) and its `prev_batch`."""
+
+    since: str | None
+    prev_batch: str | None
+
+
+class NioChannel:
+    """`mlsrtc.adapters.transport.Channel` over a nio client. Made by `NioTransport.subscribe`."""
+
+    def __init__(self, client: nio.AsyncClient, room_id: str, slot_id: str, *, attachment_limit: int) -> None:
+        self._client = client
+        self._room_id = room_id
+        self._slot_id = slot_id
+        self._feed = Feed()
+        self._executor = Executor(
+            client,
+            room_id,
+            tell=self._feed.put,
+            relations=self._tell_relations,
+            attachment_limit=attachment_limit,
+        )
+        self._seen: dict[str, bool] = {}  # event id -> whether it was handed over decrypted
+        self._unreadable: dict[str, Raw] = {}
+        self._sticky: list[Raw] = []
+        self._held: list[Raw] = []
+        self._gaps: list[_Gap] = []
+        self._read_back = False
+        self._filling: asyncio.Task[None] | None = None
+
+    @property
+    def room_id(self) -> str:
+        """The room this channel is for."""
+        return self._room_id
+
+    def open(self, sticky: Iterable[Raw]) -> None:
+        """Begin the back-fill. sticky: what earlier syncs brought in their sticky section."""
+        self._sticky = list(sticky)
+        self._start_filling()
+
+    async def close(self, end: TransportClosed) -> None:
+        """End the feed and whatever is being read."""
+        self._feed.close(end)
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
+        """`Channel.receive`."""
+        return await self._feed.receive(timeout)
+
+    def __aiter__(self) -> AsyncIterator[Incoming]:
+        return self._feed.iterate()
+
+    async def send(self, request: Request) -> Outcome:
+        """`Channel.send`."""
+        return await self._executor.send(request)
+
+    async def state(self) -> Sequence[RoomEvent]:
+        """`Channel.state`."""
+        try:
+            present = await history.state(self._client, self._room_id)
+        except Failed as failed:
+            raise TransportError(f"the state of {self._room_id} cannot be read: {failed.outcome}") from failed
+        return [event for event in map(self._event, present) if event is not None]
+
+    # ---- what the sync loop brings ----
+
+    def on_sync(self, section: Mapping[str, Any], since: str | None, *, joined: bool) -> None:
+        """One room section of a sync response, as the homeserver gave it."""
+        timeline = section.get("timeline")
+        timeline = timeline if isinstance(timeline, dict) else {}
+        if joined and timeline.get("limited") is True:
+            prev_batch = timeline.get("prev_batch")
+            self._gaps.append(_Gap(since, prev_batch if isinstance(prev_batch, str) else None))
+            self._feed.put([GapOpened()])
+            self._start_filling()
+        live: list[Raw] = [
+            *_events(section.get("state")),
+            *_events(timeline),
+            *_events(section.get("msc4354_sticky")),
+        ]
+        if self._filling is not None:
+            self._held += [event for event in live if event.get("state_key") is not None]
+        self._feed.put(self._fresh(live))
+
+    def on_to_device(self, events: Iterable[Raw]) -> None:
+        """To-device events of a sync, in the clear: a room key may make readable what was not."""
+        for event in events:
+            kind, sender, content = event.get("type"), event.get("sender"), event.get("content")
+            if not isinstance(kind, str) or not isinstance(sender, str) or not isinstance(content, dict):
+                continue
+            if kind.startswith(TO_DEVICE_PREFIX) and content.get("room_id", self._room_id) == self._room_id:
+                self._feed.put([ToDevice(kind, sender, content)])
+        waiting, self._unreadable = self._unreadable, {}
+        self._feed.put(self._fresh(waiting.values()))
+
+    # ---- events ----
+
+    def _fresh(self, raws: Iterable[Raw]) -> list[Incoming]:
+        """The events a call reads. State always; the rest once, and once more when it became readable."""
+        fresh: list[Incoming] = []
+        for raw in raws:
+            event = self._event(raw)
+            if event is None:
+                continue
+            if event.state_key is None and (
+                event.event_id in self._seen and self._seen[event.event_id] >= event.decrypted
+            ):
+                continue
+            self._seen[event.event_id] = self._seen.get(event.event_id, False) or event.decrypted
+            fresh.append(event)
+        return fresh
+
+    def _event(self, raw: Raw) -> RoomEvent | None:
+        """A raw event as a value, or None if it is none that a call reads."""
+        kind, content, state_key = raw.get("type"), raw.get("content"), raw.get("state_key")
+        if not isinstance(content, dict):
+            return None
+        if state_key is not None:
+            wanted = isinstance(state_key, str) and (kind == STATE_MEMBERSHIP or kind in ROOM_STATE)
+        else:
+            wanted = kind in HISTORY and kind != STATE_MEMBERSHIP
+        if wanted:
+            return _room_event(raw, str(kind), content)
+        if kind == ENCRYPTED and state_key is None and ("msc4354_sticky" in raw or BLOCK in content):
+            return self._encrypted(raw, content)
+        return None
+
+    def _encrypted(self, raw: Raw, content: Mapping[str, Any]) -> RoomEvent | None:
+        """A sticky membership in an encrypted room.
+
+        Our fields count only as they stand in the clear beside the payload: otherwise the set of events would
+        depend on who can decrypt (docs/protocol.md, J).
+        """
+        payload = megolm.decrypt(self._client, self._room_id, raw)
+        if payload is not None and payload.get("type") in STICKY and isinstance(payload.get("content"), dict):
+            inner = {name: value for name, value in payload["content"].items() if not _ours(name)}
+            clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
+            return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
+        if payload is None and isinstance(raw.get("event_id"), str):
+            self._unreadable[raw["event_id"]] = raw
+            while len(self._unreadable) > UNREADABLE_KEPT:
+                del self._unreadable[next(iter(self._unreadable))]
+        return _room_event(raw, ENCRYPTED, content) if BLOCK in content else None
+
+    # ---- history ----
+
+    def _start_filling(self) -> None:
+        if self._filling is None:
+            self._filling = asyncio.create_task(self._fill(), name=f"mlsrtc history {self._room_id}")
+
+    async def _fill(self) -> None:
+        """Read back and close gaps until nothing is open, then tell it. Limits of the homeserver are kept."""
+        try:
+            while self._gaps or not self._read_back:
+                try:
+                    if not self._read_back:
+                        await self._enter()
+                        self._read_back = True
+                    else:
+                        await self._close(self._gaps[0])
+                        self._gaps.pop(0)
+                except Failed as failed:
+                    if isinstance(failed.outcome, RateLimited):
+                        await asyncio.sleep(failed.outcome.retry_after_ms / 1000)
+                        continue
+                    self._refused(failed.outcome)
+                    if self._read_back:
+                        self._gaps.pop(0)
+                    self._read_back = True
+            held, self._held = self._held, []
+            self._feed.put([*self._fresh(held), HistoryComplete()])
+            self._filling = None
+        except Exception as error:
+            logger.exception("reading the history of %s failed", self._room_id)
+            end = TransportClosed("sync_stopped", f"reading the history of {self._room_id} failed")
+            end.__cause__ = error
+            self._feed.close(end)
+
+    def _refused(self, outcome: Outcome) -> None:
+        self._feed.put([HistoryRefused(getattr(outcome, "errcode", "M_UNKNOWN"))])
+
+    async def _enter(self) -> None:
+        """The first back-fill of a call: timeline, relations of its roots, present state, sticky events."""
+        reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
+        found: list[Raw] = []
+        ended = True
+        async for page in history.pages(self._client, self._room_id, HISTORY):
+            found += page
+            if reach.look(page):
+                ended = False
+                break
+        encrypted: list[Raw] = []
+        room = self._client.rooms.get(self._room_id)
+        if room is not None and room.encrypted:
+            # Encrypted memberships hide their type: the chat is read as well, as far as the call reaches.
+            async for page in history.pages(self._client, self._room_id, (ENCRYPTED,)):
+                encrypted += page
+                if page and max(_time(event) for event in page) < reach.bound:
+                    break
+        related: list[Raw] = []
+        refusal: Outcome | None = None
+        for event_id in list(reach.root_events)[: history.ROOTS]:
+            try:
+                related += await history.relations(self._client, self._room_id, event_id)
+            except Failed as failed:
+                if isinstance(failed.outcome, RateLimited):
+                    raise
+                refusal = failed.outcome
+        present = await history.state(self._client, self._room_id)
+        if (
+            refusal is None
+            and ended
+            and not await history.sees_everything(self._client, self._room_id, present)
+        ):
+            self._feed.put([HistoryRefused("M_FORBIDDEN")])
+        elif refusal is not None:
+            self._refused(refusal)
+        for part in (reversed(found), reversed(encrypted), related, present, self._sticky):
+            self._feed.put(self._fresh(part))
+
+    async def _close(self, gap: _Gap) -> None:
+        """Read what a limited sync left out."""
+        room = self._client.rooms.get(self._room_id)
+        types = (*GAP, ENCRYPTED) if room is not None and room.encrypted else GAP
+        reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
+        found: list[Raw] = []
+        async for page in history.pages(
+            self._client, self._room_id, types, start=gap.prev_batch, stop=gap.since
+        ):
+            found += page
+            enough = reach.look(page)
+            # After a first sync there is no token to stop at: what is known, or reaches far enough, does.
+            known = bool(page) and all(event.get("event_id") in self._seen for event in page)
+            if gap.since is None and (enough or known):
+                break
+        self._feed.put(self._fresh(reversed(found)))
+
+    async def _tell_relations(self, event_id: str) -> None:
+        """FetchRelations. Raises Failed; a refusal is told in the feed as well."""
+        try:
+            self._feed.put(self._fresh(await history.relations(self._client, self._room_id, event_id)))
+        except Failed as failed:
+            if not isinstance(failed.outcome, RateLimited):
+                self._refused(failed.outcome)
+            raise
+
+
+def _events(section: Any) -> list[Raw]:
+    events = section.get("events") if isinstance(section, dict) else None
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+
+
+def _time(event: Raw) -> int:
+    value = event.get("origin_server_ts")
+    return value if isinstance(value, int) else 0
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("dev.mlsrtc.") or name == "left"
+
+
+def _room_event(
+    raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False
+) -> RoomEvent | None:
+    event_id, sender, ts = raw.get("event_id"), raw.get("sender"), raw.get("origin_server_ts")
+    if not isinstance(event_id, str) or not isinstance(sender, str) or not isinstance(ts, int):
+        return None
+    unsigned = raw.get("unsigned")
+    transaction_id = unsigned.get("transaction_id") if isinstance(unsigned, dict) else None
+    return RoomEvent(
+        type=kind,
+        sender=sender,
+        event_id=event_id,
+        origin_server_ts=ts,
+        content=content,
+        state_key=raw.get("state_key"),
+        transaction_id=transaction_id if isinstance(transaction_id, str) else None,
+        decrypted=decrypted,
+    )

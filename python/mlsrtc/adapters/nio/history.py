@@ -1,0 +1,144 @@
+"""Reading a room back by /messages, /relations and /state. Knows how far back a call reaches, and no queue.
+
+Whoever enters reads memberships, commits and words with a type filter, so a chat of thousands of messages
+costs nothing (docs/protocol.md, "Find").
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import nio
+
+from mlsrtc.adapters.interest import COMMIT, WORD
+from mlsrtc.adapters.nio.http import Failed, demand, room_path, with_query
+from mlsrtc.outbox import Refused
+
+Raw: TypeAlias = Mapping[str, Any]
+"""An event as the homeserver gave it."""
+
+PAGE = 100  # events a page is asked for
+PAGES = 50  # of one reading: a bogus root that somebody names costs a newcomer this much, no more
+ROOTS = 8  # roots whose relations are read when a call is entered
+REACH_MS = 4 * 3600 * 1000  # a membership lives at most this long (docs/protocol.md, J)
+
+
+class Reach:
+    """How far back the history of one slot has to be read: to the roots that its newest commits name.
+
+    Two fixed bounds, so that calls that follow each other do not lead ever further back: commits and words of
+    the last REACH_MS name the roots, and the memberships that a root may add are at most REACH_MS older.
+    The youngest event of a page decides: one event with an invented old time does not end the reading.
+    """
+
+    def __init__(self, slot_id: str, now_ms: int) -> None:
+        self._slot_id = slot_id
+        self._recent = now_ms - REACH_MS
+        self._named: set[str] = set()
+        self._root_times: dict[str, int] = {}
+        self.root_events: dict[str, None] = {}  # event ids, newest first
+
+    @property
+    def bound(self) -> int:
+        """What is older than this (milliseconds) is not needed once every root has been seen."""
+        return min(
+            [
+                self._recent,
+                *(self._root_times[root] - REACH_MS for root in self._named & set(self._root_times)),
+            ]
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every root that was named has been seen."""
+        return self._named <= set(self._root_times)
+
+    def look(self, page: Iterable[Raw]) -> bool:
+        """Take in one page, newest first; True if nothing older is needed."""
+        youngest = None
+        for event in page:
+            time = event.get("origin_server_ts")
+            content = event.get("content")
+            if not isinstance(time, int) or not isinstance(content, dict):
+                continue
+            youngest = time if youngest is None else max(youngest, time)
+            if event.get("type") in (COMMIT, WORD) and content.get("slot_id") == self._slot_id:
+                self._note(event, content, time)
+        return youngest is not None and self.complete and youngest < self.bound
+
+    def _note(self, event: Raw, content: Mapping[str, Any], time: int) -> None:
+        root = content.get("root")
+        if not isinstance(root, str):
+            return
+        if event.get("type") == COMMIT and content.get("parent") is None:
+            self._root_times.setdefault(root, time)
+            self.root_events.setdefault(str(event.get("event_id")))
+            return
+        if time >= self._recent:
+            self._named.add(root)
+            related = content.get("m.relates_to")
+            if isinstance(related, dict) and isinstance(related.get("event_id"), str):
+                self.root_events.setdefault(related["event_id"])
+
+
+async def pages(
+    client: nio.AsyncClient,
+    room_id: str,
+    types: Sequence[str],
+    *,
+    start: str | None = None,
+    stop: str | None = None,
+) -> AsyncIterator[list[Raw]]:
+    """Pages of /messages backwards, newest event first. start and stop are sync tokens. Raises Failed."""
+    wanted = json.dumps({"types": list(types)})
+    for _ in range(PAGES):
+        query: dict[str, str | int | None] = {
+            "dir": "b",
+            "limit": PAGE,
+            "filter": wanted,
+            "from": start,
+            "to": stop,
+        }
+        answer = await demand(client, "GET", with_query(room_path(room_id, "messages"), query))
+        yield _events(answer)
+        start = answer.get("end")
+        if not isinstance(start, str):
+            return
+
+
+async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> list[Raw]:
+    """The event and all that refer to it with m.reference, oldest first. Raises Failed."""
+    root = await demand(client, "GET", room_path(room_id, "event", event_id))
+    found: list[Raw] = []
+    target = room_path(room_id, "relations", event_id, "m.reference", version="v1")
+    start: str | None = None
+    for _ in range(PAGES):
+        answer = await demand(client, "GET", with_query(target, {"dir": "b", "limit": PAGE, "from": start}))
+        found += _events(answer)
+        start = answer.get("next_batch")
+        if not isinstance(start, str):
+            break
+    return [root, *reversed(found)]
+
+
+async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
+    """The present state of the room. Raises Failed."""
+    return _events(await demand(client, "GET", room_path(room_id, "state")))
+
+
+async def sees_everything(client: nio.AsyncClient, room_id: str, present: Iterable[Raw]) -> bool:
+    """Whether history visibility shows us the room from its first event on. Raises Failed."""
+    for event in present:
+        if event.get("type") == "m.room.create":
+            try:
+                await demand(client, "GET", room_path(room_id, "event", str(event.get("event_id"))))
+            except Failed as failed:
+                if isinstance(failed.outcome, Refused):
+                    return False
+                raise
+    return True
+
+
+def _events(answer: Mapping[str, Any]) -> list[Raw]:
+    chunk = answer.get("chunk")
+    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []

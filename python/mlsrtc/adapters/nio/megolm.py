@@ -1,0 +1,116 @@
+"""Megolm for the one event that needs it, the sticky membership of an encrypted room. Knows nio's Olm.
+
+`AsyncClient.room_send` would encrypt every type and sleep on a 429. This takes the same steps (members,
+device keys, one-time keys, group session) through raw requests, feeds the answers to nio, and stops at the
+first one that fails; what was done stays done, so the next try goes on from there.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import nio
+from nio.exceptions import EncryptionError
+from nio.responses import (
+    JoinedMembersResponse,
+    KeysClaimResponse,
+    KeysQueryResponse,
+    KeysUploadResponse,
+    ShareGroupSessionResponse,
+)
+
+from mlsrtc.adapters.nio.http import Failed, demand, path, room_path
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.outbox import RateLimited
+
+UNSYNCED_RETRY_MS = 500  # the client has not synced the room yet
+
+
+async def upload_device_keys(client: nio.AsyncClient) -> None:
+    """Put our device keys on the server if they are not there yet.
+
+    They have to be there before anyone sends a membership: a Megolm session is not shared again later.
+    Raises Failed.
+    """
+    if client.olm is None or client.olm.account.shared:
+        return
+    answer = await demand(client, "POST", path("client", "v3", "keys", "upload"), client.olm.share_keys())
+    counts = {"curve25519": 0, "signed_curve25519": 0, **answer.get("one_time_key_counts", {})}
+    await client.receive_response(KeysUploadResponse.from_dict({"one_time_key_counts": counts}))
+
+
+async def encrypt(
+    client: nio.AsyncClient, room_id: str, event_type: str, content: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Type and content of the encrypted event.
+
+    Raises Failed, and LocalProtocolError if the room or the client is not encrypted.
+
+    Every device of the room gets the session, whether or not nio calls it verified: who may hear the call is
+    decided by MLS, and a device that cannot read a membership could not even see that it is in a call.
+    """
+    if client.olm is None:
+        raise LocalProtocolError("an encrypted room needs a nio client with end-to-end encryption")
+    room = client.rooms.get(room_id)
+    if room is None:
+        raise Failed(RateLimited(UNSYNCED_RETRY_MS))
+    if not room.encrypted:
+        raise LocalProtocolError(f"{room_id} is not encrypted")
+    await upload_device_keys(client)
+    if not room.members_synced:
+        answer = await demand(client, "GET", room_path(room_id, "joined_members"))
+        await client.receive_response(JoinedMembersResponse.from_dict(dict(answer), room_id))
+    if client.olm.users_for_key_query:
+        body: dict[str, Any] = {"device_keys": {user: [] for user in sorted(client.olm.users_for_key_query)}}
+        answer = await demand(client, "POST", path("client", "v3", "keys", "query"), body)
+        await client.receive_response(KeysQueryResponse.from_dict(dict(answer)))
+    if client.olm.should_share_group_session(room_id):
+        # nio's own room_send may be sharing at this moment; it leaves an event to wait for.
+        if sharing := client.sharing_session.get(room_id):
+            await sharing.wait()
+        else:
+            await _share(client, room_id, list(room.users))
+    encrypted_type, encrypted = client.encrypt(room_id, event_type, dict(content))
+    return encrypted_type, dict(encrypted)
+
+
+async def _share(client: nio.AsyncClient, room_id: str, users: list[str]) -> None:
+    assert client.olm is not None
+    event = client.sharing_session[room_id] = asyncio.Event()
+    try:
+        if missing := client.get_missing_sessions(room_id):
+            wanted = {user: dict.fromkeys(devices, "signed_curve25519") for user, devices in missing.items()}
+            answer = await demand(
+                client, "POST", path("client", "v3", "keys", "claim"), {"one_time_keys": wanted}
+            )
+            await client.receive_response(KeysClaimResponse.from_dict(dict(answer), room_id))
+        for shared_with, messages in client.olm.share_group_session_parallel(
+            room_id, users, ignore_unverified_devices=True
+        ):
+            target = path("client", "v3", "sendToDevice", "m.room.encrypted", str(uuid4()))
+            answer = await demand(client, "PUT", target, messages)
+            await client.receive_response(
+                ShareGroupSessionResponse.from_dict(dict(answer), room_id, shared_with)
+            )
+        # nio marks it in an answer only; with nobody to share with there is none.
+        client.olm.outbound_group_sessions[room_id].shared = True
+    finally:
+        client.sharing_session.pop(room_id).set()
+        event.set()
+
+
+def decrypt(client: nio.AsyncClient, room_id: str, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The payload (`type`, `content`) of a Megolm event, or None if it cannot be read now."""
+    if client.olm is None:
+        return None
+    event = nio.Event.parse_event(dict(raw))
+    if not isinstance(event, nio.MegolmEvent):
+        return None
+    event.room_id = room_id
+    try:
+        payload = client.decrypt_event(event)
+    except EncryptionError:
+        return None
+    source = getattr(payload, "source", None)
+    return source if isinstance(source, dict) else None

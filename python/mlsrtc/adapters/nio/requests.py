@@ -1,0 +1,179 @@
+"""A session's requests as Matrix client-server requests. Knows endpoints; decides and repeats nothing."""
+
+import copy
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, assert_never
+
+import nio
+
+from mlsrtc.adapters.nio import megolm
+from mlsrtc.adapters.nio.http import Failed, Reply, ask, demand, download, path, room_path, with_query
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.outbox import (
+    Accepted,
+    CancelLeave,
+    FetchAttachment,
+    FetchRelations,
+    Outcome,
+    QueryKeys,
+    RateLimited,
+    Request,
+    RestartLeave,
+    ScheduleLeave,
+    SendEvent,
+    SendState,
+    SendToDevice,
+)
+from mlsrtc.wire.incoming import Attachment, DeviceKeys, Incoming
+
+STICKY = "org.matrix.msc4354.sticky_duration_ms"
+DELAY = "org.matrix.msc4140.delay"
+DELAYED_EVENTS = ("client", "unstable", "org.matrix.msc4140", "delayed_events")
+KEY_QUERY_TIMEOUT_MS = 10_000  # the homeserver's own patience with other homeservers; its default
+FAILED_SERVERS_RETRY_MS = 5_000
+
+
+class Executor:
+    """Carries out the requests of one room.
+
+    tell: takes what fetches and queries bring. relations: back-fills by /relations (the channel's own).
+    attachment_limit: bytes; a longer download is told as missing.
+    """
+
+    def __init__(
+        self,
+        client: nio.AsyncClient,
+        room_id: str,
+        *,
+        tell: Callable[[list[Incoming]], None],
+        relations: Callable[[str], Awaitable[None]],
+        attachment_limit: int,
+    ) -> None:
+        self._client = client
+        self._room_id = room_id
+        self._tell = tell
+        self._relations = relations
+        self._attachment_limit = attachment_limit
+        # A request that is sent again, after a 429, does not upload again.
+        self._uploaded: dict[tuple[str, str], str] = {}
+
+    async def send(self, request: Request) -> Outcome:
+        """`Channel.send`."""
+        try:
+            return await self._send(request)
+        except Failed as failed:
+            return failed.outcome
+
+    async def _send(self, request: Request) -> Outcome:
+        match request:
+            case SendState():
+                target = room_path(self._room_id, "state", request.type, request.state_key)
+                return _sent(await ask(self._client, "PUT", target, request.content))
+            case SendEvent():
+                return await self._send_event(request)
+            case SendToDevice():
+                target = path("client", "v3", "sendToDevice", request.type, request.id)
+                body = {"messages": {request.user_id: {request.device_id: dict(request.content)}}}
+                return _sent(await ask(self._client, "PUT", target, body))
+            case ScheduleLeave():
+                return await self._schedule(request)
+            case RestartLeave():
+                return await self._delayed("restart", request.delay_id)
+            case CancelLeave():
+                return await self._delayed("cancel", request.delay_id)
+            case FetchAttachment():
+                self._tell([Attachment(request.uri, await self._download(request.uri))])
+                return Accepted()
+            case FetchRelations():
+                await self._relations(request.event_id)
+                return Accepted()
+            case QueryKeys():
+                return await self._query_keys(request)
+            case _:
+                assert_never(request)
+
+    async def _send_event(self, request: SendEvent) -> Outcome:
+        content = await self._with_attachments(request)
+        event_type = request.type
+        if request.encrypt:
+            event_type, encrypted = await megolm.encrypt(self._client, self._room_id, request.type, content)
+            content = {**request.clear, **encrypted}
+        target = room_path(self._room_id, "send", event_type, request.id)
+        target = with_query(target, {STICKY: request.sticky_ms})
+        outcome = _sent(await ask(self._client, "PUT", target, content))
+        if isinstance(outcome, Accepted):
+            for field in request.attachments:
+                self._uploaded.pop((request.id, field), None)
+        return outcome
+
+    async def _with_attachments(self, request: SendEvent) -> dict[str, Any]:
+        content: dict[str, Any] = copy.deepcopy(dict(request.content))
+        for field, ciphertext in request.attachments.items():
+            place = content.get(field)
+            if not isinstance(place, dict):
+                raise LocalProtocolError(f"the content has no object {field!r} for its attachment")
+            key = (request.id, field)
+            if key not in self._uploaded:
+                answer = await demand(self._client, "POST", path("media", "v3", "upload"), bytes(ciphertext))
+                self._uploaded[key] = str(answer.get("content_uri", ""))
+            place["url"] = self._uploaded[key]
+        return content
+
+    async def _schedule(self, request: ScheduleLeave) -> Outcome:
+        if request.state_key is not None:
+            target = room_path(self._room_id, "state", request.type, request.state_key)
+        else:
+            target = room_path(self._room_id, "send", request.type, request.id)
+        query = {DELAY: request.delay_ms, STICKY: request.sticky_ms}
+        return _sent(await ask(self._client, "PUT", with_query(target, query), request.content))
+
+    async def _delayed(self, action: str, delay_id: str) -> Outcome:
+        """MSC4140: the newer form, one endpoint per action; else the older, with the action in the body."""
+        reply = await ask(self._client, "POST", path(*DELAYED_EVENTS, delay_id, action), {})
+        if reply.status in (404, 405) and reply.body.get("errcode") == "M_UNRECOGNIZED":
+            reply = await ask(self._client, "POST", path(*DELAYED_EVENTS, delay_id), {"action": action})
+        return _sent(reply)
+
+    async def _download(self, uri: str) -> bytes | None:
+        server, slash, media_id = uri.removeprefix("mxc://").partition("/")
+        if not uri.startswith("mxc://") or not server or not slash or not media_id or "/" in media_id:
+            # It came from another member's event: nothing stands at an address that is none.
+            return None
+        target = path("client", "v1", "media", "download", server, media_id)
+        return await download(self._client, target, self._attachment_limit)
+
+    async def _query_keys(self, request: QueryKeys) -> Outcome:
+        body = {
+            "device_keys": {user_id: [] for user_id in request.user_ids},
+            "timeout": KEY_QUERY_TIMEOUT_MS,
+        }
+        answer = await demand(self._client, "POST", path("client", "v3", "keys", "query"), body)
+        failures = answer.get("failures") or {}
+        reached = [user for user in request.user_ids if user.partition(":")[2] not in failures]
+        self._tell([DeviceKeys(user_id, _of_user(answer, user_id)) for user_id in reached])
+        if len(reached) < len(request.user_ids):
+            return RateLimited(FAILED_SERVERS_RETRY_MS)
+        return Accepted()
+
+
+def _of_user(answer: Mapping[str, Any], user_id: str) -> dict[str, Any]:
+    """What keys/query says about one user; a key the user does not have is left out."""
+    response: dict[str, Any] = {"device_keys": _part(answer, "device_keys", user_id) or {}}
+    for plural, singular in (("master_keys", "master_key"), ("self_signing_keys", "self_signing_key")):
+        if (key := _part(answer, plural, user_id)) is not None:
+            response[singular] = key
+    return response
+
+
+def _part(answer: Mapping[str, Any], name: str, user_id: str) -> Any:
+    users = answer.get(name)
+    return users.get(user_id) if isinstance(users, dict) else None
+
+
+def _sent(reply: Reply) -> Outcome:
+    if not reply.ok:
+        return reply.failure()
+    event_id, delay_id = reply.body.get("event_id"), reply.body.get("delay_id")
+    return Accepted(
+        event_id if isinstance(event_id, str) else None, delay_id if isinstance(delay_id, str) else None
+    )

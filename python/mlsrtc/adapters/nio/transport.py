@@ -1,0 +1,195 @@
+"""The matrix-nio transport: many calls on one client and its one sync loop. Knows nio; decides nothing.
+
+nio hands each sync response to callbacks with the raw answer beside it: the sticky section, which nio does
+not know, and event types it does not know are read from there. There is never a second sync.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import nio
+
+from mlsrtc.adapters.interest import ENCRYPTED, STICKY_MEMBERSHIPS
+from mlsrtc.adapters.nio import megolm
+from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.history import Raw
+from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.transport import TransportClosed, TransportError
+from mlsrtc.errors import LocalProtocolError
+
+ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
+SYNC_TIMEOUT_MS = 30_000
+SYNC_ERROR_PAUSE = 1.0  # seconds; nio's loop asks again at once after an error answer
+STICKY_KEPT = 1000  # sticky events kept per room for calls that are entered later
+STICKY_LIFE_MS = 3600 * 1000  # MSC4354: the longest an event is sticky
+
+logger = logging.getLogger(__name__)
+
+
+class NioTransport:
+    """A transport over a logged-in `nio.AsyncClient` (0.26).
+
+    sync: True runs `client.sync_forever` while the context manager is open; False hooks the loop that the
+    application runs itself, with `sync_forever`, which runs the response callbacks.
+    attachment_limit: bytes of the largest attachment that is downloaded.
+    """
+
+    def __init__(
+        self, client: nio.AsyncClient, *, sync: bool = True, attachment_limit: int = ATTACHMENT_LIMIT
+    ) -> None:
+        self._client = client
+        self._sync = sync
+        self._attachment_limit = attachment_limit
+        self._channels: list[NioChannel] = []
+        self._sticky: dict[str, dict[str, Raw]] = {}
+        self._loop_task: asyncio.Task[None] | None = None
+        self._end: TransportClosed | None = None
+
+    @property
+    def user_id(self) -> str:
+        """Our Matrix user."""
+        return str(self._client.user_id)
+
+    @property
+    def device_id(self) -> str:
+        """Our Matrix device."""
+        return str(self._client.device_id)
+
+    @property
+    def client(self) -> nio.AsyncClient:
+        """The client this transport stands on."""
+        return self._client
+
+    async def __aenter__(self) -> Self:
+        if not self._client.logged_in:
+            raise LocalProtocolError("the nio client is not logged in")
+        self._client.add_response_callback(self._on_response, (nio.SyncResponse, nio.SyncError))
+        if self._sync:
+            self._loop_task = asyncio.create_task(self._run(), name="mlsrtc nio sync")
+            first = asyncio.create_task(self._client.synced.wait())
+            try:
+                # `synced` fires after the first sync and the upload of our device keys that follows it.
+                await asyncio.wait({first, self._loop_task}, return_when=asyncio.FIRST_COMPLETED)
+            except BaseException:
+                await self._leave()
+                raise
+            finally:
+                first.cancel()
+            if self._end is not None:
+                await self._leave()
+                raise self._end
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        self._client.response_callbacks[:] = [
+            callback for callback in self._client.response_callbacks if callback.func != self._on_response
+        ]
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+            self._loop_task = None
+        await self._close_channels(TransportClosed("closed"))
+
+    async def _run(self) -> None:
+        # A client that goes on from a stored token knows its rooms only after a full state.
+        full_state = not self._client.rooms
+        try:
+            await self._client.sync_forever(timeout=SYNC_TIMEOUT_MS, full_state=full_state)
+            end = TransportClosed("sync_stopped")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            logger.warning("the sync loop ended: %s", type(error).__name__)
+            end = TransportClosed("sync_stopped", type(error).__name__)
+            end.__cause__ = error
+        self._end = self._end or end
+        await self._close_channels(self._end)
+
+    async def _close_channels(self, end: TransportClosed) -> None:
+        for channel in self._channels:
+            await channel.close(end)
+
+    @asynccontextmanager
+    async def subscribe(self, room_id: str, slot_id: str) -> AsyncIterator[NioChannel]:
+        """A channel for one call, as `Transport.subscribe`.
+
+        Raises TransportError if our device keys are not on the server and cannot be put there now, and
+        TransportClosed if the sync has ended.
+        """
+        if self._end is not None:
+            raise self._end
+        try:
+            await megolm.upload_device_keys(self._client)
+        except Failed as failed:
+            raise TransportError(f"the device keys cannot be uploaded: {failed.outcome}") from failed
+        channel = NioChannel(self._client, room_id, slot_id, attachment_limit=self._attachment_limit)
+        self._channels.append(channel)
+        try:
+            channel.open(self._sticky.get(room_id, {}).values())
+            yield channel
+        finally:
+            self._channels.remove(channel)
+            await channel.close(TransportClosed("closed"))
+
+    async def _on_response(self, response: nio.SyncResponse | nio.SyncError) -> None:
+        if isinstance(response, nio.SyncError):
+            await self._on_error(response)
+            return
+        answer = response.transport_response
+        if answer is None:
+            return
+        raw = await answer.json()
+        self._mend_key_count(raw)
+        # The token this very request carried, whoever sent it.
+        since = answer.url.query.get("since")
+        rooms = raw.get("rooms") or {}
+        for kind in ("join", "leave"):
+            for room_id, section in (rooms.get(kind) or {}).items():
+                self._keep_sticky(room_id, section)
+                for channel in self._channels:
+                    if channel.room_id == room_id:
+                        channel.on_sync(section, since, joined=kind == "join")
+        to_device = (raw.get("to_device") or {}).get("events") or []
+        if to_device:
+            for channel in self._channels:
+                channel.on_to_device(to_device)
+
+    async def _on_error(self, error: nio.SyncError) -> None:
+        if error.status_code == "M_UNKNOWN_TOKEN":
+            self._end = TransportClosed("logged_out", error.status_code)
+            await self._close_channels(self._end)
+            if self._sync:
+                self._client.stop_sync_forever()
+        elif self._sync:
+            logger.warning("sync was answered %s", error.status_code)
+            await asyncio.sleep(SYNC_ERROR_PAUSE)
+
+    def _mend_key_count(self, raw: Mapping[str, Any]) -> None:
+        """nio reads a count of zero one-time keys as "not told", and a drained device stays unreachable."""
+        counts = raw.get("device_one_time_keys_count")
+        olm = self._client.olm
+        if olm is not None and isinstance(counts, dict) and counts.get("signed_curve25519", 0) == 0:
+            olm.uploaded_key_count = 0
+
+    def _keep_sticky(self, room_id: str, section: Mapping[str, Any]) -> None:
+        """Sticky events of a sync, for a call that is entered later: the server does not repeat them."""
+        kept = self._sticky.setdefault(room_id, {})
+        for part in ("msc4354_sticky", "timeline"):
+            for event in (section.get(part) or {}).get("events") or []:
+                if "msc4354_sticky" in event and event.get("type") in (ENCRYPTED, *STICKY_MEMBERSHIPS):
+                    kept[str(event.get("event_id"))] = event
+        oldest = time.time_ns() // 1_000_000 - STICKY_LIFE_MS
+        for event_id in [key for key, event in kept.items() if event.get("origin_server_ts", 0) < oldest]:
+            del kept[event_id]
+        while len(kept) > STICKY_KEPT:
+            del kept[next(iter(kept))]

@@ -1,0 +1,347 @@
+"""A real homeserver for a demo or a test: Synapse from PyPI, on loopback, with SQLite.
+
+Started in the running interpreter's environment (extra `demo`), in a temporary directory. Knows Synapse's
+configuration and the few Matrix requests that make users; nothing of calls. However the process that started
+it ends, no Synapse and no directory stays behind (`_keeper.py`).
+"""
+
+import asyncio
+import base64
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from mlsrtc.errors import MlsrtcError
+
+_KEEPER = Path(__file__).with_name("_keeper.py")
+_LOG_TAIL = 4096  # bytes of the log that an error carries
+_POLL = 0.05  # seconds between two looks at a server that is starting
+_PORT_TRIES = 3
+
+# Test passwords need no slow hash: 4 is bcrypt's own minimum, Synapse's default is 12.
+_BCRYPT_ROUNDS = 4
+
+
+class SynapseError(MlsrtcError):
+    """Synapse did not start, or refused what a test asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One logged-in device of a test user. The secrets are for this Synapse only, and not in the repr."""
+
+    user_id: str
+    device_id: str
+    access_token: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the homeserver answered: the HTTP status and the JSON object."""
+
+    status: int
+    body: dict[str, Any]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def unlimited() -> dict[str, Any]:
+    """Every rate limit of Synapse, raised until no test meets it."""
+    wide = {"per_second": 1e6, "burst_count": 1000000}
+    flat = (
+        "rc_message",
+        "rc_registration",
+        "rc_registration_token_validity",
+        "rc_admin_redaction",
+        "rc_joins_per_room",
+        "rc_key_requests",
+        "rc_3pid_validation",
+        "rc_third_party_invite",
+        "rc_media_create",
+        "rc_delayed_event_mgmt",
+        "rc_room_creation",
+        "rc_reports",
+        "rc_user_directory",
+    )
+    nested = {
+        "rc_login": ("address", "account", "failed_attempts"),
+        "rc_joins": ("local", "remote"),
+        "rc_invites": ("per_room", "per_user", "per_issuer"),
+        "rc_presence": ("per_user",),
+    }
+    limits: dict[str, Any] = {name: dict(wide) for name in flat}
+    limits |= {name: {part: dict(wide) for part in parts} for name, parts in nested.items()}
+    return limits
+
+
+def _generous_setup() -> dict[str, Any]:
+    """Limits raised for making users and rooms only; sending stays as a fresh Synapse has it."""
+    return {
+        name: limit
+        for name, limit in unlimited().items()
+        if name not in ("rc_message", "rc_delayed_event_mgmt")
+    }
+
+
+class Synapse:
+    """A Synapse that runs while this context manager is open.
+
+    logs: a directory that keeps `homeserver.log` and `homeserver.stderr` afterwards; None keeps nothing.
+    default_limits: leave `rc_message` and the delayed-event limit as Synapse has them (0.2/s, burst 10).
+    extra: more of `homeserver.yaml`, laid over what is made here.
+    start_timeout: seconds until SynapseError.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_name: str = "localhost",
+        logs: str | os.PathLike[str] | None = None,
+        default_limits: bool = False,
+        extra: Mapping[str, Any] | None = None,
+        start_timeout: float = 60.0,
+    ) -> None:
+        self.server_name = server_name
+        self.base_url = ""
+        self.pid = 0
+        self.start_seconds = 0.0
+        self._logs = None if logs is None else Path(logs)
+        self._default_limits = default_limits
+        self._extra = dict(extra or {})
+        self._start_timeout = start_timeout
+        self._registration_secret = secrets.token_hex(16)
+        self._keeper: asyncio.subprocess.Process | None = None
+        self._directory: Path | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        if importlib.util.find_spec("synapse") is None:
+            raise SynapseError("matrix-synapse is not installed here: pip install 'mlsrtc[demo]'")
+        started = time.monotonic()
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=60), connector=aiohttp.TCPConnector(limit=100)
+        )
+        try:
+            for attempt in range(_PORT_TRIES):
+                try:
+                    await self._start(_free_port())
+                    break
+                except SynapseError as error:
+                    await self._stop()
+                    # Somebody else may take the port between the probe and Synapse's bind.
+                    if "already in use" not in str(error) or attempt == _PORT_TRIES - 1:
+                        raise
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        self.start_seconds = time.monotonic() - started
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+        await self._stop()
+
+    def _configuration(self, directory: Path, port: int) -> dict[str, Any]:
+        """homeserver.yaml, whose format JSON is a part of."""
+        limits = _generous_setup() if self._default_limits else unlimited()
+        seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        return {
+            "server_name": self.server_name,
+            "signing_key": f"ed25519 a_test {seed}",
+            "pid_file": str(directory / "homeserver.pid"),
+            "log_config": str(directory / "log.yaml"),
+            "media_store_path": str(directory / "media"),
+            "report_stats": False,
+            "suppress_key_server_warning": True,
+            "trusted_key_servers": [],
+            "macaroon_secret_key": secrets.token_hex(16),
+            "form_secret": secrets.token_hex(16),
+            "registration_shared_secret": self._registration_secret,
+            "enable_registration": True,
+            "enable_registration_without_verification": True,
+            "bcrypt_rounds": _BCRYPT_ROUNDS,
+            "listeners": [
+                {
+                    "port": port,
+                    "bind_addresses": ["127.0.0.1"],
+                    "type": "http",
+                    "tls": False,
+                    # A LiveKit token service checks its callers by `openid`.
+                    "resources": [{"names": ["client", "openid"]}],
+                }
+            ],
+            "database": {"name": "sqlite3", "args": {"database": str(directory / "homeserver.db")}},
+            "max_event_delay_duration": "24h",  # MSC4140
+            "experimental_features": {"msc4354_enabled": True, "msc4143_enabled": True},
+            "presence": {"enabled": False},
+            "user_directory": {"enabled": False},
+            "url_preview_enabled": False,
+            **limits,
+            **self._extra,
+        }
+
+    def _log_configuration(self, log: Path) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+            "handlers": {
+                "file": {"class": "logging.FileHandler", "formatter": "plain", "filename": str(log)}
+            },
+            "root": {"level": "INFO", "handlers": ["file"]},
+            "disable_existing_loggers": False,
+        }
+
+    async def _start(self, port: int) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="mlsrtc-synapse-"))
+        self._directory = directory
+        logs = self._logs if self._logs is not None else directory
+        logs.mkdir(parents=True, exist_ok=True)
+        log, output = (logs / "homeserver.log").absolute(), (logs / "homeserver.stderr").absolute()
+        (directory / "log.yaml").write_text(json.dumps(self._log_configuration(log)))
+        configuration = directory / "homeserver.yaml"
+        configuration.touch(mode=0o600)
+        configuration.write_text(json.dumps(self._configuration(directory, port), indent=1))
+        command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(configuration)]
+        with output.open("wb") as errors:
+            self._keeper = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                str(_KEEPER),
+                str(directory),
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                # A Ctrl-C in the terminal reaches us alone; we end the server in order.
+                start_new_session=True,
+            )
+        self.base_url = f"http://127.0.0.1:{port}"
+        await self._ready(log, output)
+
+    async def _ready(self, log: Path, output: Path) -> None:
+        """Wait until the server answers; SynapseError with the end of its log if it does not."""
+        assert self._keeper is not None
+        assert self._keeper.stdout is not None
+        told = await self._keeper.stdout.readline()
+        if not told.startswith(b"pid "):
+            raise SynapseError(f"the keeper of Synapse did not start\n{_tail(output)}")
+        self.pid = int(told[4:])
+        ended = asyncio.ensure_future(self._keeper.stdout.readline())
+        try:
+            deadline = time.monotonic() + self._start_timeout
+            while not await self._answers():
+                if ended.done():
+                    raise SynapseError(f"Synapse ended while it started\n{_tail(output)}{_tail(log)}")
+                if time.monotonic() > deadline:
+                    raise SynapseError(
+                        f"Synapse did not answer in {self._start_timeout:g} s\n{_tail(output)}{_tail(log)}"
+                    )
+                await asyncio.sleep(_POLL)
+        finally:
+            ended.cancel()
+
+    async def _answers(self) -> bool:
+        assert self._http is not None
+        try:
+            async with self._http.get(f"{self.base_url}/health") as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _stop(self) -> None:
+        """Close the keeper's input and wait for it; it ends Synapse and removes the directory."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            if keeper.stdin is not None:
+                keeper.stdin.close()
+            await asyncio.shield(keeper.wait())
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    async def request(
+        self, method: str, path: str, *, token: str | None = None, body: Mapping[str, Any] | None = None
+    ) -> Reply:
+        """One request to the homeserver, as it is: no retry. `path` begins with /_matrix or /_synapse."""
+        if self._http is None:
+            raise SynapseError("this Synapse is not running")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        async with self._http.request(method, self.base_url + path, json=body, headers=headers) as response:
+            answer = await response.json(content_type=None)
+            return Reply(response.status, answer if isinstance(answer, dict) else {})
+
+    async def demand(
+        self, method: str, path: str, *, token: str | None = None, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A request that has to succeed: its JSON, or SynapseError."""
+        reply = await self.request(method, path, token=token, body=body)
+        if reply.status != 200:
+            error = reply.body.get("errcode"), reply.body.get("error")
+            raise SynapseError(f"{method} {path} was answered {reply.status} {error}")
+        return reply.body
+
+    async def register(self, name: str, *, device_id: str | None = None) -> Account:
+        """A new user `@name:server` with one logged-in device."""
+        password = secrets.token_urlsafe(12)
+        body: dict[str, Any] = {
+            "username": name,
+            "password": password,
+            "auth": {"type": "m.login.dummy"},
+            **({} if device_id is None else {"device_id": device_id}),
+        }
+        answer = await self.demand("POST", "/_matrix/client/v3/register", body=body)
+        return Account(answer["user_id"], answer["device_id"], answer["access_token"], password)
+
+    async def register_many(self, names: Sequence[str], *, at_once: int = 8) -> list[Account]:
+        """As many new users as there are names, `at_once` of them in flight."""
+        gate = asyncio.Semaphore(at_once)
+
+        async def one(name: str) -> Account:
+            async with gate:
+                return await self.register(name)
+
+        return list(await asyncio.gather(*(one(name) for name in names)))
+
+    async def login(self, account: Account, *, device_id: str | None = None) -> Account:
+        """One more device of a user."""
+        body: dict[str, Any] = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": account.user_id},
+            "password": account.password,
+            **({} if device_id is None else {"device_id": device_id}),
+        }
+        answer = await self.demand("POST", "/_matrix/client/v3/login", body=body)
+        return Account(answer["user_id"], answer["device_id"], answer["access_token"], account.password)
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            return f"--- {path.name} ---\n{file.read().decode(errors='replace')}\n"
+    except OSError:
+        return ""
