@@ -68,12 +68,24 @@ def epoch_of(group: mls.Group | mls.Observer) -> EpochId:
     return encoding.epoch_id(group.context, group.confirmation_tag)
 
 
-def follow(group: mls.Group, commit: bytes, expected: EpochId, leaves: Mapping[LeafIndex, Leaf]) -> mls.Group:
-    """The group after `commit`, which must lead to `expected` with `leaves`.
+def follow(
+    group: mls.Group,
+    commit: bytes,
+    expected: EpochId,
+    leaves: Mapping[LeafIndex, Leaf],
+    *,
+    external_pub: bytes | None,
+) -> mls.Group:
+    """The group after `commit`, which must lead to `expected` with `leaves` and derive `external_pub`.
 
-    Raises RemoteProtocolError: what the engine found, `wrong_epoch`, or `bad_tree`. `group` stays as it was.
+    Raises RemoteProtocolError: what the engine found, `wrong_epoch`, `bad_tree` or `wrong_external_pub` (a false one
+    would keep joiners out, RFC 9420 section 8.3). `group` stays as it was.
     """
-    return _checked(group.stage(commit).apply(), expected, leaves)
+    reached = _checked(group.stage(commit).apply(), expected, leaves)
+    derived = mls.inspect_group_info(reached.group_info()).external_pub
+    if derived != external_pub:
+        raise RemoteProtocolError("wrong_external_pub", "not the one that the epoch derives", where="group_info")
+    return reached
 
 
 def enter(

@@ -1,0 +1,164 @@
+"""The commits of a call as they came: judged as soon as their parent is, kept with their bytes for whoever needs them.
+
+Knows `wire` and `judge`; knows no group, no roster and no clock. A commit whose parent is unknown waits, within a bound.
+One id may have several bodies: a homeserver can send a twin that differs where only members can check (RFC 9420
+section 6.2), so each is kept, at most four, and what was found bad is remembered by the hash of its bytes, never by id.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
+from mlsrtc.judge import Candidate, Judged, judge
+from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
+from mlsrtc.wire.commit import CommitEvent, Part
+from mlsrtc.wire.incoming import RoomEvent
+
+BODIES_LIMIT = 4  # of each commit, rule section 2
+WAITING_LIMIT = 256  # commits whose parent, or whose bytes in a file, are not here yet
+FILES_LIMIT = 64  # downloaded attachments kept
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One commit event and the bytes of its commit."""
+
+    event: RoomEvent
+    parts: CommitEvent
+    commit: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of everything a member would try: what is found bad is remembered under it."""
+        digest = hashlib.sha256(self.commit)
+        for part in (self.parts.welcome, self.parts.tree):
+            inner = part.sha256 if isinstance(part, EncryptedFile) else hashlib.sha256(part or b"").digest()
+            digest.update(inner)
+        return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A commit event that did not hold, found when its turn came."""
+
+    event: RoomEvent
+    error: RemoteProtocolError
+
+
+@dataclass(slots=True)
+class Archive:
+    """Every judged commit of one slot, and those that wait."""
+
+    room_id: RoomId
+    slot_id: SlotId
+    judged: dict[EpochId, Judged] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
+    _bad: set[bytes] = field(default_factory=set)
+    _waiting: dict[EventId, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)
+    _files: dict[str, bytes | None] = field(default_factory=dict)
+
+    def receive(self, event: RoomEvent, parts: CommitEvent) -> list[Judged]:
+        """Take one commit event. Returns what could be judged through it, parents first; empty for a known one.
+
+        Raises RemoteProtocolError if this event can be judged and does not hold: nothing is changed then.
+        """
+        if not self._ready(parts):
+            self._wait(event, parts)
+            return []
+        new = self._judge(event, parts)
+        return [] if new is None else [new, *self._cascade()]
+
+    def attach(self, uri: str, data: bytes | None) -> list[Judged]:
+        """Take a downloaded attachment. Returns what could be judged through it."""
+        if len(self._files) >= FILES_LIMIT:
+            self._files.pop(next(iter(self._files)))
+        self._files[uri] = data
+        return list(self._cascade())
+
+    def bodies(self, epoch_id: EpochId) -> list[Body]:
+        """The bodies of a commit that were not found bad, in the order they came."""
+        return [body for body in self._bodies.get(epoch_id, ()) if body.digest not in self._bad]
+
+    def found_bad(self, body: Body) -> None:
+        """Never try this body again; a twin of the same id may still be good."""
+        self._bad.add(body.digest)
+
+    def bytes_of(self, part: Part | None) -> bytes | None:
+        """A part's bytes: from the event, or from its file if that was fetched.
+
+        Raises RemoteProtocolError if the file is not what the event says.
+        """
+        if isinstance(part, EncryptedFile):
+            data = self._files.get(part.url)
+            return None if data is None else decrypt_attachment(part, data)
+        return part
+
+    def lacks(self, part: Part | None) -> str | None:
+        """The address of a part that must be fetched first, or None."""
+        return part.url if isinstance(part, EncryptedFile) and part.url not in self._files else None
+
+    def wanted_files(self) -> Iterator[str]:
+        """Addresses of commits that cannot be judged before they are fetched."""
+        for _, parts in self._waiting.values():
+            uri = self.lacks(parts.commit)
+            if uri is not None and (parts.parent is None or parts.parent in self.judged):
+                yield uri
+
+    def missing_parents(self) -> frozenset[EpochId]:
+        """Epochs that waiting commits build on and that nobody has shown us."""
+        waited = {parts.id for _, parts in self._waiting.values()}
+        parents = {parts.parent for _, parts in self._waiting.values() if parts.parent is not None}
+        return frozenset(parents - waited - set(self.judged))
+
+    def root_event(self, root: EpochId) -> EventId | None:
+        """The event in which we first saw a root: what later commits and words refer to."""
+        bodies = self._bodies.get(root)
+        return EventId(bodies[0].event.event_id) if bodies else None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _ready(self, parts: CommitEvent) -> bool:
+        return (parts.parent is None or parts.parent in self.judged) and self.lacks(parts.commit) is None
+
+    def _wait(self, event: RoomEvent, parts: CommitEvent) -> None:
+        while len(self._waiting) >= WAITING_LIMIT:
+            self._waiting.pop(next(iter(self._waiting)))
+        self._waiting[EventId(event.event_id)] = (event, parts)
+
+    def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
+        commit = self.bytes_of(parts.commit)
+        if commit is None:
+            raise RemoteProtocolError("missing_attachment", where="content.commit_file")
+        body = Body(event, parts, commit)
+        known = self._bodies.get(parts.id, [])
+        if any(other.digest == body.digest for other in known):
+            return None
+        candidate = Candidate.of(parts, commit, room_id=self.room_id, sender=UserId(event.sender))
+        judged = judge(candidate, None if parts.parent is None else self.judged[parts.parent])
+        if len(known) < BODIES_LIMIT:
+            self._bodies.setdefault(parts.id, []).append(body)
+        if parts.id in self.judged:
+            return None
+        self.judged[parts.id] = judged
+        return judged
+
+    def _cascade(self) -> Iterator[Judged]:
+        """Judge what waited for what has come, until nothing more can be."""
+        progress = True
+        while progress:
+            progress = False
+            for event_id, (event, parts) in list(self._waiting.items()):
+                if not self._ready(parts):
+                    continue
+                del self._waiting[event_id]
+                progress = True
+                try:
+                    judged = self._judge(event, parts)
+                except RemoteProtocolError as error:
+                    self.refusals.append(Refusal(event, error))
+                    continue
+                if judged is not None:
+                    yield judged

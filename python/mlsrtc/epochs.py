@@ -1,0 +1,236 @@
+"""The epochs we hold a group of: how we get onto a path, step along it, and what we keep of where we stood.
+
+Knows judged commits, their bytes and the MLS façade; knows no roster, no trust and no clock (`now` is monotonic seconds).
+Every step is made on a group that stays as it was; a path is walked whole or not at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mlsrtc import group, mls
+from mlsrtc.archive import Archive, Body
+from mlsrtc.drafts import Draft
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
+from mlsrtc.judge import Judged
+from mlsrtc.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """We stand on the last of these; empty if we stood there already."""
+
+    steps: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """The path leads on when these attachments are here."""
+
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The path does not open for us at this commit, and why: `unopened`, `bad_tree`, or `no_way` (nothing to enter by)."""
+
+    id: EpochId
+    reason: str
+    detail: str = ""
+
+
+Walk: TypeAlias = Walked | Fetching | Closed
+
+
+@dataclass(slots=True)
+class Held:
+    """A group we have. `superseded`: since when we stand elsewhere."""
+
+    group: mls.Group
+    superseded: float | None = None
+
+
+@dataclass(slots=True)
+class Epochs:
+    """Where we stand, where we stood until lately, and our own commits that have not come back."""
+
+    policy: Policy
+    stand: EpochId | None = None
+    held: dict[EpochId, Held] = field(default_factory=dict)
+    drafts: dict[EpochId | None, Draft] = field(default_factory=dict)
+    removed: set[MemberId] = field(default_factory=set)  # by an epoch that we stood on
+    key_package_used: float | None = None
+
+    @property
+    def group(self) -> mls.Group | None:
+        """The group of the epoch we stand on."""
+        return self.held[self.stand].group if self.stand is not None else None
+
+    def can_enter(self, path: Sequence[EpochId], archive: Archive, me: MemberId, now: float) -> bool:
+        """Whether we could get onto this path for free: a state on it, or a Welcome while its key still serves."""
+        return self._start(path, archive, me, now) is not None
+
+    def walk(
+        self, path: Sequence[EpochId], archive: Archive, participation: group.Participation, now: float
+    ) -> Walk:
+        """Go to the end of `path`: from the last epoch on it that we hold, else by the Welcome that adds us."""
+        place = self._start(path, archive, participation.leaf.member_id, now)
+        if place is None:
+            return Closed(path[-1], "no_way")
+        steps: list[tuple[Judged, mls.Group]] = []
+        current: mls.Group | None = None
+        known = self._known(path[place])
+        if known is None:
+            entered = self._enter(path[place], archive, participation)
+            if not isinstance(entered, mls.Group):
+                return entered
+            current = entered
+            steps.append((archive.judged[path[place]], current))
+        else:
+            current = known
+            if path[place] not in self.held:  # Our own commit has come back: its secrets are in the draft.
+                steps.append((archive.judged[path[place]], current))
+        for identifier in path[place + 1 :]:
+            followed = self._follow(current, identifier, archive)
+            if not isinstance(followed, mls.Group):
+                return followed
+            current = followed
+            steps.append((archive.judged[identifier], current))
+        return self._arrive(path[-1], steps, now)
+
+    def prune(self, now: float) -> list[EpochId]:
+        """Forget old states past their time or number, and drafts on epochs that are gone. Returns what was forgotten."""
+        late = [
+            identifier
+            for identifier, held in self.held.items()
+            if held.superseded is not None and held.superseded + self.policy.old_state_seconds <= now
+        ]
+        old = sorted(
+            (held.superseded, identifier) for identifier, held in self.held.items() if held.superseded is not None
+        )
+        late += [identifier for _, identifier in old[: max(0, len(old) - self.policy.old_state_epochs)]]
+        for identifier in late:
+            self.held.pop(identifier, None)
+        return late
+
+    def next_timer(self) -> float | None:
+        """When an old state's time is over; monotonic seconds."""
+        times = [held.superseded for held in self.held.values() if held.superseded is not None]
+        return min(times) + self.policy.old_state_seconds if times else None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _known(self, identifier: EpochId) -> mls.Group | None:
+        if identifier in self.held:
+            return self.held[identifier].group
+        return next((draft.group for draft in self.drafts.values() if draft.id == identifier), None)
+
+    def _start(self, path: Sequence[EpochId], archive: Archive, me: MemberId, now: float) -> int | None:
+        """Where on the path we can begin: as late as possible, and never before an epoch that removes us."""
+        key_serves = (
+            self.key_package_used is None or now <= self.key_package_used + self.policy.key_package_grace
+        )
+        for place in range(len(path) - 1, -1, -1):
+            judged = archive.judged[path[place]].committed
+            if not judged.holds(me):
+                return None
+            if self._known(path[place]) is not None:
+                return place
+            if me in judged.added:
+                welcomed = any(body.parts.welcome is not None for body in archive.bodies(path[place]))
+                return place if key_serves and welcomed and not judged.external else None
+        return None
+
+    def _enter(
+        self, identifier: EpochId, archive: Archive, participation: group.Participation
+    ) -> mls.Group | Fetching | Closed:
+        judged = archive.judged[identifier].committed
+        failure = Closed(identifier, "unopened")
+        for body in archive.bodies(identifier):
+            uris = [uri for part in (body.parts.welcome, body.parts.tree) if (uri := archive.lacks(part))]
+            if uris:
+                return Fetching(tuple(uris))
+            try:
+                welcome = archive.bytes_of(body.parts.welcome)
+                tree = archive.bytes_of(body.parts.tree)
+                if welcome is None:
+                    continue
+                return group.enter(participation, welcome, tree, identifier, judged.leaves)
+            except RemoteProtocolError as error:
+                archive.found_bad(body)
+                failure = _closed(identifier, error)
+        return failure
+
+    def _follow(self, current: mls.Group, identifier: EpochId, archive: Archive) -> mls.Group | Closed:
+        judged = archive.judged[identifier]
+        failure = Closed(identifier, "unopened")
+        for body in archive.bodies(identifier):
+            try:
+                return group.follow(
+                    current, body.commit, identifier, judged.committed.leaves, external_pub=judged.external_pub
+                )
+            except RemoteProtocolError as error:
+                archive.found_bad(body)
+                failure = _closed(identifier, error)
+        return failure
+
+    def _arrive(self, target: EpochId, steps: list[tuple[Judged, mls.Group]], now: float) -> Walked:
+        if target != self.stand and self.stand is not None and self.stand in self.held:
+            self.held[self.stand].superseded = now
+        for judged, reached in steps:
+            self.held[judged.committed.id] = Held(reached, superseded=now)
+            self.removed |= judged.committed.removed
+        self.held[target].superseded = None
+        if steps and self.key_package_used is None:
+            self.key_package_used = now
+        self.stand = target
+        return Walked(tuple(judged for judged, _ in steps))
+
+
+def tree_at(path: Sequence[EpochId], archive: Archive) -> bytes | Fetching | None:
+    """The ratchet tree at the end of `path`, observed from the last commit on it that carries one; None if none does.
+
+    What comes out hashes to the tree hash of the end's GroupContext: the observer checks it at every step.
+    """
+    for place in range(len(path) - 1, -1, -1):
+        for body in archive.bodies(path[place]):
+            if body.parts.tree is None:
+                continue
+            if uri := archive.lacks(body.parts.tree):
+                return Fetching((uri,))
+            try:
+                return _observe(body, path[place + 1 :], archive)
+            except RemoteProtocolError:
+                continue
+    return None
+
+
+def _observe(body: Body, rest: Sequence[EpochId], archive: Archive) -> bytes:
+    tree = archive.bytes_of(body.parts.tree)
+    if tree is None:
+        raise RemoteProtocolError("missing_attachment", where="content.tree_file")
+    if not rest:
+        return tree
+    observer = mls.Observer.observe(body.parts.group_info, tree)
+    for identifier in rest:
+        failure: RemoteProtocolError | None = None
+        for candidate in archive.bodies(identifier):
+            try:
+                observer = observer.follow(candidate.commit)
+                break
+            except RemoteProtocolError as error:
+                failure = error
+        else:
+            raise failure or RemoteProtocolError("missing_commit", where="tree")
+    return observer.tree()
+
+
+def _closed(identifier: EpochId, error: RemoteProtocolError) -> Closed:
+    reason = "bad_tree" if error.reason in {"bad_tree", "wrong_tree_hash", "wrong_external_pub"} else "unopened"
+    return Closed(identifier, reason, str(error))
+
+
+def place_in(judged: Judged, member: MemberId) -> LeafIndex | None:
+    """Where a member's leaf stands after a commit, or None."""
+    return group.place_of(judged.committed.leaves, member)
