@@ -1,0 +1,83 @@
+"""Where a call keeps what a restart must remember. Knows bytes under names, nothing of what they mean.
+
+A step of the session is one transaction: all of it is there after a crash, or nothing (docs/design.md,
+promise 10). A scope is one call (or whatever else keeps its own names apart); one store serves many.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from mlsrtc.errors import StoreError
+
+
+class Store(Protocol):
+    """What a session's checkpoint is written to. `durable`: whether it outlives the process.
+
+    One thread at a time, the one that made it. Every method raises StoreError if what is stored cannot be
+    read or written, or if the store is closed.
+    """
+
+    @property
+    def durable(self) -> bool:
+        """False: a restart starts anew, and master keys that were pinned are forgotten (which is told)."""
+        ...
+
+    def load(self, scope: str) -> dict[str, bytes]:
+        """Everything that was saved under a scope; empty if nothing was."""
+        ...
+
+    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
+        """Writes the changes as one transaction; None deletes. Returns only when they would survive (if
+        `durable`)."""
+        ...
+
+    def close(self) -> None:
+        """Ends it. Closing twice does nothing."""
+        ...
+
+
+class MemoryStore:
+    """Keeps everything in memory and forgets it with the process. The default where nothing else is asked
+    for."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, dict[str, bytes]] | None = {}
+
+    def load(self, scope: str) -> dict[str, bytes]:
+        """See `Store.load`."""
+        return dict(self._opened().get(scope, {}))
+
+    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
+        """See `Store.save`."""
+        scopes = self._opened()
+        kept = dict(scopes.get(scope, {}))
+        for name, value in changes.items():
+            if value is None:
+                kept.pop(name, None)
+            else:
+                kept[name] = bytes(value)
+        scopes[scope] = kept
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._scopes = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._scopes is None else f"{len(self._scopes)} scopes"
+        return f"MemoryStore({state})"
+
+    def _opened(self) -> dict[str, dict[str, bytes]]:
+        if self._scopes is None:
+            raise StoreError("the store is closed")
+        return self._scopes

@@ -1,0 +1,451 @@
+"""A homeserver in memory that shows a client what a real one does, and lies when it is told to.
+
+Knows Matrix and the requests of `mlsrtc.outbox`, and nothing of MLS or of a session: contents are opaque
+JSON. Everything is deterministic: the clock is virtual and chance comes from the network's `Random`.
+Contents are shared between all who read them and must not be changed.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from canonicaljson import encode_canonical_json
+
+from mlsrtc.outbox import (
+    Accepted,
+    CancelLeave,
+    FetchAttachment,
+    FetchRelations,
+    Outcome,
+    QueryKeys,
+    RateLimited,
+    Refused,
+    Request,
+    RestartLeave,
+    ScheduleLeave,
+    SendEvent,
+    SendState,
+    SendToDevice,
+)
+from mlsrtc.testing.limits import Bucket, Limits
+from mlsrtc.testing.network import Network
+from mlsrtc.testing.room import DeviceName, Room, StoredEvent
+from mlsrtc.wire.incoming import Attachment, DeviceKeys, HistoryRefused, Incoming, RoomEvent, ToDevice
+from mlsrtc.wire.names import ENCRYPTED, ROOM_MEMBER
+
+RETRY_MS = 1000  # what a client is advised when a server or a link gave no answer
+
+Rewrite = Callable[[RoomEvent, DeviceName], Iterable[RoomEvent]]
+"""What this homeserver shows a device in place of an event: none, one or several events."""
+
+Predicate = Callable[[RoomEvent], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What comes back for a request: what a driver would hand to `receive` first, then the outcome."""
+
+    outcome: Outcome
+    incoming: tuple[Incoming, ...] = ()
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """The to-device queue of one device. What was handed over stays until the device asks for more."""
+
+    waiting: list[ToDevice] = field(default_factory=list)
+    handed_over: int = 0
+
+
+@dataclass(slots=True)
+class _Delayed:
+    """One scheduled event (MSC4140)."""
+
+    owner: DeviceName
+    request: ScheduleLeave
+    turn: int = 0  # grows with each restart, so that an older alarm finds itself outdated
+
+
+@dataclass(frozen=True, slots=True)
+class _Withheld:
+    predicate: Predicate
+    until: float
+    outbound: bool
+
+
+class Homeserver:
+    """One homeserver and its view of the room. Made by `World.add_server`.
+
+    `rewrite`: set it to lie to this server's own clients. `forged_keys`: answers of keys/query that it
+    makes up.
+    """
+
+    def __init__(self, name: str, network: Network, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self.network = network
+        self.peers: dict[str, Homeserver] = {}
+        self.room = Room()
+        self.rewrite: Rewrite | None = None
+        self.forged_keys: dict[str, Mapping[str, Any]] = {}
+        self.keys: dict[str, dict[str, Any]] = {}  # user -> its part of the answer of keys/query
+        self.mailboxes: dict[DeviceName, Mailbox] = {}  # one for each device that is logged in
+        self.media: dict[str, bytes] = {}
+        self.events: Counter[str] = Counter()  # events that clients of this server sent, by type
+        self.bytes: Counter[str] = Counter()  # and the bytes of their content
+        self._wake: dict[DeviceName, Callable[[], None]] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._transactions: dict[tuple[DeviceName, str], Outcome] = {}
+        self._delayed: dict[str, _Delayed] = {}
+        self._withheld: list[_Withheld] = []
+        self._count = 0
+
+    # -- accounts --
+
+    def log_in(self, device: DeviceName, keys: Mapping[str, Any] | None = None) -> None:
+        """Makes a device of this server's own user. `keys`: all of its user's keys, as in `DeviceKeys`."""
+        self.mailboxes.setdefault(device, Mailbox())
+        if keys is not None:
+            for server in (self, *self.peers.values()):
+                server.keys[device[0]] = dict(keys)
+
+    def log_out(self, device: DeviceName) -> None:
+        """Ends a device: it is told nothing more and its requests get 401. Its delayed events fire all the
+        same."""
+        self.mailboxes.pop(device, None)
+        self._wake.pop(device, None)
+        for server in (self, *self.peers.values()):
+            answer = server.keys.get(device[0])
+            if answer is not None:
+                left = {name: keys for name, keys in answer["device_keys"].items() if name != device[1]}
+                server.keys[device[0]] = answer | {"device_keys": left}
+
+    def on_news(self, device: DeviceName, wake: Callable[[], None] | None) -> None:
+        """Who to wake when there is something new for a device: its long poll."""
+        if wake is None:
+            self._wake.pop(device, None)
+        else:
+            self._wake[device] = wake
+
+    # -- hostile hooks --
+
+    def withhold(self, predicate: Predicate, seconds: float, *, outbound: bool = False) -> None:
+        """Keeps matching events that come from now on away from this server's clients, for so long; they
+        then stand at the end of its timeline. `outbound`: and from the other servers, if they were sent
+        here."""
+        self._withheld.append(_Withheld(predicate, self.network.time + seconds, outbound))
+
+    def inject(self, event: RoomEvent, *, federate: bool = False) -> None:
+        """Puts an event into the room that nobody sent: no check of sender or power.
+
+        `federate`: other servers get it too, as a real server could do for its own users only.
+        """
+        replaces: frozenset[str] = frozenset()
+        if event.state_key is not None:
+            replaces = self.room.history_of((event.type, event.state_key))
+        stored = StoredEvent(event, self.name, len(encode_canonical_json(event.content)), replaces=replaces)
+        self.take_in(stored)
+        if federate:
+            self._federate(stored)
+
+    # -- what a client asks --
+
+    def handle(self, device: DeviceName, request: Request) -> Reply:
+        """Answers one request as the client-server API does."""
+        if device not in self.mailboxes:
+            return Reply(Refused(401, "M_UNKNOWN_TOKEN"))
+        match request:
+            case SendState():
+                return Reply(self._send_state(device, request))
+            case SendEvent():
+                return Reply(self._once(device, request.id, lambda: self._send_event(device, request)))
+            case SendToDevice():
+                return Reply(self._once(device, request.id, lambda: self._send_to_device(device, request)))
+            case ScheduleLeave(state_key=None):
+                return Reply(self._once(device, request.id, lambda: self._schedule(device, request)))
+            case ScheduleLeave():
+                # A state PUT has no transaction id: a second try schedules a second event.
+                return Reply(self._schedule(device, request))
+            case RestartLeave():
+                return Reply(self._restart(request.delay_id))
+            case CancelLeave():
+                known = self._delayed.pop(request.delay_id, None)
+                return Reply(Accepted() if known else Refused(404, "M_NOT_FOUND"))
+            case FetchRelations():
+                return self._relations(device, request.event_id)
+            case QueryKeys():
+                return Reply(Accepted(), tuple(DeviceKeys(u, self._keys_of(u)) for u in request.user_ids))
+            case FetchAttachment():
+                return self._fetch(request.uri)
+
+    def _once(self, device: DeviceName, transaction_id: str, do: Callable[[], Outcome]) -> Outcome:
+        """A transaction id is good for one effect; only what succeeded is remembered (Synapse's
+        transaction cache)."""
+        key = device, transaction_id
+        outcome = self._transactions.get(key)
+        if outcome is None:
+            outcome = do()
+            if isinstance(outcome, Accepted):
+                self._transactions[key] = outcome
+        return outcome
+
+    def _send_state(self, device: DeviceName, request: SendState) -> Outcome:
+        stored = self.room.state.get((request.type, request.state_key))
+        if stored and stored.event.sender == device[0] and stored.event.content == request.content:
+            # The same user's same content again is not a new event (Synapse: deduplicate_state_event).
+            wait = self._limited(device[0])
+            return wait or Accepted(event_id=stored.event.event_id)
+        return self._send(device, request.type, request.content, state_key=request.state_key)
+
+    def _send_event(self, device: DeviceName, request: SendEvent) -> Outcome:
+        content = dict(request.content)
+        for name, data in request.attachments.items():
+            if len(data) > self.limits.upload_bytes:
+                return Refused(413, "M_TOO_LARGE")
+            content[name] = {**content.get(name, {}), "url": self._upload(data)}
+        clear = dict(request.clear) if request.encrypt else None
+        return self._send(
+            device, request.type, content, transaction_id=request.id, sticky_ms=request.sticky_ms, clear=clear
+        )
+
+    def _upload(self, data: bytes) -> str:
+        uri = f"mxc://{self.name}/{self._opaque('media')[:24]}"
+        self.media[uri] = data
+        return uri
+
+    def _send(
+        self,
+        device: DeviceName,
+        type: str,
+        content: Mapping[str, Any],
+        *,
+        state_key: str | None = None,
+        transaction_id: str | None = None,
+        sticky_ms: int | None = None,
+        clear: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Checks an event and puts it into the room, here at once and elsewhere over the links."""
+        sender = device[0]
+        wait = self._limited(sender)
+        if wait is not None:
+            return wait
+        encoded = encode_canonical_json(content)
+        # A Megolm payload is base64 of the plain one, inside the event beside what stays clear.
+        size = (
+            len(encoded) if clear is None else len(encoded) * 4 // 3 + len(encode_canonical_json(clear)) + 300
+        )
+        if size > self.limits.content_bytes:
+            return Refused(413, "M_TOO_LARGE")
+        event = RoomEvent(
+            type=type,
+            sender=sender,
+            event_id="$" + self._opaque(type, sender, state_key or "", encoded),
+            origin_server_ts=self.network.wall_ms,
+            content=content,
+            state_key=state_key,
+            decrypted=clear is not None,
+        )
+        if not self.room.allows(event):
+            return Refused(403, "M_FORBIDDEN")
+        stored = StoredEvent(event, self.name, size, device, transaction_id)
+        if state_key is not None:
+            stored = replace(stored, replaces=self.room.history_of((type, state_key)))
+        if not (type == ROOM_MEMBER and state_key == sender):
+            stored = replace(stored, authority=self.room.state[ROOM_MEMBER, sender])
+        if sticky_ms is not None and self.limits.sticky:
+            until = event.origin_server_ts + min(sticky_ms, self.limits.max_sticky_ms)
+            stored = replace(stored, sticky_until_ms=until)
+        if clear is not None:
+            sealed = {
+                "algorithm": "m.megolm.v1.aes-sha2",
+                "ciphertext": hashlib.sha256(encoded).hexdigest(),
+                **clear,
+            }
+            cipher = replace(event, type=ENCRYPTED, content=sealed, decrypted=False)
+            everyone = (*self.mailboxes, *(name for peer in self.peers.values() for name in peer.mailboxes))
+            stored = replace(stored, ciphertext=cipher, readers=frozenset(everyone))
+        self.events[type] += 1
+        self.bytes[type] += size
+        self.take_in(stored)
+        self._federate(stored)
+        return Accepted(event_id=event.event_id)
+
+    def _limited(self, user_id: str) -> RateLimited | None:
+        if self.limits.message_rate is None:
+            return None
+        bucket = self._buckets.get(user_id)
+        if bucket is None:
+            bucket = self._buckets[user_id] = Bucket(self.limits.message_rate, self.limits.message_burst)
+        wait = bucket.take(self.network.time)
+        return RateLimited(round(wait * 1000) + 1) if wait else None
+
+    # -- between servers --
+
+    def take_in(self, stored: StoredEvent) -> None:
+        for rule in self._withheld:
+            if self.network.time < rule.until and rule.predicate(stored.event):
+                self.network.at(rule.until, lambda: self.take_in(stored))
+                return
+        if not self.room.add(stored):
+            return
+        event = stored.event
+        if event.state_key is not None and self.room.state[event.type, event.state_key] is stored:
+            self._cancel_rivals(event)
+        for wake in tuple(self._wake.values()):
+            wake()
+
+    def _federate(self, stored: StoredEvent) -> None:
+        delay = 0.0
+        for rule in self._withheld:
+            if rule.outbound and self.network.time < rule.until and rule.predicate(stored.event):
+                delay = max(delay, rule.until - self.network.time)
+        if delay:
+            self.network.after(delay, lambda: self._federate_now(stored))
+        else:
+            self._federate_now(stored)
+
+    def _federate_now(self, stored: StoredEvent) -> None:
+        for name, peer in self.peers.items():
+            self.network.carry(self.name, name, lambda peer=peer: peer.take_in(stored))  # type: ignore[misc]
+
+    # -- to-device --
+
+    def _send_to_device(self, device: DeviceName, request: SendToDevice) -> Outcome:
+        message = ToDevice(request.type, device[0], request.content)
+        target = self.server_of(request.user_id)
+        if target is not None and not self.network.chance(self.network.hostility.to_device_loss):
+            delay = self.network.hostility.to_device_delay
+            late = self.network.random.random() * delay if delay else 0.0
+
+            def arrive() -> None:
+                target.post(request.user_id, request.device_id, message)
+
+            if target is self:
+                self.network.after(late, arrive)
+            else:
+                self.network.after(late, lambda: self.network.carry(self.name, target.name, arrive))
+        self.events[request.type] += 1
+        self.bytes[request.type] += len(encode_canonical_json(request.content))
+        return Accepted()
+
+    def post(self, user_id: str, device_id: str, message: ToDevice) -> None:
+        """Puts a to-device event into the queue of one device, or of all of a user's devices (``*``)."""
+        for name, mailbox in self.mailboxes.items():
+            if name[0] == user_id and device_id in ("*", name[1]):
+                mailbox.waiting.append(message)
+                wake = self._wake.get(name)
+                if wake is not None:
+                    wake()
+
+    def server_of(self, user_id: str) -> "Homeserver | None":
+        """The homeserver of a user, if it is one of this world's."""
+        name = user_id.partition(":")[2]
+        return self if name == self.name else self.peers.get(name)
+
+    # -- delayed events (MSC4140) --
+
+    def _schedule(self, device: DeviceName, request: ScheduleLeave) -> Outcome:
+        wait = self._limited(device[0])
+        if wait is not None:
+            return wait
+        if self.limits.max_delay_ms is None:
+            return Refused(403, "M_FORBIDDEN")
+        if request.delay_ms > self.limits.max_delay_ms:
+            return Refused(400, "ORG.MATRIX.MSC4140_DELAY_TOO_LARGE")
+        delay_id = "delay_" + self._opaque("delay")[:20]
+        self._delayed[delay_id] = _Delayed(device, request)
+        self._alarm(delay_id)
+        return Accepted(delay_id=delay_id)
+
+    def _restart(self, delay_id: str) -> Outcome:
+        delayed = self._delayed.get(delay_id)
+        if delayed is None:
+            return Refused(404, "M_NOT_FOUND")
+        delayed.turn += 1
+        self._alarm(delay_id)
+        return Accepted()
+
+    def _alarm(self, delay_id: str) -> None:
+        delayed = self._delayed[delay_id]
+        turn = delayed.turn
+
+        def ring() -> None:
+            if self._delayed.get(delay_id) is delayed and delayed.turn == turn:
+                del self._delayed[delay_id]
+                # It is sent like any event: refused by rate limit or power it is lost (Synapse does not
+                # try again).
+                request = delayed.request
+                sticky_ms = request.sticky_ms
+                self._send(
+                    delayed.owner,
+                    request.type,
+                    request.content,
+                    state_key=request.state_key,
+                    sticky_ms=sticky_ms,
+                )
+
+        self.network.after(delayed.request.delay_ms / 1000, ring)
+
+    def _cancel_rivals(self, event: RoomEvent) -> None:
+        """New state cancels what *other* users had scheduled under its key; its own sender's stays
+        scheduled."""
+        for delay_id, delayed in tuple(self._delayed.items()):
+            request = delayed.request
+            if (request.type, request.state_key) == (event.type, event.state_key) and delayed.owner[
+                0
+            ] != event.sender:
+                del self._delayed[delay_id]
+
+    # -- reading --
+
+    def show(self, stored: StoredEvent, viewer: DeviceName) -> Sequence[RoomEvent]:
+        """What a device is shown of an event: the event, or what `rewrite` makes of it."""
+        event = stored.shown_to(viewer)
+        return (event,) if self.rewrite is None else tuple(self.rewrite(event, viewer))
+
+    def _relations(self, device: DeviceName, event_id: str) -> Reply:
+        """/event and /relations of it (m.reference), oldest first."""
+        root = self.room.find(event_id)
+        if root is None:
+            return Reply(Refused(404, "M_NOT_FOUND"))
+        if not self.room.visible(device[0], self.room.position(event_id)):
+            return Reply(Refused(403, "M_FORBIDDEN"), (HistoryRefused("M_FORBIDDEN"),))
+        found = [root]
+        for position, stored in enumerate(self.room.timeline):
+            relation = stored.event.content.get("m.relates_to")
+            if (
+                isinstance(relation, Mapping)
+                and relation.get("rel_type") == "m.reference"
+                and relation.get("event_id") == event_id
+                and self.room.visible(device[0], position)
+            ):
+                found.append(stored)
+        return Reply(Accepted(), tuple(event for stored in found for event in self.show(stored, device)))
+
+    def detour(self, request: Request) -> float:
+        """Seconds that a request takes longer because another server has to be asked."""
+        far = isinstance(request, FetchAttachment) and not request.uri.startswith(f"mxc://{self.name}/")
+        bounds = self.network.latency.federation
+        return self.network.draw(bounds) + self.network.draw(bounds) if far else 0.0
+
+    def _fetch(self, uri: str) -> Reply:
+        name = uri.removeprefix("mxc://").partition("/")[0]
+        if self.network.is_cut(self.name, name) or self.network.is_cut(name, self.name):
+            return Reply(RateLimited(RETRY_MS))
+        origin = self if name == self.name else self.peers.get(name)
+        data = None if origin is None else origin.media.get(uri)
+        return Reply(Accepted(), (Attachment(uri, data),))
+
+    def _keys_of(self, user_id: str) -> Mapping[str, Any]:
+        return self.forged_keys.get(user_id) or self.keys.get(user_id) or {"device_keys": {}}
+
+    def _opaque(self, *parts: str | bytes) -> str:
+        """43 characters that name a new thing of this server."""
+        self._count += 1
+        digest = hashlib.sha256(f"{self.name} {self._count}".encode())
+        for part in parts:
+            digest.update(b"\0" + (part.encode() if isinstance(part, str) else part))
+        return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
