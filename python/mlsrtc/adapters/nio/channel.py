@@ -29,7 +29,7 @@ from mlsrtc.adapters.nio.history import Raw, Reach
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.transport import TransportClosed, TransportError
-from mlsrtc.outbox import Outcome, RateLimited, Request
+from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
 from mlsrtc.wire.incoming import (
     GapOpened,
     HistoryComplete,
@@ -228,8 +228,8 @@ class NioChannel:
             end.__cause__ = error
             self._feed.close(end)
 
-    def _refused(self, outcome: Outcome) -> None:
-        self._feed.put([HistoryRefused(getattr(outcome, "errcode", "M_UNKNOWN"))])
+    def _refused(self, outcome: Refused) -> None:
+        self._feed.put([HistoryRefused(outcome.errcode)])
 
     async def _enter(self) -> None:
         """The first back-fill of a call: timeline, relations of its roots, present state, sticky events."""
@@ -250,23 +250,22 @@ class NioChannel:
                 if page and max(_time(event) for event in page) < reach.bound:
                     break
         related: list[Raw] = []
-        refusal: Outcome | None = None
+        refusal: Refused | None = None
         for event_id in list(reach.root_events)[: history.ROOTS]:
             try:
                 related += await history.relations(self._client, self._room_id, event_id)
             except Failed as failed:
                 if isinstance(failed.outcome, RateLimited):
                     raise
-                refusal = failed.outcome
+                # 404 is an event id that somebody made up; 403 is one that we may not see.
+                if failed.outcome.status == 403:
+                    refusal = failed.outcome
         present = await history.state(self._client, self._room_id)
-        if (
-            refusal is None
-            and ended
-            and not await history.sees_everything(self._client, self._room_id, present)
-        ):
-            self._feed.put([HistoryRefused("M_FORBIDDEN")])
-        elif refusal is not None:
+        if refusal is not None:
             self._refused(refusal)
+        elif ended and history.may_be_hidden(str(self._client.user_id), present):
+            # /messages leaves out what we may not see, and says nothing of it.
+            self._feed.put([HistoryRefused("M_FORBIDDEN")])
         for part in (reversed(found), reversed(encrypted), related, present, self._sticky):
             self._feed.put(self._fresh(part))
 
@@ -292,7 +291,7 @@ class NioChannel:
         try:
             self._feed.put(self._fresh(await history.relations(self._client, self._room_id, event_id)))
         except Failed as failed:
-            if not isinstance(failed.outcome, RateLimited):
+            if isinstance(failed.outcome, Refused) and failed.outcome.status == 403:
                 self._refused(failed.outcome)
             raise
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import nio
 
 from mlsrtc.adapters.interest import COMMIT, WORD
-from mlsrtc.adapters.nio.http import Failed, demand, room_path, with_query
-from mlsrtc.outbox import Refused
+from mlsrtc.adapters.nio.http import Failed, ask, demand, room_path, with_query
+from mlsrtc.outbox import RateLimited
 
 Raw: TypeAlias = Mapping[str, Any]
 """An event as the homeserver gave it."""
@@ -108,7 +108,6 @@ async def pages(
 
 async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> list[Raw]:
     """The event and all that refer to it with m.reference, oldest first. Raises Failed."""
-    root = await demand(client, "GET", room_path(room_id, "event", event_id))
     found: list[Raw] = []
     target = room_path(room_id, "relations", event_id, "m.reference", version="v1")
     start: str | None = None
@@ -118,7 +117,10 @@ async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> lis
         start = answer.get("next_batch")
         if not isinstance(start, str):
             break
-    return [root, *reversed(found)]
+    root = await ask(client, "GET", room_path(room_id, "event", event_id))
+    if not root.ok and isinstance(root.failure(), RateLimited):
+        raise Failed(root.failure())
+    return [*([root.body] if root.ok else []), *reversed(found)]
 
 
 async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
@@ -126,17 +128,25 @@ async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
     return _events(await demand(client, "GET", room_path(room_id, "state")))
 
 
-async def sees_everything(client: nio.AsyncClient, room_id: str, present: Iterable[Raw]) -> bool:
-    """Whether history visibility shows us the room from its first event on. Raises Failed."""
+def may_be_hidden(user_id: str, present: Iterable[Raw]) -> bool:
+    """Whether history visibility may hide from us what was sent before we joined, by the room's present state."""
+    visibility, creator, own = "shared", None, None
     for event in present:
-        if event.get("type") == "m.room.create":
-            try:
-                await demand(client, "GET", room_path(room_id, "event", str(event.get("event_id"))))
-            except Failed as failed:
-                if isinstance(failed.outcome, Refused):
-                    return False
-                raise
-    return True
+        content = event.get("content")
+        content = content if isinstance(content, dict) else {}
+        match event.get("type"):
+            case "m.room.history_visibility":
+                visibility = content.get("history_visibility", "shared")
+            case "m.room.create":
+                creator = event.get("sender")
+            case "m.room.member" if event.get("state_key") == user_id:
+                own = event
+    if visibility not in ("joined", "invited") or creator == user_id or own is None:
+        return False
+    # A changed display name is a new member event of one who was there before.
+    unsigned = own.get("unsigned")
+    before = unsigned.get("prev_content") if isinstance(unsigned, dict) else None
+    return not (isinstance(before, dict) and before.get("membership") == "join")
 
 
 def _events(answer: Mapping[str, Any]) -> list[Raw]:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import nio
 
-from mlsrtc.outbox import Outcome, RateLimited, Refused
+from mlsrtc.outbox import RateLimited, Refused
 
 REQUEST_TIMEOUT = 30.0  # seconds
 RETRY_UNANSWERED_MS = 1000  # no connection, no answer in time, or 5xx without Retry-After
@@ -58,7 +58,7 @@ class Failed(Exception):
     """One step of a longer errand failed; `outcome` is that step's."""
 
     def __init__(self, outcome: RateLimited | Refused) -> None:
-        self.outcome: Outcome = outcome
+        self.outcome = outcome
         super().__init__(str(outcome))
 
 

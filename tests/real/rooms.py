@@ -1,0 +1,85 @@
+"""What the tests on a real Synapse share: rooms, and waiting for a feed. No assertion of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from mlsrtc.adapters.transport import Channel
+from mlsrtc.testing.devices import TestDevice
+from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire.incoming import HistoryComplete, Incoming, RoomEvent
+
+SLOT = "m.call#ROOM"
+MEMBER = "org.matrix.msc3401.call.member"
+STICKY = "org.matrix.msc4143.rtc.member"
+COMMIT = "dev.mlsrtc.commit"
+WORD = "dev.mlsrtc.word"
+
+
+async def make_room(
+    server: Synapse,
+    devices: Sequence[TestDevice],
+    *,
+    encrypted: bool = False,
+    visibility: str = "shared",
+    join: int | None = None,
+) -> str:
+    """A public room of the first device's user, joined by the first `join` devices (None: all)."""
+    owner = devices[0].account
+    state: list[dict[str, Any]] = [
+        {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": visibility}}
+    ]
+    if encrypted:
+        content = {"algorithm": "m.megolm.v1.aes-sha2"}
+        state.append({"type": "m.room.encryption", "state_key": "", "content": content})
+    body = {
+        "preset": "public_chat",
+        "initial_state": state,
+        "power_level_content_override": {"events": {MEMBER: 0}},
+    }
+    answer = await server.demand("POST", "/_matrix/client/v3/createRoom", token=owner.access_token, body=body)
+    room_id: str = answer["room_id"]
+    for device in devices[1:join]:
+        await enter(server, device, room_id)
+    return room_id
+
+
+async def enter(server: Synapse, device: TestDevice, room_id: str) -> None:
+    path = f"/_matrix/client/v3/rooms/{quote(room_id)}/join"
+    await server.demand("POST", path, token=device.account.access_token, body={})
+
+
+async def say(
+    server: Synapse, device: TestDevice, room_id: str, number: int, kind: str, **content: Any
+) -> str:
+    """Send one event past the transport under test; its event id."""
+    path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/{kind}/t{number}"
+    answer = await server.demand("PUT", path, token=device.account.access_token, body=content)
+    event_id: str = answer["event_id"]
+    return event_id
+
+
+async def until(
+    channel: Channel, enough: Callable[[list[Incoming]], bool], *, timeout: float = 15.0
+) -> list[Incoming]:
+    """What comes in until it is enough; what came so far if the next one takes longer than `timeout`."""
+    got: list[Incoming] = []
+    while not enough(got):
+        values = await channel.receive(timeout)
+        if not values:
+            raise AssertionError(f"waited {timeout:g} s in vain; came: {[_name(value) for value in got]}")
+        got += values
+    return got
+
+
+async def history(channel: Channel) -> list[Incoming]:
+    """The feed up to the first HistoryComplete."""
+    return await until(channel, lambda got: HistoryComplete() in got)
+
+
+def events(got: Sequence[Incoming], kind: str) -> list[RoomEvent]:
+    return [value for value in got if isinstance(value, RoomEvent) and value.type == kind]
+
+
+def _name(value: Incoming) -> str:
+    return value.type if isinstance(value, RoomEvent) else type(value).__name__
