@@ -1,0 +1,305 @@
+"""The byte encodings of docs/protocol.md, "Encodings": what is hashed, signed and derived from. Pure; knows
+no JSON event.
+
+One way for all: an *item* is bytes or text as ``lp`` (u16 big-endian length, then the bytes), an integer as
+u64 big-endian, an absent value as the empty ``lp``, a Python list as u16 count and its items, a Python tuple
+as its fields one after the other. A *tuple* in the protocol's sense is ``lp(label)`` and then the items.
+`tests/vectors/encodings.json` holds examples of each.
+"""
+
+import base64
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, Union
+
+import unpaddedbase64
+
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId, RoomId, SlotId, UserId
+
+Item: TypeAlias = Union[bytes, str, int, "Sequence[Item]", None]
+
+LP_LIMIT = 0xFFFF
+NAME_LIMIT = 255  # bytes of a user id or device id; Matrix specification, "Common identifier format"
+HASH_SIZE = 32
+
+BINDING_LABEL = "mlsrtc binding 1"
+JOIN_LABEL = "mlsrtc join 1"
+LEFT_LABEL = "mlsrtc left 1"
+WORD_LABEL = "mlsrtc word 1"
+MEMBER_LABEL = "mlsrtc member 1"
+EPOCH_LABEL = "mlsrtc epoch 1"
+GROUP_LABEL = "mlsrtc group 1"
+ORDER_LABEL = "mlsrtc order 1"
+RANK_LABEL = "mlsrtc rank 1"
+COMMIT_LABEL = "mlsrtc commit 1"
+MEDIA_LABEL = "mlsrtc media 1"  # MLS exporter label of the media secret
+CODE_LABEL = "mlsrtc code 1"  # MLS exporter label of the safety code
+SENDER_LABEL = "sender"
+
+NO_EPOCH = bytes(HASH_SIZE)
+"""Stands for the missing id of a root's parent in the order and rank hashes."""
+
+
+def lp(value: bytes | str) -> bytes:
+    """The value behind its length: u16 big-endian, then the bytes (text as UTF-8).
+
+    Raises LocalProtocolError past 65,535 bytes or for text that has no UTF-8 form; decoders refuse both
+    before.
+    """
+    if isinstance(value, str):
+        try:
+            value = value.encode()
+        except UnicodeEncodeError:
+            raise LocalProtocolError("text with a lone surrogate has no encoding") from None
+    if len(value) > LP_LIMIT:
+        raise LocalProtocolError(f"{len(value)} bytes do not fit behind a u16 length")
+    return struct.pack(">H", len(value)) + value
+
+
+def u64(value: int) -> bytes:
+    """The integer as 8 bytes, big-endian. Raises LocalProtocolError outside 0..2^64-1."""
+    if not 0 <= value < 1 << 64:
+        raise LocalProtocolError(f"{value} is no u64")
+    return struct.pack(">Q", value)
+
+
+def encode(item: Item) -> bytes:
+    """One item by the rules of this module's first lines."""
+    if item is None:
+        return lp(b"")
+    if isinstance(item, bool):
+        raise LocalProtocolError("a truth value has no encoding")
+    if isinstance(item, bytes | str):
+        return lp(item)
+    if isinstance(item, int):
+        return u64(item)
+    if isinstance(item, tuple):
+        return b"".join(map(encode, item))
+    if len(item) > LP_LIMIT:
+        raise LocalProtocolError(f"{len(item)} items do not fit behind a u16 count")
+    return struct.pack(">H", len(item)) + b"".join(map(encode, item))
+
+
+def signing_tuple(label: str, *items: Item) -> bytes:
+    """The tuple itself: what a leaf key signs."""
+    return lp(label) + encode(items)
+
+
+def digest(label: str, *items: Item) -> bytes:
+    """SHA-256 of the tuple, 32 bytes."""
+    return hashlib.sha256(signing_tuple(label, *items)).digest()
+
+
+def signing_text(label: str, *items: Item) -> str:
+    """What a device key signs: the label, a space, and the hexadecimal SHA-256 of the tuple (client libraries
+    sign text).
+    """
+    return f"{label} {digest(label, *items).hex()}"
+
+
+# -- base64 --------------------------------------------------------------------------------------------------
+
+
+def encode_base64(value: bytes) -> str:
+    """Unpadded standard base64, as Matrix writes it."""
+    return str(unpaddedbase64.encode_base64(value))
+
+
+def decode_base64(text: str, *, where: str = "") -> bytes:
+    """Strict: only the one text that `encode_base64` gives. Raises RemoteProtocolError("bad_base64")."""
+    try:
+        value = bytes(unpaddedbase64.decode_base64(text))
+    except ValueError:  # includes binascii.Error and UnicodeEncodeError
+        raise RemoteProtocolError("bad_base64", where=where) from None
+    if encode_base64(value) != text:
+        raise RemoteProtocolError("bad_base64", "not the canonical unpadded form", where=where)
+    return value
+
+
+def encode_base64url(value: bytes) -> str:
+    """Unpadded base64url (RFC 4648 section 5): member_ids, and the parts of a JSON web key."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: str, *, where: str = "") -> bytes:
+    """Strict: only the one text that `encode_base64url` gives. Raises RemoteProtocolError("bad_base64")."""
+    try:
+        value = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except ValueError:
+        raise RemoteProtocolError("bad_base64", where=where) from None
+    if encode_base64url(value) != text:
+        raise RemoteProtocolError("bad_base64", "not the canonical unpadded form", where=where)
+    return value
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def member_id(
+    room: RoomId, slot: SlotId, user: UserId, device: DeviceId, *, device_key: bytes, leaf_key: bytes
+) -> MemberId:
+    """m: 43 characters of base64url. It commits to the device (Ed25519 key, 32 bytes) and to the leaf
+    signature key.
+    """
+    return MemberId(encode_base64url(digest(MEMBER_LABEL, room, slot, user, device, device_key, leaf_key)))
+
+
+def check_member_id(text: str, *, where: str = "") -> MemberId:
+    """The text as a member_id. Raises RemoteProtocolError("bad_member_id") if it is not 32 bytes in strict
+    base64url.
+    """
+    try:
+        size = len(decode_base64url(text, where=where))
+    except RemoteProtocolError:
+        size = 0
+    if size != HASH_SIZE:
+        raise RemoteProtocolError("bad_member_id", where=where)
+    return MemberId(text)
+
+
+def epoch_id(context: bytes, confirmation_tag: bytes) -> EpochId:
+    """The id of an epoch, 32 bytes, from the TLS-encoded GroupContext and the confirmation tag (RFC 9420 8.1,
+    6.1).
+
+    Raises RemoteProtocolError("oversized") if either is past 65,535 bytes.
+    """
+    if max(len(context), len(confirmation_tag)) > LP_LIMIT:
+        raise RemoteProtocolError("oversized", where="group_context")
+    return EpochId(digest(EPOCH_LABEL, context, confirmation_tag))
+
+
+def group_id(room: RoomId, slot: SlotId, creator: MemberId) -> bytes:
+    """The MLS group_id of the group that `creator` makes for this slot, 32 bytes."""
+    return digest(GROUP_LABEL, room, slot, creator)
+
+
+def order_hash(parent: EpochId | None, user: UserId) -> bytes:
+    """The tie breaker of the head rule among the children of `parent` (null: 32 zero bytes), by their
+    authors' user.
+    """
+    return digest(ORDER_LABEL, parent or NO_EPOCH, user)
+
+
+def rank_hash(parent: EpochId | None, member: MemberId) -> bytes:
+    """Sorts the members that may commit on `parent` (null: 32 zero bytes): the least goes first."""
+    return digest(RANK_LABEL, parent or NO_EPOCH, member)
+
+
+# -- the MLS credential --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a leaf's basic credential says: ``lp(user_id) ‖ lp(device_id) ‖ lp(member_id)``."""
+
+    user_id: UserId
+    device_id: DeviceId
+    member_id: MemberId
+
+    def encode(self) -> bytes:
+        """The credential's identity bytes."""
+        return encode((self.user_id, self.device_id, self.member_id))
+
+
+def decode_identity(value: bytes, *, where: str = "credential") -> Identity:
+    """Strict inverse of `Identity.encode`. Raises RemoteProtocolError: truncated, trailing_bytes, bad_text,
+    bad_user_id, bad_device_id, bad_member_id."""
+    reader = Reader(value, where)
+    user, device, member = reader.text(), reader.text(), reader.text()
+    reader.end()
+    return Identity(
+        check_user_id(user, where=where),
+        check_device_id(device, where=where),
+        check_member_id(member, where=where),
+    )
+
+
+def check_user_id(text: str, *, where: str = "") -> UserId:
+    """The text as a user id: ``@localpart:server``, at most 255 bytes of UTF-8, no control characters."""
+    if not (_is_name(text) and text.startswith("@") and ":" in text[1:]):
+        raise RemoteProtocolError("bad_user_id", where=where)
+    return UserId(text)
+
+
+def check_device_id(text: str, *, where: str = "") -> DeviceId:
+    """The text as a device id: 1 to 255 bytes of UTF-8, no control characters."""
+    if not _is_name(text):
+        raise RemoteProtocolError("bad_device_id", where=where)
+    return DeviceId(text)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= NAME_LIMIT and not any(
+        ord(character) < 0x20 or ord(character) == 0x7F for character in text
+    )
+
+
+class Reader:
+    """Reads a tuple back, strictly. Raises RemoteProtocolError(truncated, trailing_bytes, bad_text) naming
+    `where`.
+    """
+
+    def __init__(self, value: bytes, where: str = "") -> None:
+        self._rest = value
+        self._where = where
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        if len(self._rest) < size:
+            raise RemoteProtocolError("truncated", where=self._where)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+    def bytes(self) -> bytes:
+        """The next ``lp``."""
+        (size,) = struct.unpack(">H", self.take(2))
+        return self.take(size)
+
+    def text(self) -> str:
+        """The next ``lp`` as UTF-8."""
+        try:
+            return self.bytes().decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("bad_text", "not UTF-8", where=self._where) from None
+
+    def u64(self) -> int:
+        """The next integer."""
+        return int.from_bytes(self.take(8), "big")
+
+    def count(self) -> Iterator[int]:
+        """As many turns as the next list has items."""
+        return iter(range(int.from_bytes(self.take(2), "big")))
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self._rest:
+            raise RemoteProtocolError("trailing_bytes", where=self._where)
+
+
+# -- media ---------------------------------------------------------------------------------------------------
+
+
+def export_context(room: RoomId, slot: SlotId) -> bytes:
+    """Context of every MLS exporter of a call: ``lp(room_id) ‖ lp(slot_id)``, so that two calls never share a
+    key.
+    """
+    return encode((room, slot))
+
+
+def sender_info(user: UserId, device: DeviceId, member: MemberId, leaf: LeafIndex, epoch: int) -> bytes:
+    """HKDF-Expand info of one sender's media key (docs/protocol.md, "Media keys")."""
+    return signing_tuple(SENDER_LABEL, user, device, member, leaf, epoch)
+
+
+def key_index(epoch: int, epoch_id: EpochId) -> KeyIndex:
+    """Where an epoch's keys go in a key ring, 1..255: any 14 epochs in a row differ, two branches with 15 in
+    16.
+    """
+    return KeyIndex(1 + (16 * epoch + epoch_id[0] % 16) % 255)

@@ -1,0 +1,83 @@
+"""What a transport hands to `Session.receive`: Matrix events and answers as the homeserver gave them. Values only.
+
+Nothing in here was checked. `mlsrtc.wire` decodes the contents, `mlsrtc.trust` and `mlsrtc.judge` check them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Json: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both clocks: timers use the first, lifetimes and expiry the second."""
+
+    monotonic: float  # seconds, from any origin, never goes back
+    wall_ms: int  # milliseconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEvent:
+    """A timeline, state, sticky or back-filled event of the room."""
+
+    type: str
+    sender: str
+    event_id: str
+    origin_server_ts: int  # milliseconds
+    content: Json
+    state_key: str | None = None
+    transaction_id: str | None = None  # `unsigned.transaction_id`: the event is our own echo
+    decrypted: bool = False
+    """The transport Megolm-decrypted the content. Our block is then the one that stood in the clear beside the payload,
+    put into `content` under its name; one from inside the payload is dropped (docs/protocol.md, "Membership")."""
+    sticky_ms: int | None = None  # MSC4354: for how long after origin_server_ts the event is sticky
+
+
+@dataclass(frozen=True, slots=True)
+class ToDevice:
+    """A to-device event. `sender_device` is the device that Olm authenticated, or None for an event in the clear."""
+
+    type: str
+    sender: str
+    content: Json
+    sender_device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryComplete:
+    """Every event that the room shows us has been handed over: the first back-fill is done and no gap is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class GapOpened:
+    """A limited sync left a gap: the head is not asked before the next `HistoryComplete`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRefused:
+    """The homeserver does not let us read back (history visibility)."""
+
+    errcode: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKeys:
+    """The answer of keys/query, as the server gave it: `device_keys`, `master_keys`, `self_signing_keys`, by user."""
+
+    user_id: str
+    response: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a `FetchAttachment` brought, still encrypted; `data` is None if it is not there or too large."""
+
+    uri: str
+    data: bytes | None
+
+
+Incoming: TypeAlias = (
+    RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | Attachment
+)
