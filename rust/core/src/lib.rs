@@ -10,6 +10,7 @@ mod error;
 mod key_package;
 mod mls_rs_engine;
 mod provider;
+pub mod reader;
 mod saved;
 mod secret;
 mod signing;

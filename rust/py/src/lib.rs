@@ -8,6 +8,7 @@ mod errors;
 mod group;
 mod keys;
 mod observer;
+mod reader;
 mod secret;
 
 #[global_allocator]
@@ -25,6 +26,12 @@ mod _core {
     use crate::keys::{random_bytes, suites, verify_signature, SigningKey};
     #[pymodule_export]
     use crate::observer::Observer;
+    #[pymodule_export]
+    use crate::reader::{
+        inspect_commit, inspect_group_info, inspect_key_package, inspect_tree, inspect_welcome,
+        interim_transcript_hash, vector_length, CommitFacts, GroupInfoFacts, LeafFacts,
+        WelcomeFacts,
+    };
     #[pymodule_export]
     use crate::secret::Secret;
 

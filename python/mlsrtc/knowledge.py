@@ -1,0 +1,349 @@
+"""What a member knows of the call, from events alone: evidence, roster, trust and the room's own rules. Decides nothing.
+
+An event is decoded and checked whole before anything is changed, so a bad one changes nothing. `now` is an argument. What
+is evidence is also told to the caller as the raw event, for the store to keep.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlsrtc import mls, trust
+from mlsrtc.archive import Archive
+from mlsrtc.errors import CannotSend, RemoteProtocolError
+from mlsrtc.evidence import Joined, Leaf
+from mlsrtc.evidence import Left as LeftEvidence
+from mlsrtc.identifiers import MemberId, RoomId, SlotId, UserId
+from mlsrtc.judge import Judged
+from mlsrtc.ordering import Ordering
+from mlsrtc.policy import Policy
+from mlsrtc.roster import Roster
+from mlsrtc.trust import Claim, Pins, Refused, Verdict
+from mlsrtc.turns import Lapses, ranking
+from mlsrtc.wire import names
+from mlsrtc.wire.binding import EXTENSION_TYPE
+from mlsrtc.wire.block import JoinBlock, LeftBlock
+from mlsrtc.wire.chain import DeviceChain, decode_keys_query
+from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
+from mlsrtc.wire.encoding import Identity
+from mlsrtc.wire.incoming import DeviceKeys, Now, RoomEvent
+from mlsrtc.wire.membership import RtcSealed, decode_membership
+from mlsrtc.wire.room import (
+    NO_POWER_LEVELS,
+    Creation,
+    PowerLevels,
+    Slot,
+    decode_create,
+    decode_encryption,
+    decode_power_levels,
+    decode_room_member,
+    decode_slot,
+)
+
+MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
+WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """Everything that follows from the events of one room about one slot."""
+
+    room_id: RoomId
+    slot_id: SlotId
+    policy: Policy
+    pins: Pins = field(default_factory=Pins)
+    archive: Archive = field(init=False)
+    ordering: Ordering = field(default_factory=Ordering)
+    roster: Roster = field(default_factory=Roster)
+    levels: PowerLevels = NO_POWER_LEVELS
+    creation: Creation | None = None
+    encrypted: bool = False
+    slot: Slot | None = None
+    tombstoned: bool = False
+    left: dict[MemberId, bytes] = field(default_factory=dict)  # leave signatures, for the commits that repeat them
+    since: dict[MemberId, float] = field(default_factory=dict)  # when a join was first seen; monotonic
+    gone_since: dict[MemberId, float] = field(default_factory=dict)
+    starts: dict[MemberId, int] = field(default_factory=dict)  # the first `from` of each, milliseconds
+    seen: dict[bytes, float] = field(default_factory=dict)  # when a commit was first judged, by id; monotonic
+    lapses: Lapses = field(default_factory=Lapses)
+    fresh: list[RoomEvent] = field(default_factory=list)  # evidence that is not saved yet
+    _kept: set[str] = field(default_factory=set)
+    _early: list[Joined] = field(default_factory=list)
+    _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
+    _claims: dict[MemberId, Claim] = field(default_factory=dict)
+    _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
+    _spoilt: set[MemberId] = field(default_factory=set)
+    _verdicts: dict[MemberId, Verdict] | None = None
+
+    def __post_init__(self) -> None:
+        self.archive = Archive(self.room_id, self.slot_id)
+
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
+    def room_event(self, event: RoomEvent, now: Now) -> None:
+        """Take in one event of the room. Raises RemoteProtocolError; nothing is changed then."""
+        match event.type:
+            case names.COMMIT:
+                self._commit(event, now)
+            case names.WORD:
+                self._word(event)
+            case names.POWER_LEVELS if event.state_key == "":
+                self.levels = decode_power_levels(event.content)
+            case names.ROOM_CREATE:
+                self.creation = decode_create(event)
+            case names.ROOM_MEMBER:
+                self.roster = self.roster.with_room_member(decode_room_member(event))
+            case names.ROOM_ENCRYPTION:
+                self.encrypted = self.encrypted or decode_encryption(event.content) is not None
+            case names.TOMBSTONE:
+                self.tombstoned = True
+            case kind if kind in names.SLOT_TYPES:
+                slot = decode_slot(event)
+                self.slot = slot if slot.slot_id == self.slot_id else self.slot
+            case kind if kind in MEMBERSHIP_TYPES:
+                self._membership(event, now)
+            case _:
+                pass
+
+    def device_keys(self, keys: DeviceKeys) -> None:
+        """Take in what keys/query says of one user: chains for its devices, and which leaves' devices are gone."""
+        queried = decode_keys_query(UserId(keys.user_id), keys.response)
+        self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
+        leaves = [joined.leaf for joined in self.roster.joins.values() if joined.leaf.user_id == queried.user_id]
+        self.roster = self.roster.with_revoked(
+            leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)
+        )
+        self._verdicts = None
+
+    def attachment(self, uri: str, data: bytes | None, now: Now) -> None:
+        """Take in a download."""
+        for judged in self.archive.attach(uri, data):
+            self._add_commit(judged, now)
+
+    def accept_master_key(self, user: UserId, key: bytes, *, verified: bool) -> None:
+        """The application says that this is the user's master key."""
+        self.pins = self.pins.accept(user, key, verified=verified)
+        self._verdicts = None
+
+    def tick(self, now: Now) -> None:
+        """What only time brings: joins from the future whose time has come, and members that are gone by our clock."""
+        limit = now.wall_ms + self._skew_ms
+        for joined in [early for early in self._early if early.from_ts <= limit]:
+            self._early.remove(joined)
+            self.ordering.add(joined)
+        for member in self.departed(now):
+            self.gone_since.setdefault(member, now.monotonic)
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def departed(self, now: Now) -> frozenset[MemberId]:
+        """D and X: who has left, and who is gone by our own roster."""
+        return self.ordering.departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
+
+    def present(self, now: Now) -> dict[MemberId, Joined]:
+        """R: who is here, by member_id."""
+        away = self.ordering.departed
+        present = self.roster.present(now.wall_ms, self._skew_ms)
+        return {member: joined for member, joined in present.items() if member not in away}
+
+    def addable(self, present: Mapping[MemberId, Joined], suite: int) -> frozenset[MemberId]:
+        """Those of R whom our policy gives a leaf in a group of `suite`."""
+        refused = self.refused()
+        return frozenset(
+            member
+            for member, joined in present.items()
+            if joined.suite == suite and member not in refused and member not in self._spoilt
+        )
+
+    def able(self, present: Mapping[MemberId, Joined]) -> frozenset[MemberId]:
+        """Those of R that the room's power levels let send commits."""
+        return frozenset(
+            member
+            for member, joined in present.items()
+            if self.levels.may_send(joined.leaf.user_id, names.COMMIT, state=False, creation=self.creation)
+        )
+
+    def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
+        """Raises CannotSend if the room does not let this user take part."""
+        for kind, as_state in ((membership_type, state), (names.COMMIT, False), (names.WORD, False)):
+            self.levels.check(user, kind, state=as_state, creation=self.creation)
+
+    def verdicts(self) -> dict[MemberId, Verdict]:
+        """What our trust policy says of every leaf and join, judged together."""
+        if self._verdicts is None:
+            revoked = self.roster.revoked
+            self._verdicts = trust.assess(self.policy.trust, self.pins, self._all_claims(), revoked=revoked)
+            self.pins = trust.pin_on_first_use(
+                self.pins, self._verdicts, [joined.leaf for joined in self.roster.joins.values()]
+            )
+        return self._verdicts
+
+    def refused(self) -> dict[MemberId, str]:
+        """Who is refused by our trust policy, and why."""
+        return {
+            member: verdict.reason for member, verdict in self.verdicts().items() if isinstance(verdict, Refused)
+        }
+
+    def untrusted(self, leaves: Mapping[int, Leaf]) -> frozenset[MemberId]:
+        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
+        verdicts = self.verdicts()
+        strict = self.policy.trust.value != "any_device"
+        return frozenset(
+            leaf.member_id
+            for leaf in leaves.values()
+            if isinstance(verdicts.get(leaf.member_id), Refused) or (strict and leaf.member_id not in verdicts)
+        )
+
+    def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
+        """The chain of a device as keys/query gave it."""
+        return self._queried.get(user, {}).get(device)
+
+    def knows_keys_of(self, user: UserId) -> bool:
+        """Whether keys/query has answered for this user."""
+        return user in self._queried
+
+    def next_timer(self, now: Now) -> float | None:
+        """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""
+        waits = [early.from_ts - self._skew_ms - now.wall_ms for early in self._early]
+        waits += [
+            joined.until_ts - now.wall_ms
+            for member, joined in self.roster.joins.items()
+            if member not in self.gone_since
+        ]
+        ahead = [wait for wait in waits if wait >= 0]
+        return now.monotonic + min(ahead) / 1000 + 0.001 if ahead else None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _skew_ms(self) -> int:
+        return int(self.policy.clock_skew * 1000)
+
+    def _keep(self, event: RoomEvent) -> None:
+        if event.event_id not in self._kept:
+            self._kept.add(event.event_id)
+            self.fresh.append(event)
+
+    def _commit(self, event: RoomEvent, now: Now) -> None:
+        parts = decode_commit(event.content)
+        if parts.slot_id != self.slot_id:
+            return
+        for judged in self.archive.receive(event, parts):
+            self._add_commit(judged, now)
+        self._keep(event)
+
+    def _add_commit(self, judged: Judged, now: Now) -> None:
+        commit = judged.committed
+        self.ordering.add(commit)
+        self.seen.setdefault(commit.id, now.monotonic)
+        for member in commit.left:
+            self.roster = self.roster.with_left(LeftEvidence(member, b""))
+            self.gone_since.setdefault(member, now.monotonic)
+        parent = self.ordering.commit(commit.parent) if commit.parent is not None else None
+        if parent is not None:
+            committers = [leaf.member_id for leaf in parent.leaves.values()]
+            self.lapses = self.lapses.passed(ranking(commit.parent, committers), commit.author.member_id)
+        self._retry_words()
+
+    def _word(self, event: RoomEvent) -> None:
+        word = decode_word(event.content)
+        if word.slot_id != self.slot_id:
+            return
+        if self._leaf(word.member_id) is None:
+            self._words = [*self._words[-WORDS_WAITING + 1 :], (event, word)]
+        else:
+            self._speak(event, word)
+
+    def _speak(self, event: RoomEvent, word: WordEvent) -> None:
+        leaf = self._leaf(word.member_id)
+        assert leaf is not None
+        root = self.archive.judged.get(word.root)
+        joined = self.roster.joins.get(word.member_id)
+        suite = root.suite if root is not None else joined.suite if joined is not None else self.policy.suite
+        spoken = trust.verify_word(self.room_id, UserId(event.sender), word, leaf, suite)
+        self.ordering.add(spoken)
+        self.lapses = self.lapses.heard(word.member_id)
+        self._keep(event)
+
+    def _retry_words(self) -> None:
+        waiting, self._words = self._words, []
+        for event, word in waiting:
+            if self._leaf(word.member_id) is None:
+                self._words.append((event, word))
+                continue
+            try:
+                self._speak(event, word)
+            except RemoteProtocolError as error:
+                self.archive.refuse(event, error)
+
+    def _leaf(self, member: MemberId) -> Leaf | None:
+        return self.ordering.leaf(member)
+
+    def _membership(self, event: RoomEvent, now: Now) -> None:
+        decoded = decode_membership(event)
+        if decoded is None:
+            return
+        block = getattr(decoded, "block", None)
+        if isinstance(block, JoinBlock) and block.slot_id == self.slot_id:
+            joined = trust.verify_join(self.room_id, decoded.user_id, block)
+            self._join(joined, block.chain, now)
+            if not isinstance(decoded, RtcSealed):
+                self.roster = self.roster.with_membership(decoded, joined.leaf.member_id)
+            self._keep(event)
+        elif isinstance(block, LeftBlock) and block.slot_id == self.slot_id:
+            left = trust.verify_left(self.room_id, decoded.user_id, block)
+            self.ordering.add(left)
+            self.roster = self.roster.with_left(left)
+            self.left.setdefault(left.member_id, left.signature)
+            self.gone_since.setdefault(left.member_id, now.monotonic)
+            if not isinstance(decoded, RtcSealed):
+                self.roster = self.roster.with_membership(decoded)
+            self._keep(event)
+        elif not isinstance(decoded, RtcSealed):
+            self.roster = self.roster.with_membership(decoded)
+
+    def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:
+        member = joined.leaf.member_id
+        if not _package_fits(joined):
+            self._spoilt.add(member)
+        self.roster = self.roster.with_join(joined)
+        self.since.setdefault(member, now.monotonic)
+        self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
+        self.lapses = self.lapses.heard(member)
+        if joined.from_ts > now.wall_ms + self._skew_ms:
+            self._early.append(joined)
+        else:
+            self.ordering.add(joined)
+        claim = Claim(joined.leaf, chain)
+        if self._claims.get(member) != claim:
+            self._claims[member] = claim
+            self._verdicts = None
+        self._retry_words()
+
+    def _all_claims(self) -> list[Claim]:
+        claims = list(self._claims.values())
+        for joined in self.roster.joins.values():
+            chain = self.chain_of(joined.leaf.user_id, joined.leaf.device_id)
+            if chain is not None:
+                claims.append(Claim(joined.leaf, chain))
+        return claims
+
+
+def _package_fits(joined: Joined) -> bool:
+    """Whether the KeyPackage is of the leaf that the join speaks of; else whoever adds it would make an invalid commit."""
+    leaf = joined.leaf
+    try:
+        facts = mls.inspect_key_package(joined.key_package)
+        facts.verify()
+    except RemoteProtocolError:
+        return False
+    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode()
+    bound = dict(facts.extensions).get(EXTENSION_TYPE, b"")
+    return (
+        facts.suite == joined.suite
+        and facts.identity == identity
+        and facts.signature_key == leaf.signature_key
+        and bound[:32] == leaf.device_key
+    )
+
+
+__all__ = ["CannotSend", "Knowledge"]
