@@ -82,6 +82,10 @@ class Archive:
         """The bodies of a commit that were not found bad, in the order they came."""
         return [body for body in self._bodies.get(epoch_id, ()) if body.digest not in self._bad]
 
+    def refuse(self, event: RoomEvent, error: RemoteProtocolError) -> None:
+        """An event that had waited did not hold."""
+        self.refusals.append(Refusal(event, error))
+
     def found_bad(self, body: Body) -> None:
         """Never try this body again; a twin of the same id may still be good."""
         self._bad.add(body.digest)
@@ -158,7 +162,7 @@ class Archive:
                 try:
                     judged = self._judge(event, parts)
                 except RemoteProtocolError as error:
-                    self.refusals.append(Refusal(event, error))
+                    self.refuse(event, error)
                     continue
                 if judged is not None:
                     yield judged

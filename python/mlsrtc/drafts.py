@@ -18,13 +18,11 @@ from mlsrtc.wire.commit_data import CommitData
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One commit of ours: the request that carries it and the group it leads to, which nobody stands on yet."""
+    """One commit of ours and the group it leads to, on which nobody stands yet: its secrets, before it comes back."""
 
     id: EpochId
     parent: EpochId | None
-    commit: bytes
     group: mls.Group
-    request: SendEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def commit(
     add: Sequence[bytes],
     remove: Sequence[LeafIndex],
     path: bool,
-) -> Draft:
+) -> tuple[Draft, SendEvent]:
     """A commit on `group` that makes every change at once. `group` stays as it was.
 
     add: KeyPackages. remove: leaves. path: refresh our leaf even if nothing else asks for it (a removal always does).
@@ -64,7 +62,7 @@ def enter_from_outside(
     data: CommitData,
     *,
     replaces: LeafIndex | None,
-) -> Draft:
+) -> tuple[Draft, SendEvent]:
     """An external commit (RFC 9420 section 12.4.3.2) on the epoch of `group_info`, removing our own old leaf if any."""
     made = participation.client.join_external(
         group_info, tree=tree, remove=replaces, authenticated_data=data.encode()
@@ -74,7 +72,7 @@ def enter_from_outside(
 
 def _draft(
     made: mls.Commit, place: Place, data: CommitData, group_info_0: bytes | None, *, with_tree: bool
-) -> Draft:
+) -> tuple[Draft, SendEvent]:
     identifier = epoch_of(made.group)
     event = CommitEvent(
         slot_id=place.slot_id,
@@ -92,13 +90,8 @@ def _draft(
         relates_to=place.root_event,
     )
     fitted = fit_commit(event, limit=place.content_limit, random_bytes=random_bytes)
-    return Draft(
-        identifier,
-        place.parent,
-        made.message,
-        made.group,
-        SendEvent(request_id(made.message), names.COMMIT, fitted.content, attachments=fitted.attachments),
-    )
+    request = SendEvent(request_id(made.message), names.COMMIT, fitted.content, attachments=fitted.attachments)
+    return Draft(identifier, place.parent, made.group), request
 
 
 def request_id(commit: bytes) -> str:

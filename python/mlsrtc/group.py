@@ -7,7 +7,7 @@ epoch whose id the caller named, with exactly the leaves that were judged: anyth
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlsrtc import mls
+from mlsrtc import _core, mls
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
@@ -59,11 +59,12 @@ def _client(leaf: Leaf, signing_key: mls.SigningKey, bound: binding.Binding) -> 
         identity,
         signing_key,
         leaf_extensions=[(binding.EXTENSION_TYPE, bound.encode())],
-        successor=mls.Successor.SAME_DEVICE,
+        extension_types=[binding.EXTENSION_TYPE],
+        successor=mls.Successor.first_fields(2),
     )
 
 
-def epoch_of(group: mls.Group | mls.Observer) -> EpochId:
+def epoch_of(group: mls.Group) -> EpochId:
     """The id of the epoch that a group stands on."""
     return encoding.epoch_id(group.context, group.confirmation_tag)
 
@@ -82,7 +83,7 @@ def follow(
     would keep joiners out, RFC 9420 section 8.3). `group` stays as it was.
     """
     reached = _checked(group.stage(commit).apply(), expected, leaves)
-    derived = mls.inspect_group_info(reached.group_info()).external_pub
+    derived = _core.inspect_group_info(reached.group_info()).external_pub
     if derived != external_pub:
         raise RemoteProtocolError("wrong_external_pub", "not the one that the epoch derives", where="group_info")
     return reached

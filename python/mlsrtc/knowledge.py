@@ -4,15 +4,15 @@ An event is decoded and checked whole before anything is changed, so a bad one c
 is evidence is also told to the caller as the raw event, for the store to keep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlsrtc import mls, trust
+from mlsrtc import _core, trust
 from mlsrtc.archive import Archive
 from mlsrtc.errors import CannotSend, RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -65,8 +65,8 @@ class Knowledge:
     starts: dict[MemberId, int] = field(default_factory=dict)  # the first `from` of each, milliseconds
     seen: dict[bytes, float] = field(default_factory=dict)  # when a commit was first judged, by id; monotonic
     lapses: Lapses = field(default_factory=Lapses)
-    fresh: list[RoomEvent] = field(default_factory=list)  # evidence that is not saved yet
-    _kept: set[str] = field(default_factory=set)
+    events: dict[str, RoomEvent] = field(default_factory=dict)  # evidence as it came, by event id
+    fresh: list[RoomEvent] = field(default_factory=list)  # the part of it that is not saved yet
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
     _claims: dict[MemberId, Claim] = field(default_factory=dict)
@@ -201,6 +201,17 @@ class Knowledge:
         """Whether keys/query has answered for this user."""
         return user in self._queried
 
+    def spoil(self, members: Iterable[MemberId]) -> None:
+        """The engine did not take their KeyPackages: we add none of them."""
+        self._spoilt.update(members)
+
+    def events_for(self, path: Sequence[EpochId]) -> tuple[RoomEvent, ...]:
+        """The events that lead to the end of `path`: its commits, and every join, leave and word that is known."""
+        commits = {body.event.event_id for step in path for body in self.archive.bodies(step)}
+        return tuple(
+            event for event_id, event in self.events.items() if event.type != names.COMMIT or event_id in commits
+        )
+
     def next_timer(self, now: Now) -> float | None:
         """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""
         waits = [early.from_ts - self._skew_ms - now.wall_ms for early in self._early]
@@ -219,8 +230,8 @@ class Knowledge:
         return int(self.policy.clock_skew * 1000)
 
     def _keep(self, event: RoomEvent) -> None:
-        if event.event_id not in self._kept:
-            self._kept.add(event.event_id)
+        if event.event_id not in self.events:
+            self.events[event.event_id] = event
             self.fresh.append(event)
 
     def _commit(self, event: RoomEvent, now: Now) -> None:
@@ -332,7 +343,7 @@ def _package_fits(joined: Joined) -> bool:
     """Whether the KeyPackage is of the leaf that the join speaks of; else whoever adds it would make an invalid commit."""
     leaf = joined.leaf
     try:
-        facts = mls.inspect_key_package(joined.key_package)
+        facts = _core.inspect_key_package(joined.key_package)
         facts.verify()
     except RemoteProtocolError:
         return False

@@ -43,13 +43,14 @@ class SendEvent:
 
 @dataclass(frozen=True, slots=True)
 class SendToDevice:
-    """PUT a to-device event to one device, in the clear."""
+    """PUT a to-device event to one device, in the clear. `attachments` as in `SendEvent`."""
 
     id: str
     type: str
     user_id: str
     device_id: str
     content: Json
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,17 @@ class Outbox:
         self._released.update(self._drafted)
         self._drafted.clear()
 
-    def take(self, now: float) -> list[Request]:
-        """The released requests whose moment has come, each handed out once per try."""
+    def take(self, now: float, *, into_room: bool = True) -> list[Request]:
+        """The released requests whose moment has come, each handed out once per try.
+
+        into_room: False keeps back what others would see in the room.
+        """
         ready = [
             request
             for request in self._released.values()
-            if request.id not in self._in_flight and self._not_before.get(request.id, now) <= now
+            if request.id not in self._in_flight
+            and self._not_before.get(request.id, now) <= now
+            and (into_room or not isinstance(request, SendEvent))
         ]
         for request in ready:
             self._in_flight.add(request.id)
@@ -188,8 +194,13 @@ class Outbox:
         self._in_flight.discard(request_id)
         self._not_before[request_id] = until
 
+    def withdraw(self, request_id: str) -> None:
+        """Nobody wants it any more: it is not sent, unless it is on its way already."""
+        if request_id not in self._in_flight:
+            self.settle(request_id)
+
     def settle(self, request_id: str) -> Request | None:
-        """Its fate is known, or nobody wants it any more: forget it. None if it is not in the queue."""
+        """Its fate is known: forget it. None if it is not in the queue."""
         self._in_flight.discard(request_id)
         self._not_before.pop(request_id, None)
         drafted = self._drafted.pop(request_id, None)

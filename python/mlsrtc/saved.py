@@ -10,9 +10,10 @@ from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from mlsrtc import group, mls
+from mlsrtc.drafts import Draft
 from mlsrtc.errors import StoreError
 from mlsrtc.evidence import Leaf
-from mlsrtc.identifiers import DeviceId, MemberId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.outbox import Request
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
@@ -117,6 +118,29 @@ def load_participation(records: Records) -> group.Participation | None:
         # `from None`: the cause could carry a piece of a key.
         raise StoreError("record participation is broken") from None
     return group.restore(leaf, signing_key, key_package, bound)
+
+
+def dump_draft(draft: Draft) -> bytes:
+    """One of our own commits that has not come back: where it leads, and the group there."""
+    return dump(
+        {
+            "id": draft.id.hex(),
+            "parent": None if draft.parent is None else draft.parent.hex(),
+            "group": encoding.encode_base64(draft.group.save().expose()),
+        }
+    )
+
+
+def load_drafts(records: Records, participation: group.Participation) -> list[Draft]:
+    """Our own commits that had not come back before the restart."""
+    drafts = []
+    for key in sorted(records):
+        if key.startswith("draft/"):
+            value = load(records, key)
+            parent = None if value["parent"] is None else EpochId(bytes.fromhex(value["parent"]))
+            state = mls.Secret(encoding.decode_base64(value["group"]))
+            drafts.append(Draft(EpochId(bytes.fromhex(value["id"])), parent, participation.client.load_group(state)))
+    return drafts
 
 
 def dump_event(event: RoomEvent) -> bytes:

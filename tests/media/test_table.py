@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, UserId
 from mlsrtc.media.gate import Blocked, may_begin
-from mlsrtc.media.keys import EpochKeys, MediaKey, safety_code
+from mlsrtc.media.keys import EpochKeys, MediaKey, digits
 from mlsrtc.media.table import Installed, KeyTable, Retired, Silenced, Stand, Switched
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
@@ -27,7 +27,7 @@ def keys_of(number: int, branch: int = 0) -> EpochKeys:
     index = encoding.key_index(number, identifier)
     secret = Secret(identifier)
     key = MediaKey(MemberId("m"), UserId("@a:b"), DeviceId("D"), LeafIndex(0), index, secret)
-    return EpochKeys(identifier, number, index, {MemberId("m"): key}, "0" * 30)
+    return EpochKeys(identifier, number, index, {MemberId("m"): key})
 
 
 def stand(number: int, branch: int = 0, *, removes: bool = False, blocked: Blocked | None = None) -> Stand:
@@ -113,7 +113,7 @@ def test_index_that_is_held_makes_a_rival_wait() -> None:
     table = KeyTable(POLICY)
     table.settle(0.0, stand(1, 3), None)
     rival_id = EpochId(bytes([3]) + b"r" * 31)
-    rival = Stand(rival_id, 1, False, None, lambda: EpochKeys(rival_id, 1, encoding.key_index(1, rival_id), {}, ""))
+    rival = Stand(rival_id, 1, False, None, lambda: EpochKeys(rival_id, 1, encoding.key_index(1, rival_id), {}))
     assert encoding.key_index(1, rival_id) == encoding.key_index(1, epoch_id(1, 3))
     assert table.settle(1.0, rival, None) == []
     assert table.in_use == epoch_id(1, 3)
@@ -208,5 +208,5 @@ def test_gate_names_the_first_reason_and_whom() -> None:
 
 
 def test_safety_code_is_thirty_digits() -> None:
-    assert safety_code(bytes(16)) == "0" * 30
-    assert safety_code(b"\xff" * 16) == str((2**128 - 1) % 10**30).zfill(30)
+    assert digits(bytes(16)) == "0" * 30
+    assert digits(b"\xff" * 16) == str((2**128 - 1) % 10**30).zfill(30)

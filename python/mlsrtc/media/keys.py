@@ -26,13 +26,12 @@ class MediaKey:
 
 @dataclass(frozen=True, slots=True)
 class EpochKeys:
-    """Every sender's key in one epoch, and the code that people compare."""
+    """Every sender's key in one epoch."""
 
     id: EpochId
     epoch: int
     index: KeyIndex
     keys: Mapping[MemberId, MediaKey]
-    safety_code: str  # 30 digits
 
     def wipe(self) -> None:
         """Forget every key. Objects handed to the application are the same ones and are empty afterwards."""
@@ -60,10 +59,14 @@ def derive(
         leaf.member_id: MediaKey(leaf.member_id, leaf.user_id, leaf.device_id, place, index, secret)
         for (place, leaf), secret in zip(ordered, secrets, strict=True)
     }
-    code = safety_code(group.export(encoding.CODE_LABEL, context, CODE_BYTES).expose())
-    return EpochKeys(epoch_id, group.epoch, index, keys, code)
+    return EpochKeys(epoch_id, group.epoch, index, keys)
 
 
-def safety_code(exported: bytes) -> str:
+def safety_code(group: Group, room_id: RoomId, slot_id: SlotId) -> str:
+    """What people on one epoch compare aloud: 30 digits of an exporter of its own (docs/protocol.md, Media keys)."""
+    return digits(group.export(encoding.CODE_LABEL, encoding.export_context(room_id, slot_id), CODE_BYTES).expose())
+
+
+def digits(exported: bytes) -> str:
     """30 decimal digits of the 16 exported bytes: their big-endian number modulo 10^30, with leading zeros."""
     return str(int.from_bytes(exported, "big") % 10**CODE_DIGITS).zfill(CODE_DIGITS)
