@@ -7,13 +7,14 @@ from urllib.parse import quote
 from mlsrtc.adapters.transport import Channel
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire import names
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, RoomEvent
 
 SLOT = "m.call#ROOM"
-MEMBER = "org.matrix.msc3401.call.member"
-STICKY = "org.matrix.msc4143.rtc.member"
-COMMIT = "dev.mlsrtc.commit"
-WORD = "dev.mlsrtc.word"
+MEMBER = names.STATE_MEMBER
+STICKY = names.STICKY_MEMBER
+COMMIT = names.COMMIT
+WORD = names.WORD
 
 
 async def make_room(

@@ -13,11 +13,12 @@ import pytest
 from canonicaljson import encode_canonical_json
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rooms import COMMIT, MEMBER, SLOT, STICKY, WORD, enter, events, history, make_room, say, until
-from unpaddedbase64 import decode_base64
+from unpaddedbase64 import decode_base64, encode_base64
 
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.transport import TransportClosed
+from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
@@ -34,6 +35,7 @@ from mlsrtc.outbox import (
 )
 from mlsrtc.testing.devices import TestDevice, cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire.chain import decode_keys_query
 from mlsrtc.wire.incoming import (
     Attachment,
     DeviceKeys,
@@ -342,7 +344,7 @@ async def test_a_sticky_event_comes_and_is_kept_for_a_call_entered_later(
         sent = await ours.send(SendEvent("st1", STICKY, content, sticky_ms=60_000))
         assert isinstance(sent, Accepted)
         [event] = events(await until(theirs, _has(STICKY)), STICKY)
-        assert (event.event_id, event.content) == (sent.event_id, content)
+        assert (event.event_id, event.content, event.sticky_ms) == (sent.event_id, content, 60_000)
         for n in range(30):
             await say(synapse, three[1], room_id, n, "m.room.message", msgtype="m.text", body="x")
         # History is closed to who joins now, but sticky events are shown, in their own section and once.
@@ -455,15 +457,19 @@ async def test_keys_query_brings_signatures_that_verify_down_from_the_master_key
         answers = [value for value in await channel.receive(0) if isinstance(value, DeviceKeys)]
         assert [answer.user_id for answer in answers] == list(users)
         keys = answers[0].response
-        [master] = keys["master_key"]["keys"].values()
+        [master] = keys["master_keys"][user_id]["keys"].values()
         assert master == three[1].signing.master_key
-        [self_signing] = keys["self_signing_key"]["keys"].values()
-        _verify(keys["self_signing_key"], user_id, master)
-        _verify(keys["device_keys"][device_id], user_id, self_signing)
+        [self_signing] = keys["self_signing_keys"][user_id]["keys"].values()
+        _verify(keys["self_signing_keys"][user_id], user_id, master)
+        _verify(keys["device_keys"][user_id][device_id], user_id, self_signing)
         device = device_for(three[1].client)
-        own = keys["device_keys"][device_id]["keys"][f"ed25519:{device_id}"]
+        own = keys["device_keys"][user_id][device_id]["keys"][f"ed25519:{device_id}"]
         assert decode_base64(own) == device.device_key
         Ed25519PublicKey.from_public_bytes(device.device_key).verify(device.sign("text"), b"text")
+        queried = decode_keys_query(UserId(user_id), keys)
+        chain = queried.devices[DeviceId(device_id)].chain
+        assert chain is not None
+        assert encode_base64(chain.master_key) == master
 
 
 def _verify(value: dict[str, Any], user_id: str, key: str) -> None:

@@ -13,23 +13,15 @@ from typing import Any
 
 import nio
 
-from mlsrtc.adapters.interest import (
-    BLOCK,
-    ENCRYPTED,
-    GAP,
-    HISTORY,
-    ROOM_STATE,
-    STATE_MEMBERSHIP,
-    TO_DEVICE_PREFIX,
-)
-from mlsrtc.adapters.interest import STICKY_MEMBERSHIPS as STICKY
+from mlsrtc.adapters.interest import GAP, HISTORY, ROOM_STATE, TO_DEVICE
 from mlsrtc.adapters.nio import history, megolm
 from mlsrtc.adapters.nio.feed import Feed
-from mlsrtc.adapters.nio.history import Raw, Reach
+from mlsrtc.adapters.nio.history import Raw, Reach, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.transport import TransportClosed, TransportError
 from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
+from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
     GapOpened,
     HistoryComplete,
@@ -40,6 +32,8 @@ from mlsrtc.wire.incoming import (
 )
 
 UNREADABLE_KEPT = 256  # Megolm events without a session yet; more are dropped, oldest first
+
+RETRY_MIN = 0.1  # seconds between two tries to read history, whatever the homeserver says
 
 # What belongs to Megolm itself in an encrypted event; the rest of its content stands there in the clear.
 _MEGOLM_FIELDS = frozenset({"algorithm", "ciphertext", "sender_key", "session_id", "device_id"})
@@ -76,6 +70,7 @@ class NioChannel:
         self._held: list[Raw] = []
         self._gaps: list[_Gap] = []
         self._read_back = False
+        self._room_encrypted = False
         self._filling: asyncio.Task[None] | None = None
 
     @property
@@ -126,9 +121,9 @@ class NioChannel:
             self._feed.put([GapOpened()])
             self._start_filling()
         live: list[Raw] = [
-            *_events(section.get("state")),
-            *_events(timeline),
-            *_events(section.get("msc4354_sticky")),
+            *events_of(section.get("state")),
+            *events_of(timeline),
+            *events_of(section.get("msc4354_sticky")),
         ]
         if self._filling is not None:
             self._held += [event for event in live if event.get("state_key") is not None]
@@ -140,7 +135,7 @@ class NioChannel:
             kind, sender, content = event.get("type"), event.get("sender"), event.get("content")
             if not isinstance(kind, str) or not isinstance(sender, str) or not isinstance(content, dict):
                 continue
-            if kind.startswith(TO_DEVICE_PREFIX) and content.get("room_id", self._room_id) == self._room_id:
+            if kind in TO_DEVICE and content.get("room_id", self._room_id) == self._room_id:
                 self._feed.put([ToDevice(kind, sender, content)])
         waiting, self._unreadable = self._unreadable, {}
         self._feed.put(self._fresh(waiting.values()))
@@ -168,31 +163,41 @@ class NioChannel:
         if not isinstance(content, dict):
             return None
         if state_key is not None:
-            wanted = isinstance(state_key, str) and (kind == STATE_MEMBERSHIP or kind in ROOM_STATE)
+            wanted = isinstance(state_key, str) and (kind == names.STATE_MEMBER or kind in ROOM_STATE)
         else:
-            wanted = kind in HISTORY and kind != STATE_MEMBERSHIP
+            wanted = kind in HISTORY and kind != names.STATE_MEMBER
+        if kind == names.ROOM_ENCRYPTION and state_key == "":
+            self._room_encrypted = True
         if wanted:
             return _room_event(raw, str(kind), content)
-        if kind == ENCRYPTED and state_key is None and ("msc4354_sticky" in raw or BLOCK in content):
+        if (
+            kind == names.ENCRYPTED
+            and state_key is None
+            and (sticky_duration(raw) is not None or names.BLOCK in content)
+        ):
             return self._encrypted(raw, content)
         return None
 
     def _encrypted(self, raw: Raw, content: Mapping[str, Any]) -> RoomEvent | None:
         """A sticky membership in an encrypted room.
 
-        Our fields count only as they stand in the clear beside the payload: otherwise the set of events would
+        Our block counts only as it stands in the clear beside the payload: otherwise the set of events would
         depend on who can decrypt (docs/protocol.md, J).
         """
         payload = megolm.decrypt(self._client, self._room_id, raw)
-        if payload is not None and payload.get("type") in STICKY and isinstance(payload.get("content"), dict):
-            inner = {name: value for name, value in payload["content"].items() if not _ours(name)}
+        if (
+            payload is not None
+            and payload.get("type") in names.STICKY_MEMBER_TYPES
+            and isinstance(payload.get("content"), dict)
+        ):
+            inner = {name: value for name, value in payload["content"].items() if name != names.BLOCK}
             clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
             return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
         if payload is None and isinstance(raw.get("event_id"), str):
             self._unreadable[raw["event_id"]] = raw
             while len(self._unreadable) > UNREADABLE_KEPT:
                 del self._unreadable[next(iter(self._unreadable))]
-        return _room_event(raw, ENCRYPTED, content) if BLOCK in content else None
+        return _room_event(raw, names.ENCRYPTED, content) if names.BLOCK in content else None
 
     # ---- history ----
 
@@ -213,7 +218,7 @@ class NioChannel:
                         self._gaps.pop(0)
                 except Failed as failed:
                     if isinstance(failed.outcome, RateLimited):
-                        await asyncio.sleep(failed.outcome.retry_after_ms / 1000)
+                        await asyncio.sleep(max(failed.outcome.retry_after_ms / 1000, RETRY_MIN))
                         continue
                     self._refused(failed.outcome)
                     if self._read_back:
@@ -233,6 +238,8 @@ class NioChannel:
 
     async def _enter(self) -> None:
         """The first back-fill of a call: timeline, relations of its roots, present state, sticky events."""
+        present = await history.state(self._client, self._room_id)
+        self._room_encrypted |= any(event.get("type") == names.ROOM_ENCRYPTION for event in present)
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         ended = True
@@ -242,12 +249,11 @@ class NioChannel:
                 ended = False
                 break
         encrypted: list[Raw] = []
-        room = self._client.rooms.get(self._room_id)
-        if room is not None and room.encrypted:
+        if self._room_encrypted:
             # Encrypted memberships hide their type: the chat is read as well, as far as the call reaches.
-            async for page in history.pages(self._client, self._room_id, (ENCRYPTED,)):
+            async for page in history.pages(self._client, self._room_id, (names.ENCRYPTED,)):
                 encrypted += page
-                if page and max(_time(event) for event in page) < reach.bound:
+                if page and max(time_of(event) for event in page) < reach.bound:
                     break
         related: list[Raw] = []
         refusal: Refused | None = None
@@ -260,7 +266,6 @@ class NioChannel:
                 # 404 is an event id that somebody made up; 403 is one that we may not see.
                 if failed.outcome.status == 403:
                     refusal = failed.outcome
-        present = await history.state(self._client, self._room_id)
         if refusal is not None:
             self._refused(refusal)
         elif ended and history.may_be_hidden(str(self._client.user_id), present):
@@ -271,8 +276,7 @@ class NioChannel:
 
     async def _close(self, gap: _Gap) -> None:
         """Read what a limited sync left out."""
-        room = self._client.rooms.get(self._room_id)
-        types = (*GAP, ENCRYPTED) if room is not None and room.encrypted else GAP
+        types = (*GAP, names.ENCRYPTED) if self._room_encrypted else GAP
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         async for page in history.pages(
@@ -296,20 +300,6 @@ class NioChannel:
             raise
 
 
-def _events(section: Any) -> list[Raw]:
-    events = section.get("events") if isinstance(section, dict) else None
-    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
-
-
-def _time(event: Raw) -> int:
-    value = event.get("origin_server_ts")
-    return value if isinstance(value, int) else 0
-
-
-def _ours(name: str) -> bool:
-    return name.startswith("dev.mlsrtc.") or name == "left"
-
-
 def _room_event(
     raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False
 ) -> RoomEvent | None:
@@ -327,4 +317,5 @@ def _room_event(
         state_key=raw.get("state_key"),
         transaction_id=transaction_id if isinstance(transaction_id, str) else None,
         decrypted=decrypted,
+        sticky_ms=sticky_duration(raw),
     )

@@ -157,17 +157,13 @@ class Executor:
 
 
 def _of_user(answer: Mapping[str, Any], user_id: str) -> dict[str, Any]:
-    """What keys/query says about one user; a key the user does not have is left out."""
-    response: dict[str, Any] = {"device_keys": _part(answer, "device_keys", user_id) or {}}
-    for plural, singular in (("master_keys", "master_key"), ("self_signing_keys", "self_signing_key")):
-        if (key := _part(answer, plural, user_id)) is not None:
-            response[singular] = key
+    """What keys/query says about one user, in its own form; a key the user does not have is left out."""
+    response: dict[str, Any] = {"device_keys": {user_id: {}}}
+    for name in ("device_keys", "master_keys", "self_signing_keys"):
+        users = answer.get(name)
+        if isinstance(users, dict) and user_id in users:
+            response[name] = {user_id: users[user_id]}
     return response
-
-
-def _part(answer: Mapping[str, Any], name: str, user_id: str) -> Any:
-    users = answer.get(name)
-    return users.get(user_id) if isinstance(users, dict) else None
 
 
 def _sent(reply: Reply) -> Outcome:
