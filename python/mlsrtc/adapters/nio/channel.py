@@ -13,12 +13,13 @@ from typing import Any
 
 import nio
 
-from mlsrtc.adapters.interest import GAP, HISTORY, ROOM_STATE, TO_DEVICE
-from mlsrtc.adapters.nio import history, megolm
+from mlsrtc.adapters.interest import GAP, HISTORY, TO_DEVICE
+from mlsrtc.adapters.nio import history
 from mlsrtc.adapters.nio.feed import Feed
-from mlsrtc.adapters.nio.history import Raw, Reach, events_of, sticky_duration, time_of
+from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.requests import Executor
+from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.adapters.transport import TransportClosed, TransportError
 from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
 from mlsrtc.wire import names
@@ -31,12 +32,7 @@ from mlsrtc.wire.incoming import (
     ToDevice,
 )
 
-UNREADABLE_KEPT = 256  # Megolm events without a session yet; more are dropped, oldest first
-
 RETRY_MIN = 0.1  # seconds between two tries to read history, whatever the homeserver says
-
-# What belongs to Megolm itself in an encrypted event; the rest of its content stands there in the clear.
-_MEGOLM_FIELDS = frozenset({"algorithm", "ciphertext", "sender_key", "session_id", "device_id"})
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +60,11 @@ class NioChannel:
             relations=self._tell_relations,
             attachment_limit=attachment_limit,
         )
-        self._seen: dict[str, bool] = {}  # event id -> whether it was handed over decrypted
-        self._unreadable: dict[str, Raw] = {}
+        self._sieve = Sieve(client, room_id)
         self._sticky: list[Raw] = []
         self._held: list[Raw] = []
         self._gaps: list[_Gap] = []
         self._read_back = False
-        self._room_encrypted = False
         self._filling: asyncio.Task[None] | None = None
 
     @property
@@ -107,7 +101,7 @@ class NioChannel:
             present = await history.state(self._client, self._room_id)
         except Failed as failed:
             raise TransportError(f"the state of {self._room_id} cannot be read: {failed.outcome}") from failed
-        return [event for event in map(self._event, present) if event is not None]
+        return [event for event in map(self._sieve.event, present) if event is not None]
 
     # ---- what the sync loop brings ----
 
@@ -127,7 +121,7 @@ class NioChannel:
         ]
         if self._filling is not None:
             self._held += [event for event in live if event.get("state_key") is not None]
-        self._feed.put(self._fresh(live))
+        self._feed.put(self._sieve.fresh(live))
 
     def on_to_device(self, events: Iterable[Raw]) -> None:
         """To-device events of a sync, in the clear: a room key may make readable what was not."""
@@ -137,67 +131,7 @@ class NioChannel:
                 continue
             if kind in TO_DEVICE and content.get("room_id", self._room_id) == self._room_id:
                 self._feed.put([ToDevice(kind, sender, content)])
-        waiting, self._unreadable = self._unreadable, {}
-        self._feed.put(self._fresh(waiting.values()))
-
-    # ---- events ----
-
-    def _fresh(self, raws: Iterable[Raw]) -> list[Incoming]:
-        """The events a call reads. State always; the rest once, and once more when it became readable."""
-        fresh: list[Incoming] = []
-        for raw in raws:
-            event = self._event(raw)
-            if event is None:
-                continue
-            if event.state_key is None and (
-                event.event_id in self._seen and self._seen[event.event_id] >= event.decrypted
-            ):
-                continue
-            self._seen[event.event_id] = self._seen.get(event.event_id, False) or event.decrypted
-            fresh.append(event)
-        return fresh
-
-    def _event(self, raw: Raw) -> RoomEvent | None:
-        """A raw event as a value, or None if it is none that a call reads."""
-        kind, content, state_key = raw.get("type"), raw.get("content"), raw.get("state_key")
-        if not isinstance(content, dict):
-            return None
-        if state_key is not None:
-            wanted = isinstance(state_key, str) and (kind == names.STATE_MEMBER or kind in ROOM_STATE)
-        else:
-            wanted = kind in HISTORY and kind != names.STATE_MEMBER
-        if kind == names.ROOM_ENCRYPTION and state_key == "":
-            self._room_encrypted = True
-        if wanted:
-            return _room_event(raw, str(kind), content)
-        if (
-            kind == names.ENCRYPTED
-            and state_key is None
-            and (sticky_duration(raw) is not None or names.BLOCK in content)
-        ):
-            return self._encrypted(raw, content)
-        return None
-
-    def _encrypted(self, raw: Raw, content: Mapping[str, Any]) -> RoomEvent | None:
-        """A sticky membership in an encrypted room.
-
-        Our block counts only as it stands in the clear beside the payload: otherwise the set of events would
-        depend on who can decrypt (docs/protocol.md, J).
-        """
-        payload = megolm.decrypt(self._client, self._room_id, raw)
-        if (
-            payload is not None
-            and payload.get("type") in names.STICKY_MEMBER_TYPES
-            and isinstance(payload.get("content"), dict)
-        ):
-            inner = {name: value for name, value in payload["content"].items() if name != names.BLOCK}
-            clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
-            return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
-        if payload is None and isinstance(raw.get("event_id"), str):
-            self._unreadable[raw["event_id"]] = raw
-            while len(self._unreadable) > UNREADABLE_KEPT:
-                del self._unreadable[next(iter(self._unreadable))]
-        return _room_event(raw, names.ENCRYPTED, content) if names.BLOCK in content else None
+        self._feed.put(self._sieve.readable())
 
     # ---- history ----
 
@@ -225,7 +159,7 @@ class NioChannel:
                         self._gaps.pop(0)
                     self._read_back = True
             held, self._held = self._held, []
-            self._feed.put([*self._fresh(held), HistoryComplete()])
+            self._feed.put([*self._sieve.fresh(held), HistoryComplete()])
             self._filling = None
         except Exception as error:
             logger.exception("reading the history of %s failed", self._room_id)
@@ -239,7 +173,7 @@ class NioChannel:
     async def _enter(self) -> None:
         """The first back-fill of a call: timeline, relations of its roots, present state, sticky events."""
         present = await history.state(self._client, self._room_id)
-        self._room_encrypted |= any(event.get("type") == names.ROOM_ENCRYPTION for event in present)
+        encrypted_room = any(event.get("type") == names.ROOM_ENCRYPTION for event in present)
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         ended = True
@@ -249,7 +183,7 @@ class NioChannel:
                 ended = False
                 break
         encrypted: list[Raw] = []
-        if self._room_encrypted:
+        if encrypted_room:
             # Encrypted memberships hide their type: the chat is read as well, as far as the call reaches.
             async for page in history.pages(self._client, self._room_id, (names.ENCRYPTED,)):
                 encrypted += page
@@ -272,11 +206,11 @@ class NioChannel:
             # /messages leaves out what we may not see, and says nothing of it.
             self._feed.put([HistoryRefused("M_FORBIDDEN")])
         for part in (reversed(found), reversed(encrypted), related, present, self._sticky):
-            self._feed.put(self._fresh(part))
+            self._feed.put(self._sieve.fresh(part))
 
     async def _close(self, gap: _Gap) -> None:
         """Read what a limited sync left out."""
-        types = (*GAP, names.ENCRYPTED) if self._room_encrypted else GAP
+        types = (*GAP, names.ENCRYPTED) if self._sieve.room_encrypted else GAP
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         async for page in history.pages(
@@ -285,37 +219,16 @@ class NioChannel:
             found += page
             enough = reach.look(page)
             # After a first sync there is no token to stop at: what is known, or reaches far enough, does.
-            known = bool(page) and all(event.get("event_id") in self._seen for event in page)
+            known = bool(page) and all(self._sieve.has_seen(event) for event in page)
             if gap.since is None and (enough or known):
                 break
-        self._feed.put(self._fresh(reversed(found)))
+        self._feed.put(self._sieve.fresh(reversed(found)))
 
     async def _tell_relations(self, event_id: str) -> None:
         """FetchRelations. Raises Failed; a refusal is told in the feed as well."""
         try:
-            self._feed.put(self._fresh(await history.relations(self._client, self._room_id, event_id)))
+            self._feed.put(self._sieve.fresh(await history.relations(self._client, self._room_id, event_id)))
         except Failed as failed:
             if isinstance(failed.outcome, Refused) and failed.outcome.status == 403:
                 self._refused(failed.outcome)
             raise
-
-
-def _room_event(
-    raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False
-) -> RoomEvent | None:
-    event_id, sender, ts = raw.get("event_id"), raw.get("sender"), raw.get("origin_server_ts")
-    if not isinstance(event_id, str) or not isinstance(sender, str) or not isinstance(ts, int):
-        return None
-    unsigned = raw.get("unsigned")
-    transaction_id = unsigned.get("transaction_id") if isinstance(unsigned, dict) else None
-    return RoomEvent(
-        type=kind,
-        sender=sender,
-        event_id=event_id,
-        origin_server_ts=ts,
-        content=content,
-        state_key=raw.get("state_key"),
-        transaction_id=transaction_id if isinstance(transaction_id, str) else None,
-        decrypted=decrypted,
-        sticky_ms=sticky_duration(raw),
-    )

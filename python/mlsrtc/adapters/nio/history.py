@@ -72,7 +72,8 @@ class Reach:
             return
         if event.get("type") == COMMIT and content.get("parent") is None:
             self._root_times.setdefault(root, time)
-            self.root_events.setdefault(str(event.get("event_id")))
+            if isinstance(event_id := event.get("event_id"), str):
+                self.root_events.setdefault(event_id)
             return
         if time >= self._recent:
             self._named.add(root)

@@ -31,6 +31,7 @@ DELAY = "org.matrix.msc4140.delay"
 DELAYED_EVENTS = ("client", "unstable", "org.matrix.msc4140", "delayed_events")
 KEY_QUERY_TIMEOUT_MS = 10_000  # the homeserver's own patience with other homeservers; its default
 FAILED_SERVERS_RETRY_MS = 5_000
+NO_ADDRESS_RETRY_MS = 5_000  # the media repository took an upload and did not say where it is
 
 
 class Executor:
@@ -115,7 +116,10 @@ class Executor:
             key = (request.id, field)
             if key not in self._uploaded:
                 answer = await demand(self._client, "POST", path("media", "v3", "upload"), bytes(ciphertext))
-                self._uploaded[key] = str(answer.get("content_uri", ""))
+                uri = answer.get("content_uri")
+                if not isinstance(uri, str) or not uri.startswith("mxc://"):
+                    raise Failed(RateLimited(NO_ADDRESS_RETRY_MS))
+                self._uploaded[key] = uri
             place["url"] = self._uploaded[key]
         return content
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import nio
 
@@ -18,7 +18,7 @@ from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
-from mlsrtc.adapters.transport import TransportClosed, TransportError
+from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
@@ -195,3 +195,10 @@ class NioTransport:
             del kept[event_id]
         while len(kept) > STICKY_KEPT:
             del kept[next(iter(kept))]
+
+
+if TYPE_CHECKING:
+
+    def _conforms(transport: NioTransport) -> Transport:
+        """mypy compares the two shapes."""
+        return transport
