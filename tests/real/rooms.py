@@ -1,19 +1,24 @@
 """What the tests on a real Synapse share: rooms, and waiting for a feed. No assertion of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
+from mlsrtc.adapters.nio import NioTransport
+from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.transport import Channel
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire import names
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, RoomEvent
 
 SLOT = "m.call#ROOM"
-MEMBER = "org.matrix.msc3401.call.member"
-STICKY = "org.matrix.msc4143.rtc.member"
-COMMIT = "dev.mlsrtc.commit"
-WORD = "dev.mlsrtc.word"
+MEMBER = names.STATE_MEMBER
+STICKY = names.STICKY_MEMBER
+COMMIT = names.COMMIT
+WORD = names.WORD
+BLOCK = {"version": 1, "member_id": "m" * 43}
 
 
 async def make_room(
@@ -79,6 +84,21 @@ async def history(channel: Channel) -> list[Incoming]:
 
 def events(got: Sequence[Incoming], kind: str) -> list[RoomEvent]:
     return [value for value in got if isinstance(value, RoomEvent) and value.type == kind]
+
+
+def has(kind: str) -> Callable[[Sequence[Incoming]], bool]:
+    return lambda got: bool(events(got, kind))
+
+
+@asynccontextmanager
+async def in_room(room_id: str, *devices: TestDevice) -> AsyncIterator[list[NioChannel]]:
+    """One transport and one channel for each device."""
+    async with AsyncExitStack() as stack:
+        channels = []
+        for device in devices:
+            transport = await stack.enter_async_context(NioTransport(device.client))
+            channels.append(await stack.enter_async_context(transport.subscribe(room_id, SLOT)))
+        yield channels
 
 
 def _name(value: Incoming) -> str:

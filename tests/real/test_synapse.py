@@ -1,4 +1,4 @@
-"""The Synapse of `mlsrtc.testing`: it comes up as asked for, and goes without a trace however its parent ends."""
+"""The Synapse of `mlsrtc.testing`: it comes up as asked for, and goes without a trace in every case."""
 
 import asyncio
 import os
@@ -38,10 +38,14 @@ def _alive(pid: int) -> bool:
 
 async def _gone(pid: int, directory: Path) -> bool:
     for _ in range(100):
-        if not _alive(pid) and not directory.exists():
+        if not _alive(pid) and not _there(directory):
             return True
         await asyncio.sleep(0.1)
     return False
+
+
+def _there(directory: Path) -> bool:
+    return directory.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
@@ -52,7 +56,7 @@ async def test_no_process_and_no_directory_outlive_the_parent(number: signal.Sig
     assert parent.stdout is not None
     pid, directory = (await parent.stdout.readline()).decode().split()
     assert _alive(int(pid))
-    assert Path(directory).is_dir()
+    assert _there(Path(directory))
     parent.send_signal(number)
     await parent.wait()
     assert await _gone(int(pid), Path(directory))
@@ -60,11 +64,17 @@ async def test_no_process_and_no_directory_outlive_the_parent(number: signal.Sig
 
 async def test_an_exception_inside_leaves_nothing() -> None:
     server = Synapse()
-    with pytest.raises(RuntimeError, match="on purpose"):
+
+    async def fail_inside() -> None:
         async with server:
-            pid, directory = server.pid, server._directory
-            assert directory is not None
+            found.append((server.pid, server._directory))
             raise RuntimeError("on purpose")
+
+    found: list[tuple[int, Path | None]] = []
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await fail_inside()
+    [(pid, directory)] = found
+    assert directory is not None
     assert await _gone(pid, directory)
 
 

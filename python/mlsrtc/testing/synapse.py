@@ -6,7 +6,6 @@ it ends, no Synapse and no directory stays behind (`_keeper.py`).
 """
 
 import asyncio
-import base64
 import importlib.util
 import json
 import os
@@ -25,14 +24,17 @@ from typing import Any, Self
 import aiohttp
 
 from mlsrtc.errors import MlsrtcError
+from mlsrtc.testing.synapse_configuration import (
+    generous_setup,
+    homeserver_configuration,
+    log_configuration,
+    unlimited,
+)
 
 _KEEPER = Path(__file__).with_name("_keeper.py")
 _LOG_TAIL = 4096  # bytes of the log that an error carries
 _POLL = 0.05  # seconds between two looks at a server that is starting
 _PORT_TRIES = 3
-
-# Test passwords need no slow hash: 4 is bcrypt's own minimum, Synapse's default is 12.
-_BCRYPT_ROUNDS = 4
 
 
 class SynapseError(MlsrtcError):
@@ -62,44 +64,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def unlimited() -> dict[str, Any]:
-    """Every rate limit of Synapse, raised until no test meets it."""
-    wide = {"per_second": 1e6, "burst_count": 1000000}
-    flat = (
-        "rc_message",
-        "rc_registration",
-        "rc_registration_token_validity",
-        "rc_admin_redaction",
-        "rc_joins_per_room",
-        "rc_key_requests",
-        "rc_3pid_validation",
-        "rc_third_party_invite",
-        "rc_media_create",
-        "rc_delayed_event_mgmt",
-        "rc_room_creation",
-        "rc_reports",
-        "rc_user_directory",
-    )
-    nested = {
-        "rc_login": ("address", "account", "failed_attempts"),
-        "rc_joins": ("local", "remote"),
-        "rc_invites": ("per_room", "per_user", "per_issuer"),
-        "rc_presence": ("per_user",),
-    }
-    limits: dict[str, Any] = {name: dict(wide) for name in flat}
-    limits |= {name: {part: dict(wide) for part in parts} for name, parts in nested.items()}
-    return limits
-
-
-def _generous_setup() -> dict[str, Any]:
-    """Limits raised for making users and rooms only; sending stays as a fresh Synapse has it."""
-    return {
-        name: limit
-        for name, limit in unlimited().items()
-        if name not in ("rc_message", "rc_delayed_event_mgmt")
-    }
 
 
 class Synapse:
@@ -164,66 +128,24 @@ class Synapse:
             self._http = None
         await self._stop()
 
-    def _configuration(self, directory: Path, port: int) -> dict[str, Any]:
-        """homeserver.yaml, whose format JSON is a part of."""
-        limits = _generous_setup() if self._default_limits else unlimited()
-        seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-        return {
-            "server_name": self.server_name,
-            "signing_key": f"ed25519 a_test {seed}",
-            "pid_file": str(directory / "homeserver.pid"),
-            "log_config": str(directory / "log.yaml"),
-            "media_store_path": str(directory / "media"),
-            "report_stats": False,
-            "suppress_key_server_warning": True,
-            "trusted_key_servers": [],
-            "macaroon_secret_key": secrets.token_hex(16),
-            "form_secret": secrets.token_hex(16),
-            "registration_shared_secret": self._registration_secret,
-            "enable_registration": True,
-            "enable_registration_without_verification": True,
-            "bcrypt_rounds": _BCRYPT_ROUNDS,
-            "listeners": [
-                {
-                    "port": port,
-                    "bind_addresses": ["127.0.0.1"],
-                    "type": "http",
-                    "tls": False,
-                    # A LiveKit token service checks its callers by `openid`.
-                    "resources": [{"names": ["client", "openid"]}],
-                }
-            ],
-            "database": {"name": "sqlite3", "args": {"database": str(directory / "homeserver.db")}},
-            "max_event_delay_duration": "24h",  # MSC4140
-            "experimental_features": {"msc4354_enabled": True, "msc4143_enabled": True},
-            "presence": {"enabled": False},
-            "user_directory": {"enabled": False},
-            "url_preview_enabled": False,
-            **limits,
-            **self._extra,
-        }
-
-    def _log_configuration(self, log: Path) -> dict[str, Any]:
-        return {
-            "version": 1,
-            "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-            "handlers": {
-                "file": {"class": "logging.FileHandler", "formatter": "plain", "filename": str(log)}
-            },
-            "root": {"level": "INFO", "handlers": ["file"]},
-            "disable_existing_loggers": False,
-        }
-
     async def _start(self, port: int) -> None:
         directory = Path(tempfile.mkdtemp(prefix="mlsrtc-synapse-"))
         self._directory = directory
         logs = self._logs if self._logs is not None else directory
         logs.mkdir(parents=True, exist_ok=True)
         log, output = (logs / "homeserver.log").absolute(), (logs / "homeserver.stderr").absolute()
-        (directory / "log.yaml").write_text(json.dumps(self._log_configuration(log)))
+        (directory / "log.yaml").write_text(json.dumps(log_configuration(log)))
         configuration = directory / "homeserver.yaml"
         configuration.touch(mode=0o600)
-        configuration.write_text(json.dumps(self._configuration(directory, port), indent=1))
+        settings = homeserver_configuration(
+            directory,
+            port,
+            server_name=self.server_name,
+            registration_secret=self._registration_secret,
+            limits=generous_setup() if self._default_limits else unlimited(),
+        )
+        # homeserver.yaml: JSON is a part of YAML.
+        configuration.write_text(json.dumps({**settings, **self._extra}, indent=1))
         command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(configuration)]
         with output.open("wb") as errors:
             self._keeper = await asyncio.create_subprocess_exec(

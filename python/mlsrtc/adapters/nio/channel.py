@@ -13,23 +13,16 @@ from typing import Any
 
 import nio
 
-from mlsrtc.adapters.interest import (
-    BLOCK,
-    ENCRYPTED,
-    GAP,
-    HISTORY,
-    ROOM_STATE,
-    STATE_MEMBERSHIP,
-    TO_DEVICE_PREFIX,
-)
-from mlsrtc.adapters.interest import STICKY_MEMBERSHIPS as STICKY
-from mlsrtc.adapters.nio import history, megolm
+from mlsrtc.adapters.interest import GAP, HISTORY, TO_DEVICE
+from mlsrtc.adapters.nio import history
 from mlsrtc.adapters.nio.feed import Feed
-from mlsrtc.adapters.nio.history import Raw, Reach
+from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.requests import Executor
+from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.adapters.transport import TransportClosed, TransportError
 from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
+from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
     GapOpened,
     HistoryComplete,
@@ -39,10 +32,7 @@ from mlsrtc.wire.incoming import (
     ToDevice,
 )
 
-UNREADABLE_KEPT = 256  # Megolm events without a session yet; more are dropped, oldest first
-
-# What belongs to Megolm itself in an encrypted event; the rest of its content stands there in the clear.
-_MEGOLM_FIELDS = frozenset({"algorithm", "ciphertext", "sender_key", "session_id", "device_id"})
+RETRY_MIN = 0.1  # seconds between two tries to read history, whatever the homeserver says
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +60,7 @@ class NioChannel:
             relations=self._tell_relations,
             attachment_limit=attachment_limit,
         )
-        self._seen: dict[str, bool] = {}  # event id -> whether it was handed over decrypted
-        self._unreadable: dict[str, Raw] = {}
+        self._sieve = Sieve(client, room_id)
         self._sticky: list[Raw] = []
         self._held: list[Raw] = []
         self._gaps: list[_Gap] = []
@@ -112,7 +101,7 @@ class NioChannel:
             present = await history.state(self._client, self._room_id)
         except Failed as failed:
             raise TransportError(f"the state of {self._room_id} cannot be read: {failed.outcome}") from failed
-        return [event for event in map(self._event, present) if event is not None]
+        return [event for event in map(self._sieve.event, present) if event is not None]
 
     # ---- what the sync loop brings ----
 
@@ -126,13 +115,13 @@ class NioChannel:
             self._feed.put([GapOpened()])
             self._start_filling()
         live: list[Raw] = [
-            *_events(section.get("state")),
-            *_events(timeline),
-            *_events(section.get("msc4354_sticky")),
+            *events_of(section.get("state")),
+            *events_of(timeline),
+            *events_of(section.get("msc4354_sticky")),
         ]
         if self._filling is not None:
             self._held += [event for event in live if event.get("state_key") is not None]
-        self._feed.put(self._fresh(live))
+        self._feed.put(self._sieve.fresh(live))
 
     def on_to_device(self, events: Iterable[Raw]) -> None:
         """To-device events of a sync, in the clear: a room key may make readable what was not."""
@@ -140,59 +129,9 @@ class NioChannel:
             kind, sender, content = event.get("type"), event.get("sender"), event.get("content")
             if not isinstance(kind, str) or not isinstance(sender, str) or not isinstance(content, dict):
                 continue
-            if kind.startswith(TO_DEVICE_PREFIX) and content.get("room_id", self._room_id) == self._room_id:
+            if kind in TO_DEVICE and content.get("room_id", self._room_id) == self._room_id:
                 self._feed.put([ToDevice(kind, sender, content)])
-        waiting, self._unreadable = self._unreadable, {}
-        self._feed.put(self._fresh(waiting.values()))
-
-    # ---- events ----
-
-    def _fresh(self, raws: Iterable[Raw]) -> list[Incoming]:
-        """The events a call reads. State always; the rest once, and once more when it became readable."""
-        fresh: list[Incoming] = []
-        for raw in raws:
-            event = self._event(raw)
-            if event is None:
-                continue
-            if event.state_key is None and (
-                event.event_id in self._seen and self._seen[event.event_id] >= event.decrypted
-            ):
-                continue
-            self._seen[event.event_id] = self._seen.get(event.event_id, False) or event.decrypted
-            fresh.append(event)
-        return fresh
-
-    def _event(self, raw: Raw) -> RoomEvent | None:
-        """A raw event as a value, or None if it is none that a call reads."""
-        kind, content, state_key = raw.get("type"), raw.get("content"), raw.get("state_key")
-        if not isinstance(content, dict):
-            return None
-        if state_key is not None:
-            wanted = isinstance(state_key, str) and (kind == STATE_MEMBERSHIP or kind in ROOM_STATE)
-        else:
-            wanted = kind in HISTORY and kind != STATE_MEMBERSHIP
-        if wanted:
-            return _room_event(raw, str(kind), content)
-        if kind == ENCRYPTED and state_key is None and ("msc4354_sticky" in raw or BLOCK in content):
-            return self._encrypted(raw, content)
-        return None
-
-    def _encrypted(self, raw: Raw, content: Mapping[str, Any]) -> RoomEvent | None:
-        """A sticky membership in an encrypted room.
-
-        Our fields count only as they stand in the clear beside the payload: otherwise the set of events would
-        depend on who can decrypt (docs/protocol.md, J).
-        """
-        payload = megolm.decrypt(self._client, self._room_id, raw)
-        if payload is not None and payload.get("type") in STICKY and isinstance(payload.get("content"), dict):
-            inner = {name: value for name, value in payload["content"].items() if not _ours(name)}
-            clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
-            return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
-        if payload is None and isinstance(raw.get("event_id"), str):
-            self._unreadable[raw["event_id"]] = raw
-            while len(self._unreadable) > UNREADABLE_KEPT:
-                del self._unreadable[next(iter(self._unreadable))]
-        return _room_event(raw, ENCRYPTED, content) if BLOCK in content else None
+        self._feed.put(self._sieve.readable())
 
     # ---- history ----
 
@@ -213,14 +152,14 @@ class NioChannel:
                         self._gaps.pop(0)
                 except Failed as failed:
                     if isinstance(failed.outcome, RateLimited):
-                        await asyncio.sleep(failed.outcome.retry_after_ms / 1000)
+                        await asyncio.sleep(max(failed.outcome.retry_after_ms / 1000, RETRY_MIN))
                         continue
                     self._refused(failed.outcome)
                     if self._read_back:
                         self._gaps.pop(0)
                     self._read_back = True
             held, self._held = self._held, []
-            self._feed.put([*self._fresh(held), HistoryComplete()])
+            self._feed.put([*self._sieve.fresh(held), HistoryComplete()])
             self._filling = None
         except Exception as error:
             logger.exception("reading the history of %s failed", self._room_id)
@@ -233,6 +172,8 @@ class NioChannel:
 
     async def _enter(self) -> None:
         """The first back-fill of a call: timeline, relations of its roots, present state, sticky events."""
+        present = await history.state(self._client, self._room_id)
+        encrypted_room = any(event.get("type") == names.ROOM_ENCRYPTION for event in present)
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         ended = True
@@ -242,12 +183,11 @@ class NioChannel:
                 ended = False
                 break
         encrypted: list[Raw] = []
-        room = self._client.rooms.get(self._room_id)
-        if room is not None and room.encrypted:
+        if encrypted_room:
             # Encrypted memberships hide their type: the chat is read as well, as far as the call reaches.
-            async for page in history.pages(self._client, self._room_id, (ENCRYPTED,)):
+            async for page in history.pages(self._client, self._room_id, (names.ENCRYPTED,)):
                 encrypted += page
-                if page and max(_time(event) for event in page) < reach.bound:
+                if page and max(time_of(event) for event in page) < reach.bound:
                     break
         related: list[Raw] = []
         refusal: Refused | None = None
@@ -260,19 +200,17 @@ class NioChannel:
                 # 404 is an event id that somebody made up; 403 is one that we may not see.
                 if failed.outcome.status == 403:
                     refusal = failed.outcome
-        present = await history.state(self._client, self._room_id)
         if refusal is not None:
             self._refused(refusal)
         elif ended and history.may_be_hidden(str(self._client.user_id), present):
             # /messages leaves out what we may not see, and says nothing of it.
             self._feed.put([HistoryRefused("M_FORBIDDEN")])
         for part in (reversed(found), reversed(encrypted), related, present, self._sticky):
-            self._feed.put(self._fresh(part))
+            self._feed.put(self._sieve.fresh(part))
 
     async def _close(self, gap: _Gap) -> None:
         """Read what a limited sync left out."""
-        room = self._client.rooms.get(self._room_id)
-        types = (*GAP, ENCRYPTED) if room is not None and room.encrypted else GAP
+        types = (*GAP, names.ENCRYPTED) if self._sieve.room_encrypted else GAP
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
         async for page in history.pages(
@@ -281,50 +219,16 @@ class NioChannel:
             found += page
             enough = reach.look(page)
             # After a first sync there is no token to stop at: what is known, or reaches far enough, does.
-            known = bool(page) and all(event.get("event_id") in self._seen for event in page)
+            known = bool(page) and all(self._sieve.has_seen(event) for event in page)
             if gap.since is None and (enough or known):
                 break
-        self._feed.put(self._fresh(reversed(found)))
+        self._feed.put(self._sieve.fresh(reversed(found)))
 
     async def _tell_relations(self, event_id: str) -> None:
         """FetchRelations. Raises Failed; a refusal is told in the feed as well."""
         try:
-            self._feed.put(self._fresh(await history.relations(self._client, self._room_id, event_id)))
+            self._feed.put(self._sieve.fresh(await history.relations(self._client, self._room_id, event_id)))
         except Failed as failed:
             if isinstance(failed.outcome, Refused) and failed.outcome.status == 403:
                 self._refused(failed.outcome)
             raise
-
-
-def _events(section: Any) -> list[Raw]:
-    events = section.get("events") if isinstance(section, dict) else None
-    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
-
-
-def _time(event: Raw) -> int:
-    value = event.get("origin_server_ts")
-    return value if isinstance(value, int) else 0
-
-
-def _ours(name: str) -> bool:
-    return name.startswith("dev.mlsrtc.") or name == "left"
-
-
-def _room_event(
-    raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False
-) -> RoomEvent | None:
-    event_id, sender, ts = raw.get("event_id"), raw.get("sender"), raw.get("origin_server_ts")
-    if not isinstance(event_id, str) or not isinstance(sender, str) or not isinstance(ts, int):
-        return None
-    unsigned = raw.get("unsigned")
-    transaction_id = unsigned.get("transaction_id") if isinstance(unsigned, dict) else None
-    return RoomEvent(
-        type=kind,
-        sender=sender,
-        event_id=event_id,
-        origin_server_ts=ts,
-        content=content,
-        state_key=raw.get("state_key"),
-        transaction_id=transaction_id if isinstance(transaction_id, str) else None,
-        decrypted=decrypted,
-    )

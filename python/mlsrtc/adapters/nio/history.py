@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import nio
 
-from mlsrtc.adapters.interest import COMMIT, WORD
-from mlsrtc.adapters.nio.http import Failed, ask, demand, room_path, with_query
+from mlsrtc.adapters.nio.http import LIST, Failed, ask, demand, room_path, with_query
 from mlsrtc.outbox import RateLimited
+from mlsrtc.wire.names import COMMIT, ROOM_CREATE, ROOM_MEMBER, WORD
 
 Raw: TypeAlias = Mapping[str, Any]
 """An event as the homeserver gave it."""
@@ -72,7 +72,8 @@ class Reach:
             return
         if event.get("type") == COMMIT and content.get("parent") is None:
             self._root_times.setdefault(root, time)
-            self.root_events.setdefault(str(event.get("event_id")))
+            if isinstance(event_id := event.get("event_id"), str):
+                self.root_events.setdefault(event_id)
             return
         if time >= self._recent:
             self._named.add(root)
@@ -100,7 +101,7 @@ async def pages(
             "to": stop,
         }
         answer = await demand(client, "GET", with_query(room_path(room_id, "messages"), query))
-        yield _events(answer)
+        yield events_of(answer, "chunk")
         start = answer.get("end")
         if not isinstance(start, str):
             return
@@ -113,7 +114,7 @@ async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> lis
     start: str | None = None
     for _ in range(PAGES):
         answer = await demand(client, "GET", with_query(target, {"dir": "b", "limit": PAGE, "from": start}))
-        found += _events(answer)
+        found += events_of(answer, "chunk")
         start = answer.get("next_batch")
         if not isinstance(start, str):
             break
@@ -125,11 +126,11 @@ async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> lis
 
 async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
     """The present state of the room. Raises Failed."""
-    return _events(await demand(client, "GET", room_path(room_id, "state")))
+    return events_of(await demand(client, "GET", room_path(room_id, "state")), LIST)
 
 
 def may_be_hidden(user_id: str, present: Iterable[Raw]) -> bool:
-    """Whether history visibility may hide from us what was sent before we joined, by the room's present state."""
+    """Whether history visibility may hide from us what was sent before we joined, by the present state."""
     visibility, creator, own = "shared", None, None
     for event in present:
         content = event.get("content")
@@ -137,9 +138,9 @@ def may_be_hidden(user_id: str, present: Iterable[Raw]) -> bool:
         match event.get("type"):
             case "m.room.history_visibility":
                 visibility = content.get("history_visibility", "shared")
-            case "m.room.create":
+            case kind if kind == ROOM_CREATE:
                 creator = event.get("sender")
-            case "m.room.member" if event.get("state_key") == user_id:
+            case kind if kind == ROOM_MEMBER and event.get("state_key") == user_id:
                 own = event
     if visibility not in ("joined", "invited") or creator == user_id or own is None:
         return False
@@ -149,6 +150,20 @@ def may_be_hidden(user_id: str, present: Iterable[Raw]) -> bool:
     return not (isinstance(before, dict) and before.get("membership") == "join")
 
 
-def _events(answer: Mapping[str, Any]) -> list[Raw]:
-    chunk = answer.get("chunk")
-    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
+def events_of(section: object, field: str = "events") -> list[Raw]:
+    """The events of a part of an answer; what is none is left out."""
+    events = section.get(field) if isinstance(section, Mapping) else None
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+
+
+def time_of(event: Raw) -> int:
+    """origin_server_ts, milliseconds; 0 for none."""
+    value = event.get("origin_server_ts")
+    return value if isinstance(value, int) else 0
+
+
+def sticky_duration(event: Raw) -> int | None:
+    """For how many milliseconds an event is sticky (MSC4354); None: it is not."""
+    sticky = event.get("msc4354_sticky")
+    duration = sticky.get("duration_ms") if isinstance(sticky, dict) else None
+    return duration if isinstance(duration, int) else None

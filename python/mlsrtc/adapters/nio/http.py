@@ -19,8 +19,8 @@ REQUEST_TIMEOUT = 30.0  # seconds
 RETRY_UNANSWERED_MS = 1000  # no connection, no answer in time, or 5xx without Retry-After
 RETRY_UNNAMED_LIMIT_MS = 5000  # a 429 that does not say for how long; nio takes the same
 
-LIST = "chunk"
-"""Under this name the body of an answer that is an array is given; paginated answers use it themselves."""
+LIST = "list"
+"""Under this name the body of an answer that is an array is given."""
 
 
 @dataclass(frozen=True, slots=True)

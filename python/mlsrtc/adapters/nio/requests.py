@@ -31,6 +31,7 @@ DELAY = "org.matrix.msc4140.delay"
 DELAYED_EVENTS = ("client", "unstable", "org.matrix.msc4140", "delayed_events")
 KEY_QUERY_TIMEOUT_MS = 10_000  # the homeserver's own patience with other homeservers; its default
 FAILED_SERVERS_RETRY_MS = 5_000
+NO_ADDRESS_RETRY_MS = 5_000  # the media repository took an upload and did not say where it is
 
 
 class Executor:
@@ -115,7 +116,10 @@ class Executor:
             key = (request.id, field)
             if key not in self._uploaded:
                 answer = await demand(self._client, "POST", path("media", "v3", "upload"), bytes(ciphertext))
-                self._uploaded[key] = str(answer.get("content_uri", ""))
+                uri = answer.get("content_uri")
+                if not isinstance(uri, str) or not uri.startswith("mxc://"):
+                    raise Failed(RateLimited(NO_ADDRESS_RETRY_MS))
+                self._uploaded[key] = uri
             place["url"] = self._uploaded[key]
         return content
 
@@ -157,17 +161,13 @@ class Executor:
 
 
 def _of_user(answer: Mapping[str, Any], user_id: str) -> dict[str, Any]:
-    """What keys/query says about one user; a key the user does not have is left out."""
-    response: dict[str, Any] = {"device_keys": _part(answer, "device_keys", user_id) or {}}
-    for plural, singular in (("master_keys", "master_key"), ("self_signing_keys", "self_signing_key")):
-        if (key := _part(answer, plural, user_id)) is not None:
-            response[singular] = key
+    """What keys/query says about one user, in its own form; a key the user does not have is left out."""
+    response: dict[str, Any] = {"device_keys": {user_id: {}}}
+    for name in ("device_keys", "master_keys", "self_signing_keys"):
+        users = answer.get(name)
+        if isinstance(users, dict) and user_id in users:
+            response[name] = {user_id: users[user_id]}
     return response
-
-
-def _part(answer: Mapping[str, Any], name: str, user_id: str) -> Any:
-    users = answer.get(name)
-    return users.get(user_id) if isinstance(users, dict) else None
 
 
 def _sent(reply: Reply) -> Outcome:

@@ -10,23 +10,25 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import nio
 
-from mlsrtc.adapters.interest import ENCRYPTED, STICKY_MEMBERSHIPS
 from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.channel import NioChannel
-from mlsrtc.adapters.nio.history import Raw
+from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
-from mlsrtc.adapters.transport import TransportClosed, TransportError
+from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
 ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
 SYNC_TIMEOUT_MS = 30_000
 SYNC_ERROR_PAUSE = 1.0  # seconds; nio's loop asks again at once after an error answer
 STICKY_KEPT = 1000  # sticky events kept per room for calls that are entered later
 STICKY_LIFE_MS = 3600 * 1000  # MSC4354: the longest an event is sticky
+
+_STICKY_TYPES = STICKY_MEMBER_TYPES | {ENCRYPTED}
 
 logger = logging.getLogger(__name__)
 
@@ -152,14 +154,14 @@ class NioTransport:
         self._mend_key_count(raw)
         # The token this very request carried, whoever sent it.
         since = answer.url.query.get("since")
-        rooms = raw.get("rooms") or {}
+        rooms = raw.get("rooms", {})
         for kind in ("join", "leave"):
-            for room_id, section in (rooms.get(kind) or {}).items():
+            for room_id, section in rooms.get(kind, {}).items():
                 self._keep_sticky(room_id, section)
                 for channel in self._channels:
                     if channel.room_id == room_id:
                         channel.on_sync(section, since, joined=kind == "join")
-        to_device = (raw.get("to_device") or {}).get("events") or []
+        to_device = events_of(raw.get("to_device"))
         if to_device:
             for channel in self._channels:
                 channel.on_to_device(to_device)
@@ -185,11 +187,18 @@ class NioTransport:
         """Sticky events of a sync, for a call that is entered later: the server does not repeat them."""
         kept = self._sticky.setdefault(room_id, {})
         for part in ("msc4354_sticky", "timeline"):
-            for event in (section.get(part) or {}).get("events") or []:
-                if "msc4354_sticky" in event and event.get("type") in (ENCRYPTED, *STICKY_MEMBERSHIPS):
+            for event in events_of(section.get(part)):
+                if sticky_duration(event) is not None and event.get("type") in _STICKY_TYPES:
                     kept[str(event.get("event_id"))] = event
         oldest = time.time_ns() // 1_000_000 - STICKY_LIFE_MS
-        for event_id in [key for key, event in kept.items() if event.get("origin_server_ts", 0) < oldest]:
+        for event_id in [key for key, event in kept.items() if time_of(event) < oldest]:
             del kept[event_id]
         while len(kept) > STICKY_KEPT:
             del kept[next(iter(kept))]
+
+
+if TYPE_CHECKING:
+
+    def _conforms(transport: NioTransport) -> Transport:
+        """mypy compares the two shapes."""
+        return transport
