@@ -14,6 +14,7 @@ from typing import Any
 
 import canonicaljson
 
+from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.fields import INTEGER_LIMIT, Field, refuse
@@ -95,17 +96,20 @@ def encode_chain(chain: DeviceChain) -> dict[str, Any]:
 
 
 def decode_keys_query(user_id: UserId, response: Mapping[str, Any]) -> QueriedUser:
-    """``{device_keys: {device: …}, master_key, self_signing_key}`` of one user, as the homeserver gave it.
+    """One user of ``{device_keys: {user: {device: …}}, master_keys: {user: …}, self_signing_keys: {user:
+    …}}``.
 
     A device whose own entry is broken, or that is not cross-signed, hides no other: it stands without chain
     or not at all. Raises RemoteProtocolError if the answer as a whole has not the form.
     """
-    from mlsrtc.errors import RemoteProtocolError
-
     field = Field(response, "keys_query")
-    master = field["master_key"].optional(lambda key: _cross_signing_key(key, user_id, "master"))
+    master_keys, self_signing_keys = field["master_keys"], field["self_signing_keys"]
+    master = self_signing = None
+    if not master_keys.absent and not self_signing_keys.absent:
+        master = master_keys[user_id].optional(lambda key: _cross_signing_key(key, user_id, "master"))
+        self_signing = self_signing_keys[user_id].optional(Field.object)
     devices: dict[DeviceId, QueriedDevice] = {}
-    for name, device in field["device_keys"].items(DEVICES_LIMIT):
+    for name, device in field["device_keys"][user_id].items(DEVICES_LIMIT):
         try:
             device_id = device["device_id"].device_id()
             if device["user_id"].user_id() != user_id or device_id != name:
@@ -114,10 +118,10 @@ def decode_keys_query(user_id: UserId, response: Mapping[str, Any]) -> QueriedUs
         except RemoteProtocolError:
             continue
         chain = None
-        if master is not None and "self_signing_key" in field:
+        if master is not None and self_signing is not None:
             raw = {
                 "device": device.object(),
-                "self_signing": field["self_signing_key"].object(),
+                "self_signing": self_signing,
                 "master": encode_base64(master),
             }
             try:

@@ -29,7 +29,10 @@ class RoomEvent:
     content: Json
     state_key: str | None = None
     transaction_id: str | None = None  # `unsigned.transaction_id`: the event is our own echo
-    decrypted: bool = False  # the transport Megolm-decrypted the content
+    decrypted: bool = False
+    """The transport Megolm-decrypted the content. Our block is then the one that stood in the clear beside the payload,
+    put into `content` under its name; one from inside the payload is dropped (docs/protocol.md, "Membership")."""
+    sticky_ms: int | None = None  # MSC4354: for how long after origin_server_ts the event is sticky
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class HistoryRefused:
 
 @dataclass(frozen=True, slots=True)
 class DeviceKeys:
-    """The answer of keys/query for one user: `device_keys`, `master_key`, `self_signing_key`, as the server gave them."""
+    """The answer of keys/query, as the server gave it: `device_keys`, `master_keys`, `self_signing_keys`, by user."""
 
     user_id: str
     response: Json
