@@ -334,7 +334,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("at", range(1, 8))
 def test_kill_9_between_statements_leaves_the_old_step_or_the_new_one(path: Path, at: int) -> None:
-    """BEGIN, three changes, COMMIT, then the log is emptied; the seventh death is after `save` has returned."""
+    """BEGIN, three changes, COMMIT, then the log is emptied; the seventh death is after `save` returned."""
     died = subprocess.run(
         [sys.executable, "-c", DIES, path, str(at)], capture_output=True, text=True, check=False
     )

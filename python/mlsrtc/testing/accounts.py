@@ -47,12 +47,14 @@ class Accounts:
         self._waiting.pop(device, None)
         keys = self.directory.get(device[0])
         if keys is not None:
-            left = {name: value for name, value in keys["device_keys"].items() if name != device[1]}
-            self.directory[device[0]] = keys | {"device_keys": left}
+            left = {
+                name: value for name, value in keys["device_keys"][device[0]].items() if name != device[1]
+            }
+            self.directory[device[0]] = keys | {"device_keys": {device[0]: left}}
 
     def device_keys(self, user_id: str) -> DeviceKeys:
         """What keys/query says of one user."""
-        unknown: dict[str, Any] = {"device_keys": {}}
+        unknown: dict[str, Any] = {"device_keys": {user_id: {}}}
         return DeviceKeys(user_id, self.forged.get(user_id) or self.directory.get(user_id) or unknown)
 
     def post(self, user_id: str, device_id: str, message: ToDevice) -> None:

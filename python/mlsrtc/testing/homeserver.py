@@ -81,7 +81,7 @@ class Homeserver:
         self.bytes: Counter[str] = Counter()  # and the bytes of their content
         self.delayed = DelayedEvents(network, self._fire)
         self._buckets: dict[str, Bucket] = {}
-        self._transactions: dict[tuple[DeviceName, str], Outcome] = {}
+        self._transactions: dict[tuple[DeviceName, str, str], Outcome] = {}
         self._withheld: list[_Withheld] = []
         self._count = 0
 
@@ -116,11 +116,16 @@ class Homeserver:
             case SendState():
                 return Reply(self._send_state(device, request))
             case SendEvent():
-                return Reply(self._once(device, request.id, lambda: self._send_event(device, request)))
+                return Reply(
+                    self._once((device, "send", request.id), lambda: self._send_event(device, request))
+                )
             case SendToDevice():
-                return Reply(self._once(device, request.id, lambda: self._send_to_device(device, request)))
+                key = device, f"to-device {request.type}", request.id
+                return Reply(self._once(key, lambda: self._send_to_device(device, request)))
             case ScheduleLeave(state_key=None):
-                return Reply(self._once(device, request.id, lambda: self._schedule(device, request)))
+                return Reply(
+                    self._once((device, "send", request.id), lambda: self._schedule(device, request))
+                )
             case ScheduleLeave():
                 # A state PUT has no transaction id: a second try schedules a second event.
                 return Reply(self._schedule(device, request))
@@ -135,10 +140,9 @@ class Homeserver:
             case FetchAttachment():
                 return self._fetch(request.uri)
 
-    def _once(self, device: DeviceName, transaction_id: str, do: Callable[[], Outcome]) -> Outcome:
-        """A transaction id is good for one effect; only what succeeded is remembered (Synapse's
-        transaction cache)."""
-        key = device, transaction_id
+    def _once(self, key: tuple[DeviceName, str, str], do: Callable[[], Outcome]) -> Outcome:
+        """A transaction id is good for one effect of a device at one endpoint. Only what succeeded is
+        remembered (Synapse's transaction cache)."""
         outcome = self._transactions.get(key)
         if outcome is None:
             outcome = do()
