@@ -8,33 +8,46 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
-from mlsrtc.errors import StoreError
+from mlsrtc.errors import LocalProtocolError
 
 
 class Store(Protocol):
-    """What a session's checkpoint is written to. `durable`: whether it outlives the process.
+    """What a session's checkpoint is written to.
 
-    One thread at a time, the one that made it. Every method raises StoreError if what is stored cannot be
-    read or written, or if the store is closed.
+    One thread at a time uses it, the one that made it. Raises StoreError if what is stored cannot be read
+    or written, LocalProtocolError if it is closed, used from another thread, or given something else than
+    bytes.
     """
 
     @property
     def durable(self) -> bool:
-        """False: a restart starts anew, and master keys that were pinned are forgotten (which is told)."""
-        ...
+        """Whether it outlives the process. If not, a restart starts anew and pinned master keys are
+        forgotten."""
 
     def load(self, scope: str) -> dict[str, bytes]:
         """Everything that was saved under a scope; empty if nothing was."""
-        ...
 
     def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
-        """Writes the changes as one transaction; None deletes. Returns only when they would survive (if
-        `durable`)."""
-        ...
+        """Writes the changes as one transaction; None deletes. If it returns, a durable store holds all of
+        them after any crash; if it raises, none."""
 
     def close(self) -> None:
         """Ends it. Closing twice does nothing."""
-        ...
+
+
+def checked(scope: str, changes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """The changes, if they are what a store takes: text names without lone surrogates, values of bytes or
+    None.
+
+    Raises LocalProtocolError otherwise, before anything is written.
+    """
+    for name in (scope, *changes):
+        if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise LocalProtocolError("a store's scopes and names are text")
+    for name, value in changes.items():
+        if value is not None and not isinstance(value, bytes):
+            raise LocalProtocolError(f"a store keeps bytes, {name} is {type(value).__name__}")
+    return dict(changes)
 
 
 class MemoryStore:
@@ -48,17 +61,18 @@ class MemoryStore:
 
     def load(self, scope: str) -> dict[str, bytes]:
         """See `Store.load`."""
+        checked(scope, {})
         return dict(self._opened().get(scope, {}))
 
     def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
         """See `Store.save`."""
         scopes = self._opened()
         kept = dict(scopes.get(scope, {}))
-        for name, value in changes.items():
+        for name, value in checked(scope, changes).items():
             if value is None:
                 kept.pop(name, None)
             else:
-                kept[name] = bytes(value)
+                kept[name] = value
         scopes[scope] = kept
 
     def close(self) -> None:
@@ -79,5 +93,5 @@ class MemoryStore:
 
     def _opened(self) -> dict[str, dict[str, bytes]]:
         if self._scopes is None:
-            raise StoreError("the store is closed")
+            raise LocalProtocolError("the store is closed")
         return self._scopes

@@ -95,10 +95,10 @@ class Connection:
         self._poll_due = False  # a sync answer is on its way
         self._last_sent = 0.0
         self._fills = 0  # gaps that are being filled
-        mailbox = server.mailboxes.get(device)
+        mailbox = server.accounts.mailboxes.get(device)
         if mailbox is not None:
             mailbox.handed_over = 0
-        server.on_news(device, self._news)
+        server.accounts.wait_for_news(device, self._news)
         self._news()
 
     # -- the client's side --
@@ -151,7 +151,7 @@ class Connection:
         """The process behind it is gone: nothing arrives any more. What was sent has still been sent."""
         self.open = False
         self._arrived.clear()
-        self.server.on_news(self.device, None)
+        self.server.accounts.wait_for_news(self.device, None)
 
     # -- requests --
 
@@ -179,7 +179,7 @@ class Connection:
 
     def _poll(self) -> None:
         self._poll_due = False
-        if not self.open or self._paused or self._cut or self.device not in self.server.mailboxes:
+        if not self.open or self._paused or self._cut or self.device not in self.server.accounts.mailboxes:
             return
         arrivals: list[Arrival] = []
         self._poll_to_device(arrivals)
@@ -193,11 +193,8 @@ class Connection:
             network.after(network.draw((0.0, 2.0)), lambda: self._hand_over(again))
 
     def _poll_to_device(self, arrivals: list[Arrival]) -> None:
-        mailbox = self.server.mailboxes[self.device]
-        # The request for more acknowledges what the answer before it brought.
-        del mailbox.waiting[: mailbox.handed_over]
-        page = mailbox.waiting[: self.server.limits.to_device_page]
-        mailbox.handed_over = len(page)
+        mailbox = self.server.accounts.mailboxes[self.device]
+        page = mailbox.page(self.server.limits.to_device_page)
         arrivals.extend(page)
         if len(mailbox.waiting) > len(page):
             self._news()

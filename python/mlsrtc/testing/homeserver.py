@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from canonicaljson import encode_canonical_json
@@ -30,10 +30,12 @@ from mlsrtc.outbox import (
     SendState,
     SendToDevice,
 )
+from mlsrtc.testing.accounts import Accounts
+from mlsrtc.testing.delayed import DelayedEvents
 from mlsrtc.testing.limits import Bucket, Limits
 from mlsrtc.testing.network import Network
 from mlsrtc.testing.room import DeviceName, Room, StoredEvent
-from mlsrtc.wire.incoming import Attachment, DeviceKeys, HistoryRefused, Incoming, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import Attachment, HistoryRefused, Incoming, RoomEvent, ToDevice
 from mlsrtc.wire.names import ENCRYPTED, ROOM_MEMBER
 
 RETRY_MS = 1000  # what a client is advised when a server or a link gave no answer
@@ -52,23 +54,6 @@ class Reply:
     incoming: tuple[Incoming, ...] = ()
 
 
-@dataclass(slots=True)
-class Mailbox:
-    """The to-device queue of one device. What was handed over stays until the device asks for more."""
-
-    waiting: list[ToDevice] = field(default_factory=list)
-    handed_over: int = 0
-
-
-@dataclass(slots=True)
-class _Delayed:
-    """One scheduled event (MSC4140)."""
-
-    owner: DeviceName
-    request: ScheduleLeave
-    turn: int = 0  # grows with each restart, so that an older alarm finds itself outdated
-
-
 @dataclass(frozen=True, slots=True)
 class _Withheld:
     predicate: Predicate
@@ -77,58 +62,28 @@ class _Withheld:
 
 
 class Homeserver:
-    """One homeserver and its view of the room. Made by `World.add_server`.
+    """One homeserver and its view of the room. Made by `World`.
 
-    `rewrite`: set it to lie to this server's own clients. `forged_keys`: answers of keys/query that it
-    makes up.
+    `rewrite`: set it to lie to this server's own clients. `accounts.forged`: answers of keys/query that it
+    makes up. `media`: what it holds; take something out and it is gone.
     """
 
-    def __init__(self, name: str, network: Network, limits: Limits) -> None:
+    def __init__(self, name: str, network: Network, limits: Limits, accounts: Accounts) -> None:
         self.name = name
         self.limits = limits
         self.network = network
+        self.accounts = accounts
         self.peers: dict[str, Homeserver] = {}
         self.room = Room()
         self.rewrite: Rewrite | None = None
-        self.forged_keys: dict[str, Mapping[str, Any]] = {}
-        self.keys: dict[str, dict[str, Any]] = {}  # user -> its part of the answer of keys/query
-        self.mailboxes: dict[DeviceName, Mailbox] = {}  # one for each device that is logged in
         self.media: dict[str, bytes] = {}
         self.events: Counter[str] = Counter()  # events that clients of this server sent, by type
         self.bytes: Counter[str] = Counter()  # and the bytes of their content
-        self._wake: dict[DeviceName, Callable[[], None]] = {}
+        self.delayed = DelayedEvents(network, self._fire)
         self._buckets: dict[str, Bucket] = {}
-        self._transactions: dict[tuple[DeviceName, str], Outcome] = {}
-        self._delayed: dict[str, _Delayed] = {}
+        self._transactions: dict[tuple[DeviceName, str, str], Outcome] = {}
         self._withheld: list[_Withheld] = []
         self._count = 0
-
-    # -- accounts --
-
-    def log_in(self, device: DeviceName, keys: Mapping[str, Any] | None = None) -> None:
-        """Makes a device of this server's own user. `keys`: all of its user's keys, as in `DeviceKeys`."""
-        self.mailboxes.setdefault(device, Mailbox())
-        if keys is not None:
-            for server in (self, *self.peers.values()):
-                server.keys[device[0]] = dict(keys)
-
-    def log_out(self, device: DeviceName) -> None:
-        """Ends a device: it is told nothing more and its requests get 401. Its delayed events fire all the
-        same."""
-        self.mailboxes.pop(device, None)
-        self._wake.pop(device, None)
-        for server in (self, *self.peers.values()):
-            answer = server.keys.get(device[0])
-            if answer is not None:
-                left = {name: keys for name, keys in answer["device_keys"].items() if name != device[1]}
-                server.keys[device[0]] = answer | {"device_keys": left}
-
-    def on_news(self, device: DeviceName, wake: Callable[[], None] | None) -> None:
-        """Who to wake when there is something new for a device: its long poll."""
-        if wake is None:
-            self._wake.pop(device, None)
-        else:
-            self._wake[device] = wake
 
     # -- hostile hooks --
 
@@ -155,36 +110,39 @@ class Homeserver:
 
     def handle(self, device: DeviceName, request: Request) -> Reply:
         """Answers one request as the client-server API does."""
-        if device not in self.mailboxes:
+        if device not in self.accounts.mailboxes:
             return Reply(Refused(401, "M_UNKNOWN_TOKEN"))
         match request:
             case SendState():
                 return Reply(self._send_state(device, request))
             case SendEvent():
-                return Reply(self._once(device, request.id, lambda: self._send_event(device, request)))
+                return Reply(
+                    self._once((device, "send", request.id), lambda: self._send_event(device, request))
+                )
             case SendToDevice():
-                return Reply(self._once(device, request.id, lambda: self._send_to_device(device, request)))
+                key = device, f"to-device {request.type}", request.id
+                return Reply(self._once(key, lambda: self._send_to_device(device, request)))
             case ScheduleLeave(state_key=None):
-                return Reply(self._once(device, request.id, lambda: self._schedule(device, request)))
+                return Reply(
+                    self._once((device, "send", request.id), lambda: self._schedule(device, request))
+                )
             case ScheduleLeave():
                 # A state PUT has no transaction id: a second try schedules a second event.
                 return Reply(self._schedule(device, request))
             case RestartLeave():
-                return Reply(self._restart(request.delay_id))
+                return Reply(_found(self.delayed.restart(request.delay_id)))
             case CancelLeave():
-                known = self._delayed.pop(request.delay_id, None)
-                return Reply(Accepted() if known else Refused(404, "M_NOT_FOUND"))
+                return Reply(_found(self.delayed.cancel(request.delay_id)))
             case FetchRelations():
                 return self._relations(device, request.event_id)
             case QueryKeys():
-                return Reply(Accepted(), tuple(DeviceKeys(u, self._keys_of(u)) for u in request.user_ids))
+                return Reply(Accepted(), tuple(map(self.accounts.device_keys, request.user_ids)))
             case FetchAttachment():
                 return self._fetch(request.uri)
 
-    def _once(self, device: DeviceName, transaction_id: str, do: Callable[[], Outcome]) -> Outcome:
-        """A transaction id is good for one effect; only what succeeded is remembered (Synapse's
-        transaction cache)."""
-        key = device, transaction_id
+    def _once(self, key: tuple[DeviceName, str, str], do: Callable[[], Outcome]) -> Outcome:
+        """A transaction id is good for one effect of a device at one endpoint. Only what succeeded is
+        remembered (Synapse's transaction cache)."""
         outcome = self._transactions.get(key)
         if outcome is None:
             outcome = do()
@@ -265,8 +223,14 @@ class Homeserver:
                 **clear,
             }
             cipher = replace(event, type=ENCRYPTED, content=sealed, decrypted=False)
-            everyone = (*self.mailboxes, *(name for peer in self.peers.values() for name in peer.mailboxes))
-            stored = replace(stored, ciphertext=cipher, readers=frozenset(everyone))
+            servers = (self, *self.peers.values())
+            readers = frozenset(name for server in servers for name in server.accounts.mailboxes)
+            stored = replace(
+                stored,
+                event=replace(event, content={**content, **clear}),
+                ciphertext=cipher,
+                readers=readers,
+            )
         self.events[type] += 1
         self.bytes[type] += size
         self.take_in(stored)
@@ -289,13 +253,14 @@ class Homeserver:
             if self.network.time < rule.until and rule.predicate(stored.event):
                 self.network.at(rule.until, lambda: self.take_in(stored))
                 return
-        if not self.room.add(stored):
-            return
-        event = stored.event
-        if event.state_key is not None and self.room.state[event.type, event.state_key] is stored:
-            self._cancel_rivals(event)
-        for wake in tuple(self._wake.values()):
-            wake()
+        length = len(self.room.timeline)
+        self.room.add(stored)
+        for added in self.room.timeline[length:]:
+            event = added.event
+            if event.state_key is not None and self.room.state[event.type, event.state_key] is added:
+                self.delayed.state_changed(event)
+        if len(self.room.timeline) > length:
+            self.accounts.wake_all()
 
     def _federate(self, stored: StoredEvent) -> None:
         delay = 0.0
@@ -321,7 +286,7 @@ class Homeserver:
             late = self.network.random.random() * delay if delay else 0.0
 
             def arrive() -> None:
-                target.post(request.user_id, request.device_id, message)
+                target.accounts.post(request.user_id, request.device_id, message)
 
             if target is self:
                 self.network.after(late, arrive)
@@ -330,15 +295,6 @@ class Homeserver:
         self.events[request.type] += 1
         self.bytes[request.type] += len(encode_canonical_json(request.content))
         return Accepted()
-
-    def post(self, user_id: str, device_id: str, message: ToDevice) -> None:
-        """Puts a to-device event into the queue of one device, or of all of a user's devices (``*``)."""
-        for name, mailbox in self.mailboxes.items():
-            if name[0] == user_id and device_id in ("*", name[1]):
-                mailbox.waiting.append(message)
-                wake = self._wake.get(name)
-                if wake is not None:
-                    wake()
 
     def server_of(self, user_id: str) -> "Homeserver | None":
         """The homeserver of a user, if it is one of this world's."""
@@ -356,48 +312,19 @@ class Homeserver:
         if request.delay_ms > self.limits.max_delay_ms:
             return Refused(400, "ORG.MATRIX.MSC4140_DELAY_TOO_LARGE")
         delay_id = "delay_" + self._opaque("delay")[:20]
-        self._delayed[delay_id] = _Delayed(device, request)
-        self._alarm(delay_id)
+        self.delayed.schedule(delay_id, device, request)
         return Accepted(delay_id=delay_id)
 
-    def _restart(self, delay_id: str) -> Outcome:
-        delayed = self._delayed.get(delay_id)
-        if delayed is None:
-            return Refused(404, "M_NOT_FOUND")
-        delayed.turn += 1
-        self._alarm(delay_id)
-        return Accepted()
-
-    def _alarm(self, delay_id: str) -> None:
-        delayed = self._delayed[delay_id]
-        turn = delayed.turn
-
-        def ring() -> None:
-            if self._delayed.get(delay_id) is delayed and delayed.turn == turn:
-                del self._delayed[delay_id]
-                # It is sent like any event: refused by rate limit or power it is lost (Synapse does not
-                # try again).
-                request = delayed.request
-                sticky_ms = request.sticky_ms
-                self._send(
-                    delayed.owner,
-                    request.type,
-                    request.content,
-                    state_key=request.state_key,
-                    sticky_ms=sticky_ms,
-                )
-
-        self.network.after(delayed.request.delay_ms / 1000, ring)
-
-    def _cancel_rivals(self, event: RoomEvent) -> None:
-        """New state cancels what *other* users had scheduled under its key; its own sender's stays
-        scheduled."""
-        for delay_id, delayed in tuple(self._delayed.items()):
-            request = delayed.request
-            if (request.type, request.state_key) == (event.type, event.state_key) and delayed.owner[
-                0
-            ] != event.sender:
-                del self._delayed[delay_id]
+    def _fire(self, owner: DeviceName, request: ScheduleLeave) -> Outcome:
+        """It is sent like any event of its owner, rate limit included, whether the device still exists or
+        not."""
+        return self._send(
+            owner,
+            request.type,
+            request.content,
+            state_key=request.state_key,
+            sticky_ms=request.sticky_ms,
+        )
 
     # -- reading --
 
@@ -439,9 +366,6 @@ class Homeserver:
         data = None if origin is None else origin.media.get(uri)
         return Reply(Accepted(), (Attachment(uri, data),))
 
-    def _keys_of(self, user_id: str) -> Mapping[str, Any]:
-        return self.forged_keys.get(user_id) or self.keys.get(user_id) or {"device_keys": {}}
-
     def _opaque(self, *parts: str | bytes) -> str:
         """43 characters that name a new thing of this server."""
         self._count += 1
@@ -449,3 +373,7 @@ class Homeserver:
         for part in parts:
             digest.update(b"\0" + (part.encode() if isinstance(part, str) else part))
         return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
+
+
+def _found(known: bool) -> Outcome:
+    return Accepted() if known else Refused(404, "M_NOT_FOUND")

@@ -122,10 +122,11 @@ class LabUser:
 
     def keys(self) -> dict[str, Any]:
         """This user's part of the answer of keys/query, as in `mlsrtc.wire.incoming.DeviceKeys`."""
+        user = self.user_id
         return {
-            "device_keys": {name: device.keys for name, device in self.devices.items()},
-            "master_key": self.master_key,
-            "self_signing_key": self.self_signing_key,
+            "device_keys": {user: {name: device.keys for name, device in self.devices.items()}},
+            "master_keys": {user: self.master_key},
+            "self_signing_keys": {user: self.self_signing_key},
         }
 
 

@@ -107,8 +107,8 @@ class Party:
 
     def log_out(self, index: int, *, after: float = 0.0) -> None:
         """Ends the device at its homeserver. Its process is not told otherwise than by 401."""
-        device = self.devices[index].matrix
-        self._later(after, lambda: self.world.server_of(device.user_id).log_out(device.name))
+        name = self.devices[index].matrix.name
+        self._later(after, lambda: self.world.log_out(name))
 
     # -- time --
 

@@ -171,7 +171,7 @@ def make_peace(party: Party) -> None:
         setattr(hostility, name, 0.0)
     for server in world.servers.values():
         server.rewrite = None
-        server.forged_keys.clear()
+        server.accounts.forged.clear()
     for device in party.devices:
         if device.connection is not None:
             device.connection.resume()

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from mlsrtc.outbox import Request, SendEvent, SendState
+from mlsrtc.testing.accounts import Accounts
 from mlsrtc.testing.connection import Connection, SyncToken
 from mlsrtc.testing.homeserver import Homeserver, Reply
 from mlsrtc.testing.limits import Limits
@@ -56,7 +57,10 @@ class World:
         self.network = Network(random, latency=latency, hostility=hostility)
         self.settings = room or RoomSettings()
         self.room_id = self.settings.room_id
-        self.servers = {name: Homeserver(name, self.network, limits or Limits()) for name in servers}
+        directory: dict[str, dict[str, Any]] = {}
+        self.servers = {
+            name: Homeserver(name, self.network, limits or Limits(), Accounts(directory)) for name in servers
+        }
         for name, server in self.servers.items():
             server.peers = {other: peer for other, peer in self.servers.items() if other != name}
         self.connections: dict[DeviceName, Connection] = {}
@@ -91,7 +95,7 @@ class World:
     def log_in(self, device: DeviceName, *, keys: Mapping[str, Any] | None = None, join: bool = True) -> None:
         """Makes a device. `keys`: all of its user's keys, as in `DeviceKeys`. `join`: its user is a member of
         the room, at once and everywhere; else it can enter with `enter`."""
-        self.server_of(device[0]).log_in(device, keys)
+        self.server_of(device[0]).accounts.log_in(device, keys)
         if join and self.server_of(device[0]).room.membership(device[0]) != "join":
             self._establish(device[0], ROOM_MEMBER, device[0], {"membership": "join"})
 
@@ -103,6 +107,10 @@ class World:
         connection = Connection(self.server_of(device[0]), device, since=since, ready=self._note)
         self.connections[device] = connection
         return connection
+
+    def log_out(self, device: DeviceName) -> None:
+        """Ends a device at its homeserver. What it scheduled still happens."""
+        self.server_of(device[0]).accounts.log_out(device)
 
     # -- acts of others, done at once at the homeserver of who acts --
 
@@ -186,7 +194,7 @@ class World:
         self._ready[connection] = None
 
     def _any_device(self, user_id: str) -> str:
-        return next(device for user, device in self.server_of(user_id).mailboxes if user == user_id)
+        return next(device for user, device in self.server_of(user_id).accounts.mailboxes if user == user_id)
 
     def _set_membership(self, by: DeviceName, user_id: str, membership: str) -> Reply:
         self._requests += 1
@@ -195,7 +203,7 @@ class World:
 
     def _create_room(self) -> None:
         moderator = self.moderator[0]
-        self.server_of(moderator).log_in(self.moderator)
+        self.server_of(moderator).accounts.log_in(self.moderator)
         levels: dict[str, Any] = {
             "users": {moderator: 100},
             "users_default": 0,

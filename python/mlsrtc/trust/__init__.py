@@ -1,8 +1,9 @@
-"""Who said it, and is that a device we let in. Pure: no clock, no randomness, no JSON events beyond the decoded values.
+"""Who said it, and is that a device we let in. Pure: no clock, no randomness, no JSON events beyond the
+decoded values.
 
-`statements` makes evidence of joins, leaves and words: their signatures, and the member_id that commits to the signer.
-`devices` judges the device behind a leaf: the cross-signing chain, the policy, the pinned master keys. What it says is
-local and never enters the head (docs/protocol.md, "Binding").
+`statements` makes evidence of joins, leaves and words: their signatures, and the member_id that commits to
+the signer. `devices` judges the device behind a leaf: the cross-signing chain, the policy, the pinned master
+keys. What it says is local and never enters the head (docs/protocol.md, "Binding").
 """
 
 from mlsrtc.trust.devices import (

@@ -1,7 +1,9 @@
-"""Joins, leaves and words: makes them, and makes evidence of those that check. Pure (docs/protocol.md, "Statements").
+"""Joins, leaves and words: makes them, and makes evidence of those that check. Pure (docs/protocol.md,
+"Statements").
 
-A member_id commits to room, slot, user, device, device key and leaf key, and the user is the Matrix sender: so nobody
-can speak or leave in another's name, and a statement replayed into another room or slot has another member_id.
+A member_id commits to room, slot, user, device, device key and leaf key, and the user is the Matrix sender:
+so nobody can speak or leave in another's name, and a statement replayed into another room or slot has another
+member_id.
 """
 
 import hashlib
@@ -25,7 +27,9 @@ from mlsrtc.wire.leaf_signature import (
 )
 
 LIFETIME_LIMIT = 4 * 3600 * 1000
-"""Milliseconds that `until` may be after `from`: a constant of the protocol, because the head depends on it."""
+"""Milliseconds that `until` may be after `from`: a constant of the protocol, because the head depends on
+it.
+"""
 
 BLOCK = "content.dev.mlsrtc.mls"
 
@@ -48,7 +52,8 @@ def sign_join(
     replaces: frozenset[MemberId] = frozenset(),
     chain: DeviceChain | None = None,
 ) -> JoinBlock:
-    """A join, or its refresh with a later `until`. Times are milliseconds since the epoch; `sign` is the Matrix device's.
+    """A join, or its refresh with a later `until`. Times are milliseconds since the epoch; `sign` is the
+    Matrix device's.
 
     Raises LocalProtocolError if what is asked for would be refused by everybody.
     """
@@ -78,8 +83,8 @@ def sign_join(
 def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     """J(m), if the block is a join by `sender` in `room` and in the slot that it names.
 
-    Raises RemoteProtocolError: bad_lifetime (`until` not after `from`, or more than 4 h after), replaces_itself,
-    wrong_member_id, bad_signature (`where` tells the binding's from the join's).
+    Raises RemoteProtocolError: bad_lifetime (`until` not after `from`, or more than 4 h after),
+    replaces_itself, wrong_member_id, bad_signature (`where` tells the binding's from the join's).
     """
     if not block.from_ts < block.until_ts <= block.from_ts + LIFETIME_LIMIT:
         raise RemoteProtocolError("bad_lifetime", where=f"{BLOCK}.until")
@@ -88,9 +93,7 @@ def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     leaf = leaf_of_join(sender, block)
     identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
     verify_binding(room, block.slot_id, identity, leaf.signature_key, block.binding, where=f"{BLOCK}.binding")
-    verify_text(
-        leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature"
-    )
+    verify_text(leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature")
     return Joined(
         leaf=leaf,
         suite=block.suite,
@@ -128,7 +131,9 @@ def _join_text(room: RoomId, user: UserId, block: JoinBlock) -> str:
 
 
 def sign_left(room: RoomId, slot: SlotId, leaf: Leaf, signer: LeafSigner) -> LeftBlock:
-    """The leave of our own leaf: for the leave event, for the delayed one, and for the commit that removes us."""
+    """The leave of our own leaf: for the leave event, for the delayed one, and for the commit that removes
+    us.
+    """
     if signer.public != leaf.signature_key:
         raise LocalProtocolError("this signing key is not the leaf's")
     return LeftBlock(
@@ -142,10 +147,9 @@ def sign_left(room: RoomId, slot: SlotId, leaf: Leaf, signer: LeafSigner) -> Lef
     )
 
 
-def verify_left(
-    room: RoomId, sender: UserId, block: LeftBlock, *, verify: Verify = verify_signature
-) -> Left:
-    """L(m), if the block is the leave of a member_id of `sender`. It needs no join: m is computed from the block.
+def verify_left(room: RoomId, sender: UserId, block: LeftBlock, *, verify: Verify = verify_signature) -> Left:
+    """L(m), if the block is the leave of a member_id of `sender`. It needs no join: m is computed from the
+    block.
 
     Raises RemoteProtocolError: wrong_member_id, unknown_suite, bad_signature.
     """
@@ -193,7 +197,9 @@ def sign_word(
     id: EpochId,
     refuse: Refusal | None = None,
 ) -> WordEvent:
-    """A word of our own leaf: it stands on `id`. `n` counts our commits and words from 1; `root_event` holds the root."""
+    """A word of our own leaf: it stands on `id`. `n` counts our commits and words from 1; `root_event` holds
+    the root.
+    """
     if signer.public != leaf.signature_key:
         raise LocalProtocolError("this signing key is not the leaf's")
     refused = None if refuse is None else (refuse.id, refuse.why)
@@ -210,10 +216,11 @@ def verify_word(
     *,
     verify: Verify = verify_signature,
 ) -> Spoken:
-    """W, if `leaf` (of a join, or of a tree: the one that the word's member_id names) said it. `suite` is the root's.
+    """W, if `leaf` (of a join, or of a tree: the one that the word's member_id names) said it. `suite` is the
+    root's.
 
-    Raises RemoteProtocolError: wrong_member_id (another leaf), wrong_user (the sender is not the leaf's user),
-    unknown_suite, bad_signature.
+    Raises RemoteProtocolError: wrong_member_id (another leaf), wrong_user (the sender is not the leaf's
+    user), unknown_suite, bad_signature.
     """
     if word.member_id != leaf.member_id:
         raise RemoteProtocolError("wrong_member_id", where="content.member_id")
@@ -239,4 +246,3 @@ def _word_message(
 ) -> bytes:
     refused, why = refuse or (None, None)
     return signing_tuple(WORD_LABEL, room, slot, root, member, n, id, refused, why)
-

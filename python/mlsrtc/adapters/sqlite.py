@@ -1,0 +1,233 @@
+"""The store in a file: SQLite, one transaction per step. Knows bytes under names, nothing of what they mean.
+
+The file holds secrets. It is made with mode 0600, deleted values are overwritten (`secure_delete`), and
+the write-ahead log is emptied after each step that deletes, so that no old key waits in it. What a file
+system or a disk keeps of overwritten blocks is out of reach here; encryption at rest is what helps against
+it.
+
+One process at a time: two sessions on one saved state would send two media under one key.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from mlsrtc.adapters.store import MemoryStore, Store, checked
+from mlsrtc.errors import LocalProtocolError, StoreError
+
+__all__ = ["MemoryStore", "SqliteStore", "Store"]
+
+APPLICATION_ID = 0x6D6C7372  # "mlsr": SQLite's own field for whose file it is
+FILE_MODE = 0o600
+
+
+def _first_schema(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE kept (scope TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,"
+        " PRIMARY KEY (scope, name))"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_schema,)
+"""Step i brings a file from schema version i to i + 1. Only ever appended to: old files must load for
+ever."""
+
+
+class SqliteStore:
+    """Keeps every scope of one application in one file.
+
+    path: of the file, which is made if it is not there. lock_timeout: seconds to wait for another process
+    to let go of it. synchronous: ``FULL`` (default) survives a power cut; ``NORMAL`` may then lose the
+    last steps, which the protocol does not forgive: only for tests and throw-away calls.
+
+    Raises StoreError: the file is in use, is no store, is damaged, cannot be written, or comes from a
+    newer version.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lock_timeout: float = 1.0,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    ) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise LocalProtocolError("synchronous is FULL or NORMAL")
+        self.path = Path(path)
+        self._thread = threading.get_ident()
+        self._connection: sqlite3.Connection | None = None
+        try:
+            _make_private(self.path)
+            connection = sqlite3.connect(self.path, timeout=lock_timeout, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: cannot be opened: {error}") from error
+        try:
+            _prepare(connection, synchronous)
+        except sqlite3.Error as error:
+            connection.close()
+            raise self._failure(error) from error
+        except StoreError as error:
+            connection.close()
+            raise StoreError(f"{self.path}: {error}") from None
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def load(self, scope: str) -> dict[str, bytes]:
+        """See `Store.load`."""
+        connection = self._opened()
+        checked(scope, {})
+        try:
+            rows = connection.execute("SELECT name, value FROM kept WHERE scope = ?", (scope,)).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        return {name: bytes(value) for name, value in rows}
+
+    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
+        """See `Store.save`."""
+        connection = self._opened()
+        written = checked(scope, changes)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for name, value in written.items():
+                if value is None:
+                    connection.execute("DELETE FROM kept WHERE scope = ? AND name = ?", (scope, name))
+                else:
+                    connection.execute(
+                        "INSERT INTO kept (scope, name, value) VALUES (?, ?, ?) "
+                        "ON CONFLICT (scope, name) DO UPDATE SET value = excluded.value",
+                        (scope, name, value),
+                    )
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, sqlite3.Error):
+                raise self._failure(error) from error
+            raise
+        if None in written.values():
+            self._empty_log(connection)
+
+    def scopes(self) -> list[str]:
+        """The scopes under which anything is kept, sorted."""
+        try:
+            rows = self._opened().execute("SELECT DISTINCT scope FROM kept ORDER BY scope").fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        return [scope for (scope,) in rows]
+
+    def close(self) -> None:
+        """See `Store.close`. The write-ahead log goes into the file and is removed."""
+        if self._connection is not None:
+            self._own_thread()
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({str(self.path)!r}{'' if self._connection else ', closed'})"
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise LocalProtocolError("the store is closed")
+        self._own_thread()
+        return self._connection
+
+    def _own_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise LocalProtocolError("a store is used by the thread that made it")
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Undoes what the step wrote. If even that fails the store is closed: SQLite undoes it when it is
+        opened next."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._connection = None
+            connection.close()
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Moves the log into the file and cuts it to nothing. Failing to is no failure of the step, which
+        stands."""
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            return
+
+    def _failure(self, error: sqlite3.Error) -> StoreError:
+        """What went wrong, in words a user can act on."""
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        match primary:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                reason = "is in use by another process, or by another store of this one"
+            case sqlite3.SQLITE_NOTADB:
+                reason = "is not a SQLite file, or is damaged"
+            case sqlite3.SQLITE_CORRUPT:
+                reason = "is damaged"
+            case sqlite3.SQLITE_FULL:
+                reason = "cannot be written: the disk is full"
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+                reason = "cannot be written: permission or path"
+            case _:
+                reason = f"failed: {error}"
+        return StoreError(f"{self.path}: {reason}")
+
+
+def _make_private(path: Path) -> None:
+    """Makes the file readable by its owner only, before SQLite writes a byte to it. Log and index files
+    inherit that."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(FILE_MODE)
+    else:
+        os.close(descriptor)
+
+
+def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
+    """Takes the file for this process alone, checks whose it is and brings its schema up to date."""
+    # With the lock kept for ever no shared-memory index is needed, and a second process cannot start by
+    # mistake.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    filled = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if (filled or version) and owner != APPLICATION_ID:
+        raise StoreError("is a SQLite file of another application")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one"
+        )
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise StoreError("is damaged")
+        for step in range(version, len(MIGRATIONS)):
+            MIGRATIONS[step](connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
