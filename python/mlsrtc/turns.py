@@ -1,0 +1,288 @@
+"""Whose turn it is to commit, and when: docs/design.md section 4 ("Whose turn"), docs/protocol.md section
+3.5.
+
+Pure functions of one member's view. Knows member ids and seconds, no events, no MLS and no clock: every
+time is a monotonic second of the caller's own clock, and what comes back is a deadline. The answer is
+level-triggered: it is asked again whenever something has changed, and an earlier answer counts for nothing.
+
+A turn is a courtesy, not a right. Any valid commit of any member counts (the head rule decides), so two
+members whose views differ for a moment cost a lost commit and nothing else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.policy import Policy
+from mlsrtc.wire.encoding import rank_hash
+
+
+class Kind(Enum):
+    """What there is to do in a turn."""
+
+    COMMIT = "commit"  # on the epoch where we stand
+    CREATE = "create"  # a root that adds all the others
+    EXTERNAL = "external"  # an external commit that brings ourselves in
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How the tree differs from the roster, each part sorted. False if nothing is to be done.
+
+    rekey: the commit carries a path although nobody is removed, because the last path is too old.
+    """
+
+    adds: tuple[MemberId, ...] = ()
+    removes: tuple[MemberId, ...] = ()
+    rekey: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.adds or self.removes or self.rekey)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What we shall do at `at` unless something changes. `rank` is ours, from 0; parent is None for a
+    root.
+    """
+
+    kind: Kind
+    parent: EpochId | None
+    need: Need
+    rank: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One member's view of the call.
+
+    tree, past: the leaves of `epoch`, and everybody who ever had a leaf on the way to it, who cannot be added
+        again (section 2, valid); empty without an epoch.
+    roster: R, those who have joined and are neither in D nor gone by our own roster. Holds `me`.
+    gone: D ∪ X. A leaf that is neither in `roster` nor here has a join that we have not seen: it stays.
+    able: who may send commits by the room's power levels. addable: whom our policy gives a leaf.
+    since: when the join of one to add, or the going of one to remove, was first seen.
+    joined: when our own join came back in sync.
+    last_commit, last_path: when the newest commit, and the newest with a path, on the way to `epoch` was
+        seen; for one who came in by a Welcome, when it came in.
+    starts: `from` of everybody's first join, milliseconds. lapsed: see `Lapses`.
+    idle: if the commit that made `epoch` changed nothing, the members of its author's user, who may not make
+        another such commit on it (section 2, valid).
+    contested: our epoch is not the head, or is about to lose it: then only removals are committed.
+    limited_until: our homeserver answered 429 and takes nothing from us before.
+    """
+
+    me: MemberId
+    epoch: EpochId | None
+    tree: frozenset[MemberId]
+    past: frozenset[MemberId]
+    roster: frozenset[MemberId]
+    gone: frozenset[MemberId]
+    able: frozenset[MemberId]
+    addable: frozenset[MemberId]
+    since: Mapping[MemberId, float]
+    joined: float
+    starts: Mapping[MemberId, int]
+    last_commit: float | None = None
+    last_path: float | None = None
+    lapsed: frozenset[MemberId] = frozenset()
+    idle: frozenset[MemberId] = frozenset()
+    contested: bool = False
+    limited_until: float | None = None
+
+
+def next_turn(scene: Scene, policy: Policy) -> Turn | None:
+    """What we are to do next and when, or None if there is nothing to do or it is not for us to do.
+
+    `scene.epoch` is where we stand; for one that stands nowhere it is the head, with the head's tree.
+    Raises LocalProtocolError if `since` or `starts` lacks somebody it is asked for.
+    """
+    if scene.epoch is None or not scene.tree & scene.roster:
+        return creation_turn(scene, policy)
+    if scene.me in scene.tree:
+        return commit_turn(scene, policy)
+    return external_turn(scene, policy)
+
+
+# -- the three turns -----------------------------------------------------------------------------------------
+
+
+def commit_turn(scene: Scene, policy: Policy) -> Turn | None:
+    """One commit with all changes, by the least rank among the members of our epoch that are in R."""
+    wanted = need(scene)
+    if scene.contested:
+        wanted = Need(removes=wanted.removes)
+    committers = scene.tree & scene.roster & scene.able
+    due = _rekey_due(scene, policy)
+    if wanted:
+        leaves = [_at(scene.since, member_id) for member_id in wanted.removes]
+        joins = [_at(scene.since, member_id) for member_id in wanted.adds]
+        start = moment(joins, leaves, scene.last_commit, policy)
+    elif due is not None:
+        start = due
+        committers -= scene.idle
+    else:
+        return None
+    rank = _rank(scene.me, ranking(scene.epoch, committers, last=scene.lapsed))
+    if rank is None:
+        return None
+    at = _deadline(scene, start, rank, policy)
+    rekey = due is not None and at >= due
+    return Turn(Kind.COMMIT, scene.epoch, Need(wanted.adds, wanted.removes, rekey), rank, at)
+
+
+def creation_turn(scene: Scene, policy: Policy) -> Turn | None:
+    """The root of a new group that adds all the others: only for two or more, since a call of one sends
+    nothing.
+
+    Whoever joined first is to create it. Hashes would make somebody who joins while the root is on its way
+    take the first rank, and so race; the first to join stays the first. For the same reason a device
+    creates nothing until its join is `batch_limit` old: before that, somebody may have joined earlier
+    without its knowing.
+    """
+    others = (scene.roster & scene.addable) - {scene.me}
+    if not others:
+        return None
+    creators = (others | {scene.me}) & scene.able
+    rank = _rank(scene.me, creators_ranking(creators, scene.starts, last=scene.lapsed))
+    if rank is None:
+        return None
+    start = max(min(_at(scene.since, member_id) for member_id in others), scene.joined + policy.batch_limit)
+    at = _deadline(scene, start, rank, policy)
+    return Turn(Kind.CREATE, None, Need(adds=tuple(sorted(others))), rank, at)
+
+
+def external_turn(scene: Scene, policy: Policy) -> Turn | None:
+    """An external commit by one that no committer has added, while some member of the head is still in R.
+
+    The wait starts anew with every commit, which shows that somebody commits: whoever came in externally has
+    time to add the others. Those who wait are ranked: fifty of them shall not fork the call fifty ways.
+    """
+    waiting = (scene.roster & scene.addable) - scene.past
+    rank = _rank(scene.me, ranking(scene.epoch, (waiting | {scene.me}) & scene.able, last=scene.lapsed))
+    if rank is None or not scene.tree & scene.roster:
+        return None
+    quiet_since = scene.joined if scene.last_commit is None else max(scene.joined, scene.last_commit)
+    at = _deadline(scene, quiet_since + policy.external_commit_after, rank, policy)
+    return Turn(Kind.EXTERNAL, scene.epoch, Need(adds=(scene.me,)), rank, at)
+
+
+# -- what they are made of -----------------------------------------------------------------------------------
+
+
+def need(scene: Scene) -> Need:
+    """Adds: in R, fit for a leaf, and never a leaf before. Removes: leaves that are gone. Says nothing of
+    rekeys.
+    """
+    return Need(
+        adds=tuple(sorted((scene.roster & scene.addable) - scene.past - scene.tree)),
+        removes=tuple(sorted(scene.tree & scene.gone - {scene.me})),
+    )
+
+
+def ranking(
+    parent: EpochId | None, members: Iterable[MemberId], *, last: frozenset[MemberId] = frozenset()
+) -> tuple[MemberId, ...]:
+    """The order in which members commit on a parent. It changes with every parent, so nobody's rate limit is
+    eaten and every part of the tree gets fresh keys. Those in `last` come after all others.
+    """
+    return tuple(sorted(members, key=lambda member_id: (member_id in last, rank_hash(parent, member_id))))
+
+
+def creators_ranking(
+    members: Iterable[MemberId], starts: Mapping[MemberId, int], *, last: frozenset[MemberId] = frozenset()
+) -> tuple[MemberId, ...]:
+    """The order in which members create a root: by `from`, then by the hash over no parent."""
+    return tuple(
+        sorted(
+            members,
+            key=lambda member_id: (
+                member_id in last,
+                _at(starts, member_id),
+                rank_hash(None, member_id),
+            ),
+        )
+    )
+
+
+def moment(
+    joins: Iterable[float], leaves: Iterable[float], last_commit: float | None, policy: Policy
+) -> float:
+    """When the first rank commits, from the times at which the changes were first seen (at least one).
+
+    After a quiet window the first change is committed at once. What follows a commit is gathered until the
+    window since that commit has passed; a leave waits no longer than `batch_limit`, whatever else is
+    committed.
+    """
+    leaves = tuple(leaves)
+    first = min((*joins, *leaves))
+    start = first if last_commit is None else max(first, last_commit + policy.batch_window)
+    return min(start, min(leaves) + policy.batch_limit) if leaves else start
+
+
+def _rekey_due(scene: Scene, policy: Policy) -> float | None:
+    """Never for one that is alone: there is nobody to hide the old secrets from, and it sends nothing."""
+    alone = not (scene.tree & scene.roster) - {scene.me}
+    if scene.contested or alone or scene.last_path is None:
+        return None
+    return scene.last_path + policy.rekey_interval
+
+
+def _rank(me: MemberId, ranked: tuple[MemberId, ...]) -> int | None:
+    return ranked.index(me) if me in ranked else None
+
+
+def _deadline(scene: Scene, start: float, rank: int, policy: Policy) -> float:
+    """Each rank waits a failover step longer, counted from when the first could have committed on this
+    parent: a change that several commits have passed by shall not put all ranks in one moment. After a 429
+    ours waits for our homeserver, while the next rank takes over by its own deadline.
+    """
+    if scene.last_commit is not None:
+        start = max(start, scene.last_commit)
+    at = start + rank * policy.failover_step
+    return at if scene.limited_until is None else max(at, scene.limited_until)
+
+
+def _at(times: Mapping[MemberId, float], member_id: MemberId) -> float:
+    try:
+        return times[member_id]
+    except KeyError:
+        raise LocalProtocolError(f"no time is known for {member_id}") from None
+
+
+# -- who lets turns pass -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lapses:
+    """How many turns each member has let pass since it was last heard. Local: it orders our own waiting only.
+
+    A crashed member keeps its leaf until its leave or its expiry comes; without this every turn that falls
+    to it would cost everybody a failover step.
+    """
+
+    counts: Mapping[MemberId, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def passed(self, ranked: Iterable[MemberId], author: MemberId) -> "Lapses":
+        """A commit came from `author`: everybody ranked before it on that parent has let a turn pass.
+
+        An author that is not in the ranking (an external commit) came at a time of its own and says nothing.
+        """
+        counts, before = dict(self.counts), tuple(ranked)
+        counts.pop(author, None)
+        if author in before:
+            for member_id in before[: before.index(author)]:
+                counts[member_id] = counts.get(member_id, 0) + 1
+        return Lapses(MappingProxyType(counts))
+
+    def heard(self, member_id: MemberId) -> "Lapses":
+        """A commit, word or join of this member has come: it is alive."""
+        return Lapses(MappingProxyType({m: n for m, n in self.counts.items() if m != member_id}))
+
+    def lapsed(self, policy: Policy) -> frozenset[MemberId]:
+        """Those who rank last until they are heard."""
+        return frozenset(m for m, n in self.counts.items() if n >= policy.skipped_turns)
