@@ -27,6 +27,7 @@ class SigningKey:
 def verify_signature(suite: int, public_key: bytes, message: bytes, signature: bytes) -> None: ...
 def random_bytes(length: int) -> Secret: ...
 def suites() -> tuple[int, ...]: ...
+
 @final
 class Successor:
     SAME_IDENTITY: Successor
@@ -170,7 +171,9 @@ class Group:
 @final
 class Observer:
     @staticmethod
-    def observe(group_info: bytes, tree: bytes | None = None, *, successor: Successor | None = None) -> Observer: ...
+    def observe(
+        group_info: bytes, tree: bytes | None = None, *, successor: Successor | None = None
+    ) -> Observer: ...
     def follow(self, message: bytes) -> Observer: ...
     @property
     def group_id(self) -> bytes: ...
@@ -185,17 +188,12 @@ class Observer:
     def members(self) -> list[Member]: ...
     def tree(self) -> bytes: ...
 
-# ---- reader: MLS messages from outside a group. Every refusal is a RemoteProtocolError. ----
-
+# -- reader: MLS messages from outside a group. Every refusal is a RemoteProtocolError. --
 
 @final
 class LeafFacts:
-    """What a LeafNode says (RFC 9420 section 7.2), alone or in its KeyPackage. Form only, until `verify`."""
-
     @property
-    def identity(self) -> bytes | None:
-        """Of a basic credential; None for every other kind."""
-
+    def identity(self) -> bytes | None: ...
     @property
     def credential_type(self) -> int: ...
     @property
@@ -203,96 +201,55 @@ class LeafFacts:
     @property
     def encryption_key(self) -> bytes: ...
     @property
-    def extensions(self) -> tuple[tuple[int, bytes], ...]:
-        """(type, body), no type twice."""
-
+    def extensions(self) -> tuple[tuple[int, bytes], ...]: ...
     @property
     def source(self) -> Literal["key_package", "update", "commit"]: ...
     @property
-    def lifetime(self) -> tuple[int, int] | None:
-        """not_before, not_after in seconds since the epoch, of source key_package."""
-
+    def lifetime(self) -> tuple[int, int] | None: ...
     @property
-    def suite(self) -> int | None:
-        """Of the KeyPackage it came in; None for a leaf that stood alone."""
-
+    def suite(self) -> int | None: ...
     @property
-    def init_key(self) -> bytes | None:
-        """Of the KeyPackage it came in."""
-
+    def init_key(self) -> bytes | None: ...
     @property
-    def reference(self) -> bytes | None:
-        """KeyPackageRef of its KeyPackage (RFC 9420 section 5.2): how a Welcome names its joiner."""
-
+    def reference(self) -> bytes | None: ...
     def verify(
         self, suite: int | None = None, group_id: bytes | None = None, leaf_index: int | None = None
-    ) -> None:
-        """Checks the signature of the leaf, and of the KeyPackage if it came in one.
-
-        A leaf that stood alone needs `suite`, and if its source is update or commit also `group_id` and
-        `leaf_index`, which it signs too. Raises RemoteProtocolError: bad_signature, wrong_leaf_source,
-        repeated_key, unsupported_suite.
-        """
-
-    def tree_hash(self, suite: int, leaf_index: int) -> bytes:
-        """The tree hash (RFC 9420 section 7.8) of a tree whose only node is this leaf."""
+    ) -> None: ...
+    def tree_hash(self, suite: int, leaf_index: int) -> bytes: ...
 
 @final
 class CommitFacts:
-    """What a commit in a PublicMessage says (RFC 9420 sections 6 and 12.4). Form only, until `verify`."""
-
     @property
     def group_id(self) -> bytes: ...
     @property
-    def epoch(self) -> int:
-        """The epoch it was made in; it leads to the next."""
-
+    def epoch(self) -> int: ...
     @property
-    def sender(self) -> int | None:
-        """Leaf index; None for an external commit."""
-
+    def sender(self) -> int | None: ...
     @property
     def external(self) -> bool: ...
     @property
     def authenticated_data(self) -> bytes: ...
     @property
-    def adds(self) -> tuple[LeafFacts, ...]:
-        """In the order of the commit, which is the order in which leaves are filled."""
-
+    def adds(self) -> tuple[LeafFacts, ...]: ...
     @property
     def removes(self) -> tuple[int, ...]: ...
     @property
-    def external_inits(self) -> int:
-        """How many ExternalInit proposals it holds."""
-
+    def external_inits(self) -> int: ...
     @property
-    def other_proposals(self) -> tuple[int, ...]:
-        """Types of proposals other than Add, Remove and ExternalInit; one by reference counts as type 0."""
-
+    def other_proposals(self) -> tuple[int, ...]: ...
     @property
     def path_leaf(self) -> LeafFacts | None: ...
     @property
-    def path_nodes(self) -> int | None:
-        """How many nodes above the leaf the path refreshes."""
-
+    def path_nodes(self) -> int | None: ...
     @property
     def confirmation_tag(self) -> bytes: ...
-    def verify(self, context: bytes, signature_key: bytes) -> None:
-        """Checks the signature over the commit and the TLS-encoded GroupContext of the epoch it was made in
-        (RFC 9420 section 6.1). Raises RemoteProtocolError: bad_signature, unsupported_suite."""
-
-    def transcript(self, suite: int, interim: bytes) -> tuple[bytes, bytes]:
-        """The confirmed and the interim transcript hash after this commit, from the interim hash before
-        (RFC 9420 section 8.2)."""
+    def verify(self, context: bytes, signature_key: bytes) -> None: ...
+    def transcript(self, suite: int, interim: bytes) -> tuple[bytes, bytes]: ...
 
 @final
 class GroupInfoFacts:
-    """What a GroupInfo says (RFC 9420 section 12.4.3). Form only, until `verify`."""
-
     @property
-    def context(self) -> bytes:
-        """The TLS-encoded GroupContext, as received."""
-
+    def context(self) -> bytes: ...
     @property
     def suite(self) -> int: ...
     @property
@@ -304,60 +261,30 @@ class GroupInfoFacts:
     @property
     def confirmed_transcript_hash(self) -> bytes: ...
     @property
-    def context_extensions(self) -> bytes:
-        """The list of the GroupContext as received, with its length."""
-
+    def context_extensions(self) -> bytes: ...
     @property
-    def extensions(self) -> tuple[tuple[int, bytes], ...]:
-        """Of the GroupInfo itself: (type, body)."""
-
+    def extensions(self) -> tuple[tuple[int, bytes], ...]: ...
     @property
     def confirmation_tag(self) -> bytes: ...
     @property
-    def signer(self) -> int:
-        """Leaf index."""
-
+    def signer(self) -> int: ...
     @property
     def external_pub(self) -> bytes | None: ...
     @property
-    def tree(self) -> bytes | None:
-        """The ratchet_tree extension, if the tree travels inside; `inspect_tree` reads it."""
-
-    def verify(self, signature_key: bytes) -> None:
-        """Checks the signer's signature. Raises RemoteProtocolError: bad_signature, unsupported_suite."""
+    def tree(self) -> bytes | None: ...
+    def verify(self, signature_key: bytes) -> None: ...
 
 @final
 class WelcomeFacts:
-    """For whom a Welcome is (RFC 9420 section 12.4.3.1)."""
-
     @property
     def suite(self) -> int: ...
     @property
-    def references(self) -> tuple[bytes, ...]:
-        """KeyPackageRef of each joiner."""
+    def references(self) -> tuple[bytes, ...]: ...
 
-def inspect_commit(message: bytes) -> CommitFacts:
-    """Reads an MLSMessage with a commit as PublicMessage. Raises RemoteProtocolError with the reason
-    (truncated, trailing_bytes, length_not_minimal, length_reserved, oversized, unknown_version,
-    wrong_wire_format, not_a_commit, wrong_sender, unknown_value, repeated_extension) and the place in
-    `where`."""
-
-def inspect_group_info(message: bytes) -> GroupInfoFacts:
-    """Reads an MLSMessage with a GroupInfo. Raises RemoteProtocolError as `inspect_commit`."""
-
-def inspect_key_package(message: bytes) -> LeafFacts:
-    """Reads an MLSMessage with a KeyPackage. Raises RemoteProtocolError as `inspect_commit`."""
-
-def inspect_welcome(message: bytes) -> WelcomeFacts:
-    """Reads an MLSMessage with a Welcome. Raises RemoteProtocolError as `inspect_commit`."""
-
-def inspect_tree(tree: bytes) -> dict[int, LeafFacts]:
-    """The leaves of a ratchet_tree extension by index (RFC 9420 section 12.4.3.3). Hashes are not checked.
-    Raises RemoteProtocolError as `inspect_commit`, and bad_tree."""
-
-def interim_transcript_hash(suite: int, confirmed: bytes, confirmation_tag: bytes) -> bytes:
-    """RFC 9420 section 8.2, for the epoch whose confirmed transcript hash and confirmation tag these are. The
-    confirmed hash of epoch 0 is empty. Raises RemoteProtocolError("unsupported_suite")."""
-
-def vector_length(header: bytes) -> int:
-    """The length that a vector's header holds (RFC 9420 section 2.1.2); nothing may follow the header."""
+def inspect_commit(message: bytes) -> CommitFacts: ...
+def inspect_group_info(message: bytes) -> GroupInfoFacts: ...
+def inspect_key_package(message: bytes) -> LeafFacts: ...
+def inspect_welcome(message: bytes) -> WelcomeFacts: ...
+def inspect_tree(tree: bytes) -> dict[int, LeafFacts]: ...
+def interim_transcript_hash(suite: int, confirmed: bytes, confirmation_tag: bytes) -> bytes: ...
+def vector_length(header: bytes) -> int: ...

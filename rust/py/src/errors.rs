@@ -31,18 +31,29 @@ impl From<Raised> for PyErr {
 }
 
 fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
-    let made = match error.fault {
+    match error.fault {
         Fault::Local => {
             let class = LOCAL.import(py, "mlsrtc.errors", "LocalProtocolError")?;
-            class.call1((format!("{}: {}", error.reason, error.detail),))?
+            let made = class.call1((format!("{}: {}", error.reason, error.detail),))?;
+            Ok(PyErr::from_value(made))
         }
-        Fault::Remote => {
-            let class = REMOTE.import(py, "mlsrtc.errors", "RemoteProtocolError")?;
-            let places = [("where", error.place), ("section", error.section)].into_py_dict(py)?;
-            class.call((error.reason, error.detail.as_str()), Some(&places))?
-        }
-    };
-    Ok(PyErr::from_value(made))
+        Fault::Remote => remote(py, error.reason, &error.detail, error.place, error.section),
+    }
+}
+
+/// A `RemoteProtocolError` from its parts.
+pub(crate) fn remote(
+    py: Python<'_>,
+    reason: &str,
+    detail: &str,
+    place: &str,
+    section: &str,
+) -> PyResult<PyErr> {
+    let class = REMOTE.import(py, "mlsrtc.errors", "RemoteProtocolError")?;
+    let places = [("where", place), ("section", section)].into_py_dict(py)?;
+    Ok(PyErr::from_value(
+        class.call((reason, detail), Some(&places))?,
+    ))
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Raised>;

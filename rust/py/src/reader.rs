@@ -1,25 +1,14 @@
 //! The reader behind `inspect`, in Python: frozen values that hold what was read. No logic but the shape of values.
 
 use mlsrtc_core::reader as core;
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 
-/// The refusal as `mlsrtc.errors.RemoteProtocolError`, which Python defines (as pyca/cryptography does it).
+use crate::errors;
+
 fn to_python(py: Python<'_>, refused: &core::Refused) -> PyErr {
-    let build = || -> PyResult<PyErr> {
-        let class = py.import("mlsrtc.errors")?.getattr("RemoteProtocolError")?;
-        let keywords = PyDict::new(py);
-        keywords.set_item("where", &refused.place)?;
-        keywords.set_item("section", refused.reason.section())?;
-        let value = class
-            .cast_into::<PyType>()?
-            .call((refused.reason.slug(),), Some(&keywords))?;
-        Ok(PyErr::from_value(
-            value.cast_into::<PyBaseException>()?.into_any(),
-        ))
-    };
-    build().unwrap_or_else(|error| error)
+    let (reason, section) = (refused.reason.slug(), refused.reason.section());
+    errors::remote(py, reason, "", &refused.place, section).unwrap_or_else(|error| error)
 }
 
 /// Runs what hashes or verifies without the GIL, and maps its refusal.
@@ -38,7 +27,7 @@ fn extensions<'py>(py: Python<'py>, list: &[core::Extension]) -> PyResult<Bound<
     )
 }
 
-/// What a LeafNode says, alone or in the KeyPackage that it came in.
+/// What a LeafNode says (RFC 9420 section 7.2), alone or in its KeyPackage. Form only, until `verify`.
 #[derive(Debug)]
 #[pyclass(frozen, module = "mlsrtc._core")]
 pub struct LeafFacts {
@@ -66,6 +55,7 @@ impl From<core::KeyPackageFacts> for LeafFacts {
 
 #[pymethods]
 impl LeafFacts {
+    /// Of a basic credential; None for every other kind.
     #[getter]
     fn identity(&self) -> Option<&[u8]> {
         match &self.leaf.credential {
@@ -97,6 +87,7 @@ impl LeafFacts {
         self.leaf.source.name()
     }
 
+    /// not_before, not_after in seconds since the epoch, of source key_package.
     #[getter]
     fn lifetime(&self) -> Option<(u64, u64)> {
         match self.leaf.source {
@@ -108,16 +99,19 @@ impl LeafFacts {
         }
     }
 
+    /// (type, body), no type twice.
     #[getter]
     fn extensions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         extensions(py, &self.leaf.extensions)
     }
 
+    /// Of the KeyPackage it came in; None for a leaf that stood alone.
     #[getter]
     fn suite(&self) -> Option<u16> {
         self.key_package.as_ref().map(|package| package.suite)
     }
 
+    /// Of the KeyPackage it came in.
     #[getter]
     fn init_key(&self) -> Option<&[u8]> {
         self.key_package
@@ -125,6 +119,7 @@ impl LeafFacts {
             .map(|package| package.init_key.as_slice())
     }
 
+    /// KeyPackageRef of its KeyPackage (RFC 9420 section 5.2): how a Welcome names its joiner.
     #[getter]
     fn reference(&self, py: Python<'_>) -> PyResult<Option<Vec<u8>>> {
         apart(py, || {
@@ -135,6 +130,11 @@ impl LeafFacts {
         })
     }
 
+    /// Checks the signature of the leaf, and of the KeyPackage if it came in one.
+    ///
+    /// A leaf that stood alone needs `suite`, and if its source is update or commit also `group_id` and
+    /// `leaf_index`, which it signs too. Raises RemoteProtocolError: bad_signature, wrong_leaf_source,
+    /// repeated_key, unsupported_suite.
     #[pyo3(signature = (suite=None, group_id=None, leaf_index=None))]
     fn verify(
         &self,
@@ -154,6 +154,7 @@ impl LeafFacts {
         })
     }
 
+    /// The tree hash (RFC 9420 section 7.8) of a tree whose only node is this leaf.
     fn tree_hash(&self, py: Python<'_>, suite: u16, leaf_index: u32) -> PyResult<Vec<u8>> {
         apart(py, || self.leaf.tree_hash(suite, leaf_index))
     }
@@ -167,7 +168,7 @@ impl LeafFacts {
     }
 }
 
-/// What a commit says.
+/// What a commit in a PublicMessage says (RFC 9420 sections 6 and 12.4). Form only, until `verify`.
 #[derive(Debug)]
 #[pyclass(frozen, module = "mlsrtc._core")]
 pub struct CommitFacts {
@@ -183,11 +184,13 @@ impl CommitFacts {
         &self.commit.group_id
     }
 
+    /// The epoch it was made in; it leads to the next.
     #[getter]
     fn epoch(&self) -> u64 {
         self.commit.epoch
     }
 
+    /// Leaf index; None for an external commit.
     #[getter]
     fn sender(&self) -> Option<u32> {
         match self.commit.sender {
@@ -206,6 +209,7 @@ impl CommitFacts {
         &self.commit.authenticated_data
     }
 
+    /// In the order of the commit, which is the order in which leaves are filled.
     #[getter]
     fn adds(&self, py: Python<'_>) -> Py<PyTuple> {
         self.adds.clone_ref(py)
@@ -216,11 +220,13 @@ impl CommitFacts {
         PyTuple::new(py, &self.commit.removes)
     }
 
+    /// How many ExternalInit proposals it holds.
     #[getter]
     fn external_inits(&self) -> u32 {
         self.commit.external_inits
     }
 
+    /// Types of proposals other than Add, Remove and ExternalInit; one by reference counts as type 0.
     #[getter]
     fn other_proposals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.commit.other_proposals)
@@ -231,6 +237,7 @@ impl CommitFacts {
         self.path_leaf.as_ref().map(|leaf| leaf.clone_ref(py))
     }
 
+    /// How many nodes above the leaf the path refreshes.
     #[getter]
     fn path_nodes(&self) -> Option<u32> {
         self.commit.path.as_ref().map(|path| path.nodes)
@@ -241,10 +248,14 @@ impl CommitFacts {
         &self.commit.confirmation_tag
     }
 
+    /// Checks the signature over the commit and the TLS-encoded GroupContext of the epoch it was made in
+    /// (RFC 9420 section 6.1). Raises RemoteProtocolError: bad_signature, unsupported_suite.
     fn verify(&self, py: Python<'_>, context: &[u8], signature_key: &[u8]) -> PyResult<()> {
         apart(py, || self.commit.verify(context, signature_key))
     }
 
+    /// The confirmed and the interim transcript hash after this commit, from the interim hash before
+    /// (RFC 9420 section 8.2).
     fn transcript(
         &self,
         py: Python<'_>,
@@ -267,13 +278,14 @@ impl CommitFacts {
     }
 }
 
-/// What a GroupInfo says.
+/// What a GroupInfo says (RFC 9420 section 12.4.3). Form only, until `verify`.
 #[derive(Debug)]
 #[pyclass(frozen, module = "mlsrtc._core")]
 pub struct GroupInfoFacts(core::GroupInfoFacts);
 
 #[pymethods]
 impl GroupInfoFacts {
+    /// The TLS-encoded GroupContext, as received.
     #[getter]
     fn context(&self) -> &[u8] {
         &self.0.context.bytes
@@ -304,11 +316,13 @@ impl GroupInfoFacts {
         &self.0.context.confirmed_transcript_hash
     }
 
+    /// The list of the GroupContext as received, with its length.
     #[getter]
     fn context_extensions(&self) -> &[u8] {
         &self.0.context.extensions
     }
 
+    /// Of the GroupInfo itself: (type, body).
     #[getter]
     fn extensions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         extensions(py, &self.0.extensions)
@@ -319,6 +333,7 @@ impl GroupInfoFacts {
         &self.0.confirmation_tag
     }
 
+    /// Leaf index.
     #[getter]
     fn signer(&self) -> u32 {
         self.0.signer
@@ -329,11 +344,13 @@ impl GroupInfoFacts {
         self.0.external_pub.as_deref()
     }
 
+    /// The ratchet_tree extension, if the tree travels inside; `inspect_tree` reads it.
     #[getter]
     fn tree(&self) -> Option<&[u8]> {
         self.0.tree.as_deref()
     }
 
+    /// Checks the signer's signature. Raises RemoteProtocolError: bad_signature, unsupported_suite.
     fn verify(&self, py: Python<'_>, signature_key: &[u8]) -> PyResult<()> {
         apart(py, || self.0.verify(signature_key))
     }
@@ -347,7 +364,7 @@ impl GroupInfoFacts {
     }
 }
 
-/// For whom a Welcome is.
+/// For whom a Welcome is (RFC 9420 section 12.4.3.1).
 #[derive(Debug)]
 #[pyclass(frozen, module = "mlsrtc._core")]
 pub struct WelcomeFacts(core::WelcomeFacts);
@@ -359,6 +376,7 @@ impl WelcomeFacts {
         self.0.suite
     }
 
+    /// KeyPackageRef of each joiner.
     #[getter]
     fn references<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.0.references.iter().map(Vec::as_slice))
@@ -373,6 +391,10 @@ impl WelcomeFacts {
     }
 }
 
+/// Reads an MLSMessage with a commit as PublicMessage. Raises RemoteProtocolError with the reason
+/// (truncated, trailing_bytes, length_not_minimal, length_reserved, oversized, unknown_version,
+/// wrong_wire_format, not_a_commit, wrong_sender, unknown_value, repeated_extension) and the place in
+/// `where`.
 #[pyfunction]
 pub fn inspect_commit(py: Python<'_>, message: &[u8]) -> PyResult<CommitFacts> {
     let mut commit = apart(py, || core::inspect_commit(message))?;
@@ -392,21 +414,26 @@ pub fn inspect_commit(py: Python<'_>, message: &[u8]) -> PyResult<CommitFacts> {
     })
 }
 
+/// Reads an MLSMessage with a GroupInfo. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
 pub fn inspect_group_info(py: Python<'_>, message: &[u8]) -> PyResult<GroupInfoFacts> {
     apart(py, || core::inspect_group_info(message)).map(GroupInfoFacts)
 }
 
+/// Reads an MLSMessage with a KeyPackage. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
 pub fn inspect_key_package(py: Python<'_>, message: &[u8]) -> PyResult<LeafFacts> {
     apart(py, || core::inspect_key_package(message)).map(LeafFacts::from)
 }
 
+/// Reads an MLSMessage with a Welcome. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
 pub fn inspect_welcome(py: Python<'_>, message: &[u8]) -> PyResult<WelcomeFacts> {
     apart(py, || core::inspect_welcome(message)).map(WelcomeFacts)
 }
 
+/// The leaves of a ratchet_tree extension by index (RFC 9420 section 12.4.3.3). Hashes are not checked.
+/// Raises RemoteProtocolError as `inspect_commit`, and bad_tree.
 #[pyfunction]
 pub fn inspect_tree<'py>(py: Python<'py>, tree: &[u8]) -> PyResult<Bound<'py, PyDict>> {
     let leaves = PyDict::new(py);
@@ -416,6 +443,8 @@ pub fn inspect_tree<'py>(py: Python<'py>, tree: &[u8]) -> PyResult<Bound<'py, Py
     Ok(leaves)
 }
 
+/// RFC 9420 section 8.2, for the epoch whose confirmed transcript hash and confirmation tag these are. The
+/// confirmed hash of epoch 0 is empty. Raises RemoteProtocolError("unsupported_suite").
 #[pyfunction]
 pub fn interim_transcript_hash(
     py: Python<'_>,
@@ -428,6 +457,7 @@ pub fn interim_transcript_hash(
     })
 }
 
+/// The length that a vector's header holds (RFC 9420 section 2.1.2); nothing may follow the header.
 #[pyfunction]
 pub fn vector_length(py: Python<'_>, header: &[u8]) -> PyResult<usize> {
     apart(py, || core::vector_length(header))

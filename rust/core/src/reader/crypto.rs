@@ -4,30 +4,12 @@ use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider, Sign
 
 use super::cursor::write_opaque;
 use super::refused::{Reason, Refused, Within};
+use crate::provider::{Provider, Suite};
 
-#[cfg(feature = "awslc")]
-fn provider() -> impl CryptoProvider {
-    mls_rs_crypto_awslc::AwsLcCryptoProvider::new()
-}
-
-#[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
-fn provider() -> impl CryptoProvider {
-    mls_rs_crypto_rustcrypto::RustCryptoProvider::new()
-}
-
-fn suite_provider(suite: u16) -> Result<impl CipherSuiteProvider, Refused> {
-    provider()
+fn suite_provider(suite: u16) -> Result<Suite, Refused> {
+    Provider::new()
         .cipher_suite_provider(CipherSuite::new(suite))
         .ok_or_else(|| Refused::new(Reason::UnsupportedSuite, "suite"))
-}
-
-/// The suites that this build can check, by their number in RFC 9420 section 17.1.
-pub fn supported_suites() -> Vec<u16> {
-    provider()
-        .supported_cipher_suites()
-        .into_iter()
-        .map(u16::from)
-        .collect()
 }
 
 /// `VerifyWithLabel` (section 5.1.2).

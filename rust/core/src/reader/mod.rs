@@ -20,7 +20,7 @@ mod tree;
 mod welcome;
 
 pub use commit::{inspect_commit, CommitFacts, PathFacts, Sender};
-pub use crypto::{interim_transcript_hash, supported_suites};
+pub use crypto::interim_transcript_hash;
 pub use cursor::vector_length;
 pub use group_info::{inspect_group_info, GroupContextFacts, GroupInfoFacts};
 pub use key_package::{inspect_key_package, KeyPackageFacts};
