@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mlsrtc import group, mls
+from mlsrtc import mls
 from mlsrtc.archive import Archive, Body
 from mlsrtc.drafts import Draft
 from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.group import Participation, enter, follow, place_of
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.judge import Judged
 from mlsrtc.policy import Policy
@@ -72,7 +73,7 @@ class Epochs:
         return self._start(path, archive, me, now) is not None
 
     def walk(
-        self, path: Sequence[EpochId], archive: Archive, participation: group.Participation, now: float
+        self, path: Sequence[EpochId], archive: Archive, participation: Participation, now: float
     ) -> Walk:
         """Go to the end of `path`: from the last epoch on it that we hold, else by the Welcome that adds us."""
         place = self._start(path, archive, participation.leaf.member_id, now)
@@ -143,7 +144,7 @@ class Epochs:
         return None
 
     def _enter(
-        self, identifier: EpochId, archive: Archive, participation: group.Participation
+        self, identifier: EpochId, archive: Archive, participation: Participation
     ) -> mls.Group | Fetching | Closed:
         judged = archive.judged[identifier].committed
         failure = Closed(identifier, "unopened")
@@ -156,7 +157,7 @@ class Epochs:
                 tree = archive.bytes_of(body.parts.tree)
                 if welcome is None:
                     continue
-                return group.enter(participation, welcome, tree, identifier, judged.leaves)
+                return enter(participation, welcome, tree, identifier, judged.leaves)
             except RemoteProtocolError as error:
                 archive.found_bad(body)
                 failure = _closed(identifier, error)
@@ -167,7 +168,7 @@ class Epochs:
         failure = Closed(identifier, "unopened")
         for body in archive.bodies(identifier):
             try:
-                return group.follow(
+                return follow(
                     current, body.commit, identifier, judged.committed.leaves, external_pub=judged.external_pub
                 )
             except RemoteProtocolError as error:
@@ -233,4 +234,4 @@ def _closed(identifier: EpochId, error: RemoteProtocolError) -> Closed:
 
 def place_in(judged: Judged, member: MemberId) -> LeafIndex | None:
     """Where a member's leaf stands after a commit, or None."""
-    return group.place_of(judged.committed.leaves, member)
+    return place_of(judged.committed.leaves, member)

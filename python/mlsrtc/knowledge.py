@@ -12,7 +12,7 @@ from mlsrtc.archive import Archive
 from mlsrtc.errors import CannotSend, RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -183,7 +183,7 @@ class Knowledge:
             member: verdict.reason for member, verdict in self.verdicts().items() if isinstance(verdict, Refused)
         }
 
-    def untrusted(self, leaves: Mapping[int, Leaf]) -> frozenset[MemberId]:
+    def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         verdicts = self.verdicts()
         strict = self.policy.trust.value != "any_device"

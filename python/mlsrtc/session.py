@@ -820,7 +820,6 @@ class Session:
         if uri not in self._fetching:
             self._fetching.add(uri)
             self._draft(FetchAttachment(self._request_id("fetch"), uri))
-'''
 
     # -- answers of the homeserver -------------------------------------------------------------------------------------
 

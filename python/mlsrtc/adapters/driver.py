@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from typing import Self
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.errors import MlsrtcError, RemoteProtocolError
-from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.identifiers import MemberId, RoomId, SlotId
 from mlsrtc.notices import EpochChanged, EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Notice, SendKeySwitched
 from mlsrtc.outbox import QueryKeys, Request, ScheduleLeave, SendEvent, SendState
 from mlsrtc.policy import Policy
@@ -55,8 +55,16 @@ class Call:
         self._transport = transport
         self._store = store
         self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
-        saved = store.load(self._scope)
-        self.session = Session(device, room_id, slot_id, policy=policy, intent=intent, sticky=sticky, saved=saved)
+        self.session = Session(
+            device,
+            room_id,
+            slot_id,
+            policy=policy,
+            intent=intent,
+            sticky=sticky,
+            now=now(),
+            records=store.load(self._scope),
+        )
         self._notices: deque[Notice] = deque()
         self._told = asyncio.Event()
         self._wake = asyncio.Event()
@@ -131,7 +139,7 @@ class Call:
             await self._told.wait()
 
     @property
-    def members(self) -> Mapping[str, CallMember]:
+    def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call by member_id: device, whether it has keys, and why not."""
         return self.session.members
 
@@ -170,7 +178,7 @@ class Call:
         finally:
             reading.cancel()
 
-    def _receive(self, incoming: "list[Incoming] | tuple[Incoming, ...]") -> None:
+    def _receive(self, incoming: Sequence[Incoming]) -> None:
         for item in incoming:
             try:
                 self.session.receive(item, now())
@@ -188,7 +196,7 @@ class Call:
 
     def _step(self) -> None:
         self.session.checkpoint(lambda changes: self._store.save(self._scope, changes))
-        for request in self.session.outgoing(now()):
+        for request in self.session.outgoing():
             if isinstance(request, SendState | SendEvent | ScheduleLeave):
                 self._ordered.put_nowait(request)
             else:

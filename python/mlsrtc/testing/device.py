@@ -186,8 +186,8 @@ class PartyDevice:
                 except RemoteProtocolError as error:
                     self.refused.append(error)
         self._tick(session, now)
-        self.notices.extend(session.notices())
         session.checkpoint(self._save)
+        self.notices.extend(session.notices())
         self._token = token
         self._send(session, connection)
         self._set_alarm(session)

@@ -115,7 +115,9 @@ def olm_message_bytes(room_id: str, user_id: str, device_id: str) -> int:
     theirs.generate_one_time_keys(1)
     one_time_key = next(iter(theirs.one_time_keys.values()))
     outbound = ours.create_outbound_session(theirs.curve25519_key, one_time_key)
-    inbound, _ = theirs.create_inbound_session(ours.curve25519_key, outbound.encrypt(b"first").to_pre_key())
+    first = outbound.encrypt(b"first").to_pre_key()
+    assert first is not None
+    inbound, _ = theirs.create_inbound_session(ours.curve25519_key, first)
     outbound.decrypt(inbound.encrypt(b"answer"))
     payload: dict[str, Any] = {
         "type": "io.element.call.encryption_keys",
