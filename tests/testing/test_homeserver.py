@@ -1035,7 +1035,7 @@ def test_the_same_seed_gives_the_same_transcript() -> None:
 
 def test_fifty_joins_cost_the_homeserver_little() -> None:
     """Measured 0.02 s on two cores; the bound leaves room for a slow and busy machine."""
-    began = time.perf_counter()
+    began = time.process_time()
     world = make_world()
     connections = enter(world, *((f"@user{n}:one.test", "PHONE") for n in range(50)))
     for n, connection in enumerate(connections):
@@ -1045,4 +1045,4 @@ def test_fifty_joins_cost_the_homeserver_little() -> None:
         world.run(0.04)
     world.run(2)
     assert all(len({e.event_id for e in events(c.take())}) == 100 for c in connections)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
