@@ -314,7 +314,12 @@ BLOCKS: list[Case] = [
         "wrong_member_id",
         f"content.{B}.left.member_id",
     ),
-    ("leave of an unknown suite", leave(B, "suite", to=999), "unknown_suite", f"content.{B}.left.signature"),
+    (
+        "leave of an unknown suite",
+        leave(B, "suite", to=999),
+        "unsupported_suite",
+        f"content.{B}.left.signature",
+    ),
     (
         "leave replayed into another room",
         lambda: state(samples.state_leave(), OTHER_ROOM),

@@ -1,23 +1,21 @@
 """Joins, leaves and words hold for one user, device, room and slot; devices are let in as the policy says."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlsrtc import trust
+from mlsrtc import mls, trust
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf, Left, Refusal
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.policy import Trust
 from mlsrtc.trust import Claim, Pins, Refused, Trusted, Verdict, assess, pin_on_first_use
+from mlsrtc.wire.binding import EXTENSION_TYPE
 from mlsrtc.wire.chain import decode_keys_query
 from mlsrtc.wire.commit import WordEvent
-from mlsrtc.wire.leaf_signature import verify_signature
+from mlsrtc.wire.encoding import member_id
 from people import (
     ANNA,
     ANNA_AGAIN,
@@ -126,7 +124,7 @@ def test_a_leave_checks_without_a_join() -> None:
         (ROOM, ANNA.user, {"member_id": ANNA_AGAIN.m}, "wrong_member_id", "left.member_id"),
         (ROOM, ANNA.user, {"signature": bytes(64)}, "bad_signature", "left.signature"),
         (ROOM, ANNA.user, {"suite": 2}, "bad_signature", "left.signature"),
-        (ROOM, ANNA.user, {"suite": 60000}, "unknown_suite", "left.signature"),
+        (ROOM, ANNA.user, {"suite": 60000}, "unsupported_suite", "left.signature"),
     ],
 )
 def test_a_leave_counts_in_one_place_for_one_leaf(
@@ -198,18 +196,46 @@ def test_another_s_key_says_nothing_in_our_name() -> None:
         )
 
 
-def test_leaf_signatures_of_the_other_suites() -> None:
-    for suite, curve in ((2, ec.SECP256R1()), (5, ec.SECP521R1()), (7, ec.SECP384R1())):
-        key = ec.generate_private_key(curve)
-        point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        if suite == 2:
-            verify_signature(suite, point, b"message", key.sign(b"message", ec.ECDSA(SHA256())))
-        with pytest.raises(RemoteProtocolError):
-            verify_signature(suite, point, b"message", b"")
-        with pytest.raises(RemoteProtocolError):
-            verify_signature(suite, b"", b"message", b"")
-    other = ed448.Ed448PrivateKey.generate()
-    verify_signature(4, other.public_key().public_bytes_raw(), b"message", other.sign(b"message"))
+@pytest.mark.parametrize("suite", mls.suites())
+def test_leaf_signatures_of_every_suite(suite: int) -> None:
+    key = mls.SigningKey.generate(suite)
+    device_key = public(ANNA.key)
+    m = member_id(ROOM, SLOT, ANNA.user, ANNA.device, device_key=device_key, leaf_key=key.public)
+    leaf = Leaf(m, ANNA.user, ANNA.device, device_key, key.public)
+    block = trust.sign_left(ROOM, SLOT, leaf, key)
+    assert trust.verify_left(ROOM, ANNA.user, block).member_id == m
+    with pytest.raises(RemoteProtocolError):
+        trust.verify_left(ROOM, ANNA.user, replace(block, signature=block.signature[:-1]))
+
+
+# -- key packages --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    identity: bytes = ANNA.identity.encode()
+    signature_key: bytes = ANNA.signer.public
+    extensions: tuple[tuple[int, bytes], ...] = ((EXTENSION_TYPE, ANNA.binding().encode()),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(identity=BERT.identity.encode()), "wrong_credential"),
+        (Facts(signature_key=BERT.signer.public), "wrong_leaf_key"),
+        (Facts(extensions=()), "no_binding"),
+        (Facts(extensions=Facts.extensions * 2), "no_binding"),
+        (Facts(extensions=((EXTENSION_TYPE, b"short"),)), "bad_binding"),
+        (Facts(extensions=((EXTENSION_TYPE, BERT.binding().encode()),)), "wrong_device_key"),
+        (Facts(extensions=((EXTENSION_TYPE, public(ANNA.key) + bytes(64)),)), "bad_signature"),
+    ],
+)
+def test_the_key_package_s_leaf_is_the_join_s(facts: Facts, reason: str) -> None:
+    joined = trust.verify_join(ROOM, ANNA.user, ANNA.join_block())
+    trust.verify_key_package(ROOM, SLOT, joined, Facts())
+    with pytest.raises(RemoteProtocolError) as caught:
+        trust.verify_key_package(ROOM, SLOT, joined, facts)
+    assert reason_of(caught) == (reason, "content.dev.mlsrtc.mls.key_package")
 
 
 # -- devices -------------------------------------------------------------------------------------------------

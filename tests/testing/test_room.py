@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsrtc.testing.room import Room, StoredEvent
@@ -31,6 +31,7 @@ def settled(events: Sequence[StoredEvent]) -> str:
     return room.state["m.topic", ""].event.event_id
 
 
+@settings(deadline=None)
 @given(forked_states(), st.integers())
 def test_state_does_not_depend_on_the_order_of_arrival_or_on_duplicates(
     events: list[StoredEvent], seed: int
@@ -40,6 +41,7 @@ def test_state_does_not_depend_on_the_order_of_arrival_or_on_duplicates(
     assert settled(shuffled) == settled(events)
 
 
+@settings(deadline=None)
 @given(forked_states())
 def test_the_state_is_one_that_no_other_replaces(events: list[StoredEvent]) -> None:
     winner = settled(events)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.names import POWER_LEVELS, ROOM_MEMBER
+from mlsrtc.wire.names import POWER_LEVELS, ROOM_CREATE, ROOM_MEMBER
 
 StateKey = tuple[str, str]
 DeviceName = tuple[str, str]
@@ -18,6 +18,10 @@ DeviceName = tuple[str, str]
 
 HISTORY_VISIBILITY = "m.room.history_visibility"
 REDACTION = "m.room.redaction"
+
+CREATORS_VERSION = "12"
+ABOVE_ALL = 2**53  # beyond the integers that canonical JSON allows in power levels
+OWNED_STATE_VERSION = "org.matrix.msc3757."  # state keys `@user:server_...` are that user's (MSC3757)
 
 # What a redaction leaves of the content, by type (room version 11); everything else loses all of it.
 _SURVIVES = {
@@ -181,7 +185,10 @@ class Room:
     # -- who may do what --
 
     def power(self, user_id: str) -> int:
-        """The power level of a user."""
+        """The power level of a user. From room version 12 on the creator's is above every number."""
+        create = self.current(ROOM_CREATE)
+        if create is not None and create.sender == user_id and self._version() == CREATORS_VERSION:
+            return ABOVE_ALL
         levels = self._levels()
         return int(levels.get("users", {}).get(user_id, levels.get("users_default", 0)))
 
@@ -190,6 +197,10 @@ class Room:
         levels = self._levels()
         default = levels.get("state_default", 50) if state else levels.get("events_default", 0)
         return int(levels.get("events", {}).get(type, default))
+
+    def _version(self) -> str:
+        create = self.current(ROOM_CREATE)
+        return "" if create is None else str(create.content.get("room_version"))
 
     def _levels(self) -> Mapping[str, Any]:
         event = self.current(POWER_LEVELS)
@@ -206,7 +217,11 @@ class Room:
             return False
         state_key = event.state_key
         if state_key is not None and state_key.startswith("@") and state_key != event.sender:
-            return False
+            owned = state_key.startswith(event.sender + "_") and self._version().startswith(
+                OWNED_STATE_VERSION
+            )
+            if not owned:
+                return False
         if self.power(event.sender) < self.need(event.type, state=state_key is not None):
             return False
         if event.type == REDACTION:

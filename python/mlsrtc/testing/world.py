@@ -22,8 +22,8 @@ from mlsrtc.testing.connection import Connection, SyncToken
 from mlsrtc.testing.homeserver import Homeserver, Reply
 from mlsrtc.testing.limits import Limits
 from mlsrtc.testing.network import Hostility, Latency, Network
-from mlsrtc.testing.room import DeviceName, StoredEvent
-from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.testing.room import CREATORS_VERSION, DeviceName, StoredEvent
+from mlsrtc.wire.incoming import Now, RoomEvent
 from mlsrtc.wire.names import ROOM_MEMBER, STATE_MEMBER, STICKY_MEMBER
 
 # State events that a call sends and that its room must let everybody send.
@@ -35,6 +35,7 @@ class RoomSettings:
     """The room at its creation. `moderator` creates it, has power level 100 and is no participant."""
 
     room_id: str = "!room:one.test"
+    version: str = "11"  # 12: the creator is in no power levels; org.matrix.msc3757.11: owned state
     moderator: str = "moderator"  # localpart, on the first server
     history_visibility: str = "shared"
     encrypted: bool = False
@@ -72,9 +73,9 @@ class World:
     # -- time --
 
     @property
-    def now_seconds(self) -> float:
-        """Virtual seconds since the start."""
-        return self.network.time
+    def now(self) -> Now:
+        """The true time on both clocks; no device need have it."""
+        return self.network.now
 
     def run(self, seconds: float) -> None:
         """Lets virtual time pass."""
@@ -205,7 +206,7 @@ class World:
         moderator = self.moderator[0]
         self.server_of(moderator).accounts.log_in(self.moderator)
         levels: dict[str, Any] = {
-            "users": {moderator: 100},
+            "users": {} if self.settings.version == CREATORS_VERSION else {moderator: 100},
             "users_default": 0,
             "state_default": 50,
             "events_default": 0,
@@ -216,7 +217,7 @@ class World:
             "events": dict.fromkeys(CALL_STATE, 0),
         }
         levels |= self.settings.power_levels
-        self._establish(moderator, "m.room.create", "", {"room_version": "11"})
+        self._establish(moderator, "m.room.create", "", {"room_version": self.settings.version})
         self._establish(moderator, ROOM_MEMBER, moderator, {"membership": "join"})
         self._establish(moderator, "m.room.power_levels", "", levels)
         self._establish(moderator, "m.room.join_rules", "", {"join_rule": "public"})

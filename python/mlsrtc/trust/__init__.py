@@ -19,12 +19,14 @@ from mlsrtc.trust.devices import (
 )
 from mlsrtc.trust.statements import (
     LIFETIME_LIMIT,
+    LeafFacts,
     leaf_of_join,
     leaf_of_left,
     sign_join,
     sign_left,
     sign_word,
     verify_join,
+    verify_key_package,
     verify_left,
     verify_word,
 )
@@ -32,6 +34,7 @@ from mlsrtc.trust.statements import (
 __all__ = [
     "LIFETIME_LIMIT",
     "Claim",
+    "LeafFacts",
     "Pins",
     "Refused",
     "Trusted",
@@ -46,6 +49,7 @@ __all__ = [
     "sign_word",
     "verify_chain",
     "verify_join",
+    "verify_key_package",
     "verify_left",
     "verify_word",
 ]

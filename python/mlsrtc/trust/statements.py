@@ -7,23 +7,31 @@ member_id.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf, Left, Refusal, Spoken
 from mlsrtc.identifiers import EpochId, EventId, MemberId, RoomId, SlotId, UserId
-from mlsrtc.wire.binding import SIGNATURE_SIZE, Binding, Sign, verify_binding, verify_text
+from mlsrtc.wire.binding import (
+    EXTENSION_TYPE,
+    SIGNATURE_SIZE,
+    Binding,
+    Sign,
+    decode_binding,
+    verify_binding,
+    verify_text,
+)
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent
 from mlsrtc.wire.encoding import JOIN_LABEL, WORD_LABEL, Identity, member_id, signing_text, signing_tuple
 from mlsrtc.wire.leaf_signature import (
     LeafSigner,
-    Verify,
     left_message,
     verify_leaf,
     verify_left_signature,
-    verify_signature,
 )
 
 LIFETIME_LIMIT = 4 * 3600 * 1000
@@ -32,6 +40,22 @@ it.
 """
 
 BLOCK = "content.dev.mlsrtc.mls"
+
+
+class LeafFacts(Protocol):
+    """What a leaf node says of itself, as the core's `inspect` gives it."""
+
+    @property
+    def identity(self) -> bytes:
+        """The basic credential."""
+
+    @property
+    def signature_key(self) -> bytes:
+        """The leaf's signature key."""
+
+    @property
+    def extensions(self) -> Sequence[tuple[int, bytes]]:
+        """Type and body of each leaf extension."""
 
 
 # -- joins ---------------------------------------------------------------------------------------------------
@@ -127,6 +151,30 @@ def _join_text(room: RoomId, user: UserId, block: JoinBlock) -> str:
     )
 
 
+def verify_key_package(room: RoomId, slot: SlotId, joined: Joined, facts: LeafFacts) -> None:
+    """That the leaf inside the join's KeyPackage is the join's: same credential, leaf key and device key, and
+    bound.
+
+    Whoever adds checks it, since a commit that adds another leaf is invalid. `facts`: of the KeyPackage's
+    leaf. Raises RemoteProtocolError: wrong_credential, wrong_leaf_key, no_binding, wrong_device_key, and as
+    `verify_binding`.
+    """
+    where = f"{BLOCK}.key_package"
+    leaf = joined.leaf
+    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
+    if facts.identity != identity.encode():
+        raise RemoteProtocolError("wrong_credential", where=where)
+    if facts.signature_key != leaf.signature_key:
+        raise RemoteProtocolError("wrong_leaf_key", where=where)
+    bodies = [body for kind, body in facts.extensions if kind == EXTENSION_TYPE]
+    if len(bodies) != 1:
+        raise RemoteProtocolError("no_binding", where=where)
+    binding = decode_binding(bodies[0], where=where)
+    if binding.device_key != leaf.device_key:
+        raise RemoteProtocolError("wrong_device_key", where=where)
+    verify_binding(room, slot, identity, leaf.signature_key, binding, where=where)
+
+
 # -- leaves --------------------------------------------------------------------------------------------------
 
 
@@ -147,11 +195,11 @@ def sign_left(room: RoomId, slot: SlotId, leaf: Leaf, signer: LeafSigner) -> Lef
     )
 
 
-def verify_left(room: RoomId, sender: UserId, block: LeftBlock, *, verify: Verify = verify_signature) -> Left:
+def verify_left(room: RoomId, sender: UserId, block: LeftBlock) -> Left:
     """L(m), if the block is the leave of a member_id of `sender`. It needs no join: m is computed from the
     block.
 
-    Raises RemoteProtocolError: wrong_member_id, unknown_suite, bad_signature.
+    Raises RemoteProtocolError: wrong_member_id, unsupported_suite, bad_signature.
     """
     leaf = leaf_of_left(sender, block)
     expected = member_id(
@@ -172,7 +220,6 @@ def verify_left(room: RoomId, sender: UserId, block: LeftBlock, *, verify: Verif
         leaf_key=leaf.signature_key,
         signature=block.signature,
         where=f"{BLOCK}.left.signature",
-        verify=verify,
     )
     return Left(leaf.member_id, block.signature)
 
@@ -207,20 +254,12 @@ def sign_word(
     return WordEvent(slot, root, leaf.member_id, n, id, signer.sign(message), root_event, refused)
 
 
-def verify_word(
-    room: RoomId,
-    sender: UserId,
-    word: WordEvent,
-    leaf: Leaf,
-    suite: int,
-    *,
-    verify: Verify = verify_signature,
-) -> Spoken:
+def verify_word(room: RoomId, sender: UserId, word: WordEvent, leaf: Leaf, suite: int) -> Spoken:
     """W, if `leaf` (of a join, or of a tree: the one that the word's member_id names) said it. `suite` is the
     root's.
 
     Raises RemoteProtocolError: wrong_member_id (another leaf), wrong_user (the sender is not the leaf's
-    user), unknown_suite, bad_signature.
+    user), unsupported_suite, bad_signature.
     """
     if word.member_id != leaf.member_id:
         raise RemoteProtocolError("wrong_member_id", where="content.member_id")
@@ -229,7 +268,7 @@ def verify_word(
     message = _word_message(
         room, word.slot_id, word.member_id, root=word.root, n=word.n, id=word.id, refuse=word.refuse
     )
-    verify_leaf(suite, leaf.signature_key, message, word.signature, where="content.sig", verify=verify)
+    verify_leaf(suite, leaf.signature_key, message, word.signature, where="content.sig")
     refuse = None if word.refuse is None else Refusal(*word.refuse)
     return Spoken(word.member_id, sender, word.root, word.n, word.id, refuse)
 
