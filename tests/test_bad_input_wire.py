@@ -99,6 +99,7 @@ MEMBERSHIPS: list[Case] = [
         "content.device_id",
     ),
     ("device of another state key", join("device_id", to="OTHER"), "wrong_device", "content.device_id"),
+    ("device that begins another's name", join("device_id", to="DEV"), "wrong_device", "content.device_id"),
     ("expires is a float", join("expires", to=14400000.0), "wrong_type", "content.expires"),
     ("expires is true", join("expires", to=True), "wrong_type", "content.expires"),
     ("expires is negative", join("expires", to=-1), "out_of_range", "content.expires"),
