@@ -1,8 +1,9 @@
-"""Whether the device behind a leaf is let in: cross-signing chain, policy, pinned master keys, revocation. Pure.
+"""Whether the device behind a leaf is let in: cross-signing chain, policy, pinned master keys, revocation.
+Pure.
 
-The chain runs from the Matrix device's key over the user's self-signing key to the user's master key. It is read from
-the join, or from keys/query. The verdict is local policy: two members may differ, and then what follows is a dispute,
-never another head.
+The chain runs from the Matrix device's key over the user's self-signing key to the user's master key. It is
+read from the join, or from keys/query. The verdict is local policy: two members may differ, and then what
+follows is a dispute, never another head.
 """
 
 import json
@@ -26,7 +27,8 @@ WHERE = "content.dev.mlsrtc.mls.chain"
 def verify_chain(chain: DeviceChain, leaf: Leaf, *, where: str = WHERE) -> bytes:
     """The master key (32 bytes) that stands behind the leaf's device.
 
-    Raises RemoteProtocolError: wrong_user, wrong_device, wrong_device_key, bad_signature (`where` names the link).
+    Raises RemoteProtocolError: wrong_user, wrong_device, wrong_device_key, bad_signature (`where` names the
+    link).
     """
     if chain.user_id != leaf.user_id:
         raise RemoteProtocolError("wrong_user", where=f"{where}.device.user_id")
@@ -132,8 +134,8 @@ Verdict: TypeAlias = Trusted | Refused
 def assess(
     trust: Trust, pins: Pins, claims: Iterable[Claim], *, revoked: frozenset[MemberId] = frozenset()
 ) -> dict[MemberId, Verdict]:
-    """The verdict on each leaf of a call. All are judged together: two master keys of one user in one call are an attack
-    on that user or by it, and while none of them is pinned neither is let in."""
+    """The verdict on each leaf of a call. All are judged together: two master keys of one user in one call
+    are an attack on that user or by it, and while none of them is pinned neither is let in."""
     by_id: dict[MemberId, list[tuple[Leaf, bytes | None, str | None]]] = {}
     masters: dict[UserId, set[bytes]] = {}
     for claim in claims:
@@ -162,13 +164,16 @@ def _verdict(
     *,
     is_revoked: bool,
 ) -> Verdict:
-    """One member_id may come with several chains (its join, keys/query): the pinned one counts, else the least."""
+    """One member_id may come with several chains (its join, keys/query): the pinned one counts, else the
+    least.
+    """
     user_id = found[0][0].user_id
     pinned = pins.masters.get(user_id)
     own = sorted(master for _, master, _ in found if master is not None)
     master = pinned if pinned in own else (own[0] if own else None)
-    reason = _objection(trust, pins, masters.get(user_id, set()), user_id, master, pinned)
-    if master is None:
+    if master is not None:
+        reason = _objection(trust, pins, user_id, master, rivals=len(masters[user_id]) > 1)
+    else:
         reason = "bad_chain" if any(broken == "bad_chain" for _, _, broken in found) else "no_chain"
     if is_revoked:
         return Refused("revoked", master)
@@ -177,17 +182,11 @@ def _verdict(
     return Trusted(master) if reason is None else Refused(reason, master)
 
 
-def _objection(
-    trust: Trust,
-    pins: Pins,
-    masters: set[bytes],
-    user_id: UserId,
-    master: bytes | None,
-    pinned: bytes | None,
-) -> str | None:
+def _objection(trust: Trust, pins: Pins, user_id: UserId, master: bytes, *, rivals: bool) -> str | None:
+    pinned = pins.masters.get(user_id)
     if pinned is not None and master != pinned:
         return "master_changed"
-    if pinned is None and len(masters) > 1:
+    if pinned is None and rivals:
         return "two_masters"
     if trust is Trust.VERIFIED and user_id not in pins.verified:
         return "not_verified"
@@ -204,6 +203,8 @@ def pin_on_first_use(pins: Pins, verdicts: Mapping[MemberId, Verdict], leaves: I
 
 
 def is_revoked(leaf: Leaf, queried: QueriedUser) -> bool:
-    """Whether keys/query no longer knows the device, or knows another key for it: it was logged out or replaced."""
+    """Whether keys/query no longer knows the device, or knows another key for it: it was logged out or
+    replaced.
+    """
     device = queried.devices.get(leaf.device_id)
     return queried.user_id == leaf.user_id and (device is None or device.device_key != leaf.device_key)

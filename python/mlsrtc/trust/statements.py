@@ -1,33 +1,61 @@
-"""Joins, leaves and words: makes them, and makes evidence of those that check. Pure (docs/protocol.md, "Statements").
+"""Joins, leaves and words: makes them, and makes evidence of those that check. Pure (docs/protocol.md,
+"Statements").
 
-A member_id commits to room, slot, user, device, device key and leaf key, and the user is the Matrix sender: so nobody
-can speak or leave in another's name, and a statement replayed into another room or slot has another member_id.
+A member_id commits to room, slot, user, device, device key and leaf key, and the user is the Matrix sender:
+so nobody can speak or leave in another's name, and a statement replayed into another room or slot has another
+member_id.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf, Left, Refusal, Spoken
 from mlsrtc.identifiers import EpochId, EventId, MemberId, RoomId, SlotId, UserId
-from mlsrtc.wire.binding import SIGNATURE_SIZE, Binding, Sign, verify_binding, verify_text
+from mlsrtc.wire.binding import (
+    EXTENSION_TYPE,
+    SIGNATURE_SIZE,
+    Binding,
+    Sign,
+    decode_binding,
+    verify_binding,
+    verify_text,
+)
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent
 from mlsrtc.wire.encoding import JOIN_LABEL, WORD_LABEL, Identity, member_id, signing_text, signing_tuple
 from mlsrtc.wire.leaf_signature import (
     LeafSigner,
-    Verify,
     left_message,
     verify_leaf,
     verify_left_signature,
-    verify_signature,
 )
 
 LIFETIME_LIMIT = 4 * 3600 * 1000
-"""Milliseconds that `until` may be after `from`: a constant of the protocol, because the head depends on it."""
+"""Milliseconds that `until` may be after `from`: a constant of the protocol, because the head depends on
+it.
+"""
 
 BLOCK = "content.dev.mlsrtc.mls"
+
+
+class LeafFacts(Protocol):
+    """What a leaf node says of itself, as the core's `inspect` gives it."""
+
+    @property
+    def identity(self) -> bytes:
+        """The basic credential."""
+
+    @property
+    def signature_key(self) -> bytes:
+        """The leaf's signature key."""
+
+    @property
+    def extensions(self) -> Sequence[tuple[int, bytes]]:
+        """Type and body of each leaf extension."""
 
 
 # -- joins ---------------------------------------------------------------------------------------------------
@@ -48,7 +76,8 @@ def sign_join(
     replaces: frozenset[MemberId] = frozenset(),
     chain: DeviceChain | None = None,
 ) -> JoinBlock:
-    """A join, or its refresh with a later `until`. Times are milliseconds since the epoch; `sign` is the Matrix device's.
+    """A join, or its refresh with a later `until`. Times are milliseconds since the epoch; `sign` is the
+    Matrix device's.
 
     Raises LocalProtocolError if what is asked for would be refused by everybody.
     """
@@ -78,8 +107,8 @@ def sign_join(
 def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     """J(m), if the block is a join by `sender` in `room` and in the slot that it names.
 
-    Raises RemoteProtocolError: bad_lifetime (`until` not after `from`, or more than 4 h after), replaces_itself,
-    wrong_member_id, bad_signature (`where` tells the binding's from the join's).
+    Raises RemoteProtocolError: bad_lifetime (`until` not after `from`, or more than 4 h after),
+    replaces_itself, wrong_member_id, bad_signature (`where` tells the binding's from the join's).
     """
     if not block.from_ts < block.until_ts <= block.from_ts + LIFETIME_LIMIT:
         raise RemoteProtocolError("bad_lifetime", where=f"{BLOCK}.until")
@@ -88,9 +117,7 @@ def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     leaf = leaf_of_join(sender, block)
     identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
     verify_binding(room, block.slot_id, identity, leaf.signature_key, block.binding, where=f"{BLOCK}.binding")
-    verify_text(
-        leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature"
-    )
+    verify_text(leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature")
     return Joined(
         leaf=leaf,
         suite=block.suite,
@@ -124,11 +151,37 @@ def _join_text(room: RoomId, user: UserId, block: JoinBlock) -> str:
     )
 
 
+def verify_key_package(room: RoomId, slot: SlotId, joined: Joined, facts: LeafFacts) -> None:
+    """That the leaf inside the join's KeyPackage is the join's: same credential, leaf key and device key, and
+    bound.
+
+    Whoever adds checks it, since a commit that adds another leaf is invalid. `facts`: of the KeyPackage's
+    leaf. Raises RemoteProtocolError: wrong_credential, wrong_leaf_key, no_binding, wrong_device_key, and as
+    `verify_binding`.
+    """
+    where = f"{BLOCK}.key_package"
+    leaf = joined.leaf
+    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
+    if facts.identity != identity.encode():
+        raise RemoteProtocolError("wrong_credential", where=where)
+    if facts.signature_key != leaf.signature_key:
+        raise RemoteProtocolError("wrong_leaf_key", where=where)
+    bodies = [body for kind, body in facts.extensions if kind == EXTENSION_TYPE]
+    if len(bodies) != 1:
+        raise RemoteProtocolError("no_binding", where=where)
+    binding = decode_binding(bodies[0], where=where)
+    if binding.device_key != leaf.device_key:
+        raise RemoteProtocolError("wrong_device_key", where=where)
+    verify_binding(room, slot, identity, leaf.signature_key, binding, where=where)
+
+
 # -- leaves --------------------------------------------------------------------------------------------------
 
 
 def sign_left(room: RoomId, slot: SlotId, leaf: Leaf, signer: LeafSigner) -> LeftBlock:
-    """The leave of our own leaf: for the leave event, for the delayed one, and for the commit that removes us."""
+    """The leave of our own leaf: for the leave event, for the delayed one, and for the commit that removes
+    us.
+    """
     if signer.public != leaf.signature_key:
         raise LocalProtocolError("this signing key is not the leaf's")
     return LeftBlock(
@@ -142,12 +195,11 @@ def sign_left(room: RoomId, slot: SlotId, leaf: Leaf, signer: LeafSigner) -> Lef
     )
 
 
-def verify_left(
-    room: RoomId, sender: UserId, block: LeftBlock, *, verify: Verify = verify_signature
-) -> Left:
-    """L(m), if the block is the leave of a member_id of `sender`. It needs no join: m is computed from the block.
+def verify_left(room: RoomId, sender: UserId, block: LeftBlock) -> Left:
+    """L(m), if the block is the leave of a member_id of `sender`. It needs no join: m is computed from the
+    block.
 
-    Raises RemoteProtocolError: wrong_member_id, unknown_suite, bad_signature.
+    Raises RemoteProtocolError: wrong_member_id, unsupported_suite, bad_signature.
     """
     leaf = leaf_of_left(sender, block)
     expected = member_id(
@@ -168,7 +220,6 @@ def verify_left(
         leaf_key=leaf.signature_key,
         signature=block.signature,
         where=f"{BLOCK}.left.signature",
-        verify=verify,
     )
     return Left(leaf.member_id, block.signature)
 
@@ -193,7 +244,9 @@ def sign_word(
     id: EpochId,
     refuse: Refusal | None = None,
 ) -> WordEvent:
-    """A word of our own leaf: it stands on `id`. `n` counts our commits and words from 1; `root_event` holds the root."""
+    """A word of our own leaf: it stands on `id`. `n` counts our commits and words from 1; `root_event` holds
+    the root.
+    """
     if signer.public != leaf.signature_key:
         raise LocalProtocolError("this signing key is not the leaf's")
     refused = None if refuse is None else (refuse.id, refuse.why)
@@ -201,19 +254,12 @@ def sign_word(
     return WordEvent(slot, root, leaf.member_id, n, id, signer.sign(message), root_event, refused)
 
 
-def verify_word(
-    room: RoomId,
-    sender: UserId,
-    word: WordEvent,
-    leaf: Leaf,
-    suite: int,
-    *,
-    verify: Verify = verify_signature,
-) -> Spoken:
-    """W, if `leaf` (of a join, or of a tree: the one that the word's member_id names) said it. `suite` is the root's.
+def verify_word(room: RoomId, sender: UserId, word: WordEvent, leaf: Leaf, suite: int) -> Spoken:
+    """W, if `leaf` (of a join, or of a tree: the one that the word's member_id names) said it. `suite` is the
+    root's.
 
-    Raises RemoteProtocolError: wrong_member_id (another leaf), wrong_user (the sender is not the leaf's user),
-    unknown_suite, bad_signature.
+    Raises RemoteProtocolError: wrong_member_id (another leaf), wrong_user (the sender is not the leaf's
+    user), unsupported_suite, bad_signature.
     """
     if word.member_id != leaf.member_id:
         raise RemoteProtocolError("wrong_member_id", where="content.member_id")
@@ -222,7 +268,7 @@ def verify_word(
     message = _word_message(
         room, word.slot_id, word.member_id, root=word.root, n=word.n, id=word.id, refuse=word.refuse
     )
-    verify_leaf(suite, leaf.signature_key, message, word.signature, where="content.sig", verify=verify)
+    verify_leaf(suite, leaf.signature_key, message, word.signature, where="content.sig")
     refuse = None if word.refuse is None else Refusal(*word.refuse)
     return Spoken(word.member_id, sender, word.root, word.n, word.id, refuse)
 
@@ -239,4 +285,3 @@ def _word_message(
 ) -> bytes:
     refused, why = refuse or (None, None)
     return signing_tuple(WORD_LABEL, room, slot, root, member, n, id, refused, why)
-

@@ -5,20 +5,16 @@ A leave is checked here rather than in `mlsrtc.trust`, because commits carry it 
 those.
 """
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
-
+from mlsrtc import mls
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import MemberId, RoomId, SlotId
 from mlsrtc.wire.encoding import LEFT_LABEL, signing_tuple
 
 
 class LeafSigner(Protocol):
-    """The signature key of our own leaf; `mlsrtc.mls.SigningKey` is one."""
+    """The signature key of our own leaf: a `mlsrtc.mls.SigningKey`, or what stands in for one in a test."""
 
     @property
     def suite(self) -> int:
@@ -32,45 +28,13 @@ class LeafSigner(Protocol):
         """The signature over the message."""
 
 
-Verify: TypeAlias = Callable[[int, bytes, bytes, bytes], None]
-"""(suite, public key, message, signature); raises RemoteProtocolError("bad_signature")."""
+def verify_leaf(suite: int, public_key: bytes, message: bytes, signature: bytes, *, where: str) -> None:
+    """`mls.verify_signature`, with `where` in what it raises.
 
-_CURVES: dict[int, tuple[ec.EllipticCurve, HashAlgorithm]] = {
-    2: (ec.SECP256R1(), SHA256()),
-    5: (ec.SECP521R1(), SHA512()),
-    7: (ec.SECP384R1(), SHA384()),
-}
-
-
-def verify_signature(suite: int, public_key: bytes, message: bytes, signature: bytes) -> None:
-    """The schemes of RFC 9420 section 17.1. Raises RemoteProtocolError: unknown_suite, bad_signature."""
+    Raises RemoteProtocolError: unsupported_suite, bad_signature.
+    """
     try:
-        if suite in (1, 3):
-            ed25519.Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
-        elif suite in (4, 6):
-            ed448.Ed448PublicKey.from_public_bytes(public_key).verify(signature, message)
-        elif suite in _CURVES:
-            curve, algorithm = _CURVES[suite]
-            key = ec.EllipticCurvePublicKey.from_encoded_point(curve, public_key)
-            key.verify(signature, message, ec.ECDSA(algorithm))
-        else:
-            raise RemoteProtocolError("unknown_suite", str(suite))
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
-        raise RemoteProtocolError("bad_signature") from None
-
-
-def verify_leaf(
-    suite: int,
-    public_key: bytes,
-    message: bytes,
-    signature: bytes,
-    *,
-    where: str,
-    verify: Verify = verify_signature,
-) -> None:
-    """`verify`, with `where` in what it raises. Raises RemoteProtocolError: unknown_suite, bad_signature."""
-    try:
-        verify(suite, public_key, message, signature)
+        mls.verify_signature(suite, public_key, message, signature)
     except RemoteProtocolError as error:
         raise RemoteProtocolError(error.reason, error.detail, where=where, section=error.section) from None
 
@@ -81,18 +45,10 @@ def left_message(room: RoomId, slot: SlotId, member: MemberId) -> bytes:
 
 
 def verify_left_signature(
-    suite: int,
-    room: RoomId,
-    slot: SlotId,
-    member: MemberId,
-    *,
-    leaf_key: bytes,
-    signature: bytes,
-    where: str,
-    verify: Verify = verify_signature,
+    suite: int, room: RoomId, slot: SlotId, member: MemberId, *, leaf_key: bytes, signature: bytes, where: str
 ) -> None:
     """The leave of `member` by a leaf key that its m is already known to commit to.
 
-    Raises RemoteProtocolError: unknown_suite, bad_signature.
+    Raises RemoteProtocolError: unsupported_suite, bad_signature.
     """
-    verify_leaf(suite, leaf_key, left_message(room, slot, member), signature, where=where, verify=verify)
+    verify_leaf(suite, leaf_key, left_message(room, slot, member), signature, where=where)

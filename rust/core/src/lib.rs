@@ -1,1 +1,29 @@
 //! MLS (RFC 9420) with Matrix identities. Knows no Python, JSON, media, clock, file or socket.
+//!
+//! `Engine` is the one small trait everything stands on; `MlsRs` is the engine in use. A group is a value: one member
+//! at one epoch. It never changes; what leads to the next epoch gives a new one (models.md, ts-mls: state in, state out).
+
+mod client;
+mod encoding;
+mod engine;
+mod error;
+mod key_package;
+mod mls_rs_engine;
+mod provider;
+mod saved;
+mod secret;
+mod signing;
+mod successor;
+
+pub use client::Client;
+pub use engine::{
+    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, GroupContext, Member,
+    PreSharedKeys,
+};
+pub use error::{Error, Fault, Result};
+pub use key_package::{KeyPackage, Lifetime};
+pub use mls_rs_engine::MlsRs;
+pub use provider::{random_bytes, suites};
+pub use secret::Secret;
+pub use signing::{verify_signature, SigningKey};
+pub use successor::Successor;

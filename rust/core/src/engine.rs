@@ -1,0 +1,145 @@
+//! The one small trait the rest stands on, and the values that pass through it. Knows no engine.
+//!
+//! Every function takes its group by reference and gives a new one: nothing an engine does may be seen in the group it
+//! was given. What can be told from bytes alone (`inspect` in the wider sense) needs no engine: it is the reader's work.
+
+use std::fmt::Debug;
+
+use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
+
+/// Extension types and their contents (RFC 9420 section 13.4).
+pub type Extensions = Vec<(u16, Vec<u8>)>;
+
+/// External pre-shared keys by their identifier (RFC 9420 section 8.4), given to a call that may need them.
+pub type PreSharedKeys = Vec<(Vec<u8>, Secret)>;
+
+/// One occupied leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub leaf: u32,
+    /// The basic credential; empty for a credential of another kind.
+    pub identity: Vec<u8>,
+    pub signature_key: Vec<u8>,
+    pub extensions: Extensions,
+}
+
+/// What a commit would do, before it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The leaf that committed; none for an external commit, whose author was no member.
+    pub sender: Option<u32>,
+    pub external: bool,
+    /// As they stand in the new epoch.
+    pub added: Vec<Member>,
+    /// As they stood in the old one.
+    pub removed: Vec<Member>,
+    /// Leaves that stay and were replaced, as they stand in the new epoch.
+    pub updated: Vec<Member>,
+    pub authenticated_data: Vec<u8>,
+    /// The commit removes the member that staged it. It cannot see the epoch this leads to; `added` and `updated` are empty.
+    pub removes_us: bool,
+}
+
+/// What to commit. Adds come from others, the rest is the caller's word.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommitRequest<'a> {
+    pub add: &'a [&'a [u8]],
+    pub remove: &'a [u32],
+    /// A path even where none is needed (RFC 9420 section 12.4): a commit that only adds has none otherwise.
+    pub path: bool,
+    pub authenticated_data: &'a [u8],
+    /// Seconds since 1970, against which the lifetimes of those added are checked; not checked if absent.
+    pub now: Option<u64>,
+}
+
+/// How to join from outside (RFC 9420 section 12.4.3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct ExternalJoin<'a> {
+    pub group_info: &'a [u8],
+    pub tree: Option<&'a [u8]>,
+    pub remove: Option<u32>,
+    pub authenticated_data: &'a [u8],
+}
+
+/// A commit that was made. Nothing has happened yet: `group` is the epoch it leads to.
+#[derive(Debug)]
+pub struct Committed<G> {
+    pub message: Vec<u8>,
+    pub welcome: Option<Vec<u8>>,
+    pub group: G,
+}
+
+/// GroupContext (RFC 9420 section 8.1), with its encoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupContext {
+    pub encoded: Vec<u8>,
+    pub suite: u16,
+    pub group_id: Vec<u8>,
+    pub epoch: u64,
+    pub tree_hash: Vec<u8>,
+    pub extensions: Extensions,
+}
+
+/// An implementation of RFC 9420.
+pub trait Engine {
+    /// One member at one epoch.
+    type Group: Clone + Debug + Send + Sync;
+    /// A commit looked at, with the epoch it leads to.
+    type Staged: Debug + Send + Sync;
+    /// One epoch seen from outside.
+    type Observer: Clone + Debug + Send + Sync;
+
+    fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage>;
+    fn create(client: &Client, group_id: &[u8], extensions: &Extensions) -> Result<Self::Group>;
+    fn join(
+        client: &Client,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+        psks: &PreSharedKeys,
+    ) -> Result<Self::Group>;
+    fn join_external(client: &Client, join: &ExternalJoin<'_>) -> Result<Committed<Self::Group>>;
+
+    /// Processes a commit on a clone.
+    fn stage(group: &Self::Group, message: &[u8], psks: &PreSharedKeys) -> Result<Self::Staged>;
+    /// What the staged commit does.
+    fn inspect(staged: &Self::Staged) -> &Changes;
+    /// The epoch the staged commit leads to.
+    fn apply(staged: &Self::Staged) -> Result<Self::Group>;
+    /// The same epoch, remembering a proposal that a later commit may name by reference.
+    fn propose(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
+    fn commit(group: &Self::Group, request: &CommitRequest<'_>) -> Result<Committed<Self::Group>>;
+
+    fn own_leaf(group: &Self::Group) -> u32;
+    fn context(group: &Self::Group) -> &GroupContext;
+    fn roster(group: &Self::Group) -> Vec<Member>;
+    fn confirmation_tag(group: &Self::Group) -> Result<Vec<u8>>;
+    fn epoch_authenticator(group: &Self::Group) -> Result<Secret>;
+    /// MLS-Exporter(label, context, length) (RFC 9420 section 8.5).
+    fn export(group: &Self::Group, label: &[u8], context: &[u8], length: usize) -> Result<Secret>;
+    fn tree(group: &Self::Group) -> Result<Vec<u8>>;
+    /// A signed GroupInfo with external_pub, as an MLSMessage.
+    fn group_info(group: &Self::Group, with_tree: bool) -> Result<Vec<u8>>;
+
+    fn save(group: &Self::Group) -> Result<Secret>;
+    fn load(client: &Client, saved: &Secret) -> Result<Self::Group>;
+
+    fn observe(
+        group_info: &[u8],
+        tree: Option<&[u8]>,
+        successor: Successor,
+    ) -> Result<Self::Observer>;
+    /// The epoch a commit leads to, as far as it can be seen from outside.
+    fn follow(observer: &Self::Observer, message: &[u8]) -> Result<Self::Observer>;
+    fn observed_context(observer: &Self::Observer) -> &GroupContext;
+    fn observed_roster(observer: &Self::Observer) -> Vec<Member>;
+    fn observed_tree(observer: &Self::Observer) -> Result<Vec<u8>>;
+
+    /// `media_secret` = MLS-Exporter(label, context, 32); key i = HKDF-Expand-SHA256(media_secret, infos[i], 32) (design.md §4).
+    fn sender_keys(
+        group: &Self::Group,
+        label: &[u8],
+        context: &[u8],
+        infos: &[&[u8]],
+    ) -> Result<Vec<Secret>>;
+}

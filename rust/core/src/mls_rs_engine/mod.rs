@@ -1,0 +1,157 @@
+//! The engine in use: mls-rs. The only module that names it, with `key_package.rs` for the wire types it borrows.
+
+mod blame;
+mod config;
+mod group;
+mod observer;
+mod roster;
+mod table;
+
+use zeroize::Zeroizing;
+
+use crate::engine::{
+    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, GroupContext, Member,
+    PreSharedKeys,
+};
+use crate::provider::{failed, sha256_suite};
+use crate::{Client, Error, KeyPackage, Lifetime, Result, Secret, Successor};
+use blame::shielded;
+pub use group::{Group, Staged};
+use mls_rs_core::crypto::CipherSuiteProvider;
+pub use observer::Observer;
+
+/// mls-rs behind `Engine`.
+#[derive(Clone, Copy, Debug)]
+pub struct MlsRs;
+
+impl Engine for MlsRs {
+    type Group = Group;
+    type Staged = Staged;
+    type Observer = Observer;
+
+    fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage> {
+        shielded(|| config::key_package(client, lifetime))
+    }
+
+    fn create(client: &Client, group_id: &[u8], extensions: &Extensions) -> Result<Group> {
+        shielded(|| Group::create(client, group_id, extensions))
+    }
+
+    fn join(
+        client: &Client,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+        psks: &PreSharedKeys,
+    ) -> Result<Group> {
+        shielded(|| Group::join(client, welcome, key_packages, tree, psks))
+    }
+
+    fn join_external(client: &Client, join: &ExternalJoin<'_>) -> Result<Committed<Group>> {
+        shielded(|| Group::join_external(client, join))
+    }
+
+    fn stage(group: &Group, message: &[u8], psks: &PreSharedKeys) -> Result<Staged> {
+        shielded(|| group.stage(message, psks))
+    }
+
+    fn inspect(staged: &Staged) -> &Changes {
+        &staged.changes
+    }
+
+    fn apply(staged: &Staged) -> Result<Group> {
+        staged.apply()
+    }
+
+    fn propose(group: &Group, message: &[u8]) -> Result<Group> {
+        shielded(|| group.propose(message))
+    }
+
+    fn commit(group: &Group, request: &CommitRequest<'_>) -> Result<Committed<Group>> {
+        shielded(|| group.commit(request))
+    }
+
+    fn own_leaf(group: &Group) -> u32 {
+        group.own_leaf()
+    }
+
+    fn context(group: &Group) -> &GroupContext {
+        group.context()
+    }
+
+    fn roster(group: &Group) -> Vec<Member> {
+        group.roster()
+    }
+
+    fn confirmation_tag(group: &Group) -> Result<Vec<u8>> {
+        shielded(|| group.confirmation_tag())
+    }
+
+    fn epoch_authenticator(group: &Group) -> Result<Secret> {
+        shielded(|| group.epoch_authenticator())
+    }
+
+    fn export(group: &Group, label: &[u8], context: &[u8], length: usize) -> Result<Secret> {
+        shielded(|| group.export(label, context, length))
+    }
+
+    fn tree(group: &Group) -> Result<Vec<u8>> {
+        shielded(|| group.tree())
+    }
+
+    fn group_info(group: &Group, with_tree: bool) -> Result<Vec<u8>> {
+        shielded(|| group.group_info(with_tree))
+    }
+
+    fn save(group: &Group) -> Result<Secret> {
+        group.save()
+    }
+
+    fn load(client: &Client, saved: &Secret) -> Result<Group> {
+        shielded(|| Group::load(client, saved)).map_err(|error| match error.reason {
+            "engine_failure" => Error::local("bad_saved_state", "the engine cannot read it"),
+            _ => error,
+        })
+    }
+
+    fn observe(group_info: &[u8], tree: Option<&[u8]>, successor: Successor) -> Result<Observer> {
+        shielded(|| Observer::observe(group_info, tree, successor))
+    }
+
+    fn follow(observer: &Observer, message: &[u8]) -> Result<Observer> {
+        shielded(|| observer.follow(message))
+    }
+
+    fn observed_context(observer: &Observer) -> &GroupContext {
+        observer.context()
+    }
+
+    fn observed_roster(observer: &Observer) -> Vec<Member> {
+        observer.roster()
+    }
+
+    fn observed_tree(observer: &Observer) -> Result<Vec<u8>> {
+        shielded(|| observer.tree())
+    }
+
+    fn sender_keys(
+        group: &Group,
+        label: &[u8],
+        context: &[u8],
+        infos: &[&[u8]],
+    ) -> Result<Vec<Secret>> {
+        const KEY_LENGTH: usize = 32;
+        let media_secret = Self::export(group, label, context, KEY_LENGTH)?;
+        let functions = sha256_suite()?;
+        infos
+            .iter()
+            .map(|info| functions.kdf_expand(media_secret.expose(), info, KEY_LENGTH))
+            .map(|key: std::result::Result<Zeroizing<Vec<u8>>, _>| {
+                key.map(Secret::from).map_err(|error| failed(&error))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! The cryptographic provider: the one place that names it. AWS-LC unless the feature `rustcrypto` is chosen instead.
+
+use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider};
+
+use crate::{Error, Result, Secret};
+
+#[cfg(not(any(feature = "awslc", feature = "rustcrypto")))]
+compile_error!("choose a cryptographic provider: feature `awslc` or `rustcrypto`");
+#[cfg(all(feature = "awslc", feature = "rustcrypto"))]
+compile_error!("choose one cryptographic provider: `rustcrypto` needs --no-default-features");
+
+#[cfg(feature = "awslc")]
+pub(crate) use mls_rs_crypto_awslc::AwsLcCryptoProvider as Provider;
+#[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+pub(crate) use mls_rs_crypto_rustcrypto::RustCryptoProvider as Provider;
+
+pub(crate) type Suite = <Provider as CryptoProvider>::CipherSuiteProvider;
+
+/// What the provider calls its errors; they carry no secret.
+pub(crate) type ProviderError = <Suite as CipherSuiteProvider>::Error;
+
+/// The cipher suites the provider can do (RFC 9420 section 17.1), smallest number first.
+pub fn suites() -> Vec<u16> {
+    let mut numbers: Vec<u16> = Provider::new()
+        .supported_cipher_suites()
+        .iter()
+        .map(CipherSuite::raw_value)
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The functions of a cipher suite; an unknown one is the caller's fault here.
+pub(crate) fn suite(number: u16) -> Result<Suite> {
+    Provider::new()
+        .cipher_suite_provider(CipherSuite::new(number))
+        .ok_or_else(|| Error::local("unsupported_suite", format!("cipher suite {number}")))
+}
+
+/// HKDF-SHA256, whatever suite a group has: suite 1 is mandatory to implement (RFC 9420 section 17.1) and its KDF is that.
+pub(crate) fn sha256_suite() -> Result<Suite> {
+    suite(CipherSuite::CURVE25519_AES128.raw_value())
+}
+
+pub(crate) fn failed(error: &ProviderError) -> Error {
+    Error::local("provider_failure", format!("{error:?}"))
+}
+
+/// Random bytes from the provider's generator.
+pub fn random_bytes(length: usize) -> Result<Secret> {
+    sha256_suite()?
+        .random_bytes_vec(length)
+        .map(Secret::from)
+        .map_err(|error| failed(&error))
+}

@@ -1,0 +1,40 @@
+//! Small conversions between Python's values and the core's.
+
+use std::collections::HashMap;
+
+use mlsrtc_core::PreSharedKeys;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::errors::Result;
+use crate::secret::Secret;
+
+/// A method's `psks` argument: external pre-shared keys by their identifier.
+pub(crate) type PskArgument<'py> = Option<HashMap<Vec<u8>, PyRef<'py, Secret>>>;
+
+pub(crate) fn psks(argument: PskArgument<'_>) -> Result<PreSharedKeys> {
+    argument
+        .into_iter()
+        .flatten()
+        .map(|(id, key)| Ok((id, key.value()?)))
+        .collect()
+}
+
+pub(crate) fn extensions<'py>(
+    py: Python<'py>,
+    list: &[(u16, Vec<u8>)],
+) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(
+        py,
+        list.iter()
+            .map(|(number, data)| (*number, PyBytes::new(py, data))),
+    )
+}
+
+pub(crate) fn short_hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

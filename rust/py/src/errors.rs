@@ -1,0 +1,48 @@
+//! Errors of the core as the exceptions of `mlsrtc.errors`, which Python defines and Rust imports (models.md, pyca/cryptography).
+
+use mlsrtc_core::{Error, Fault};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyType};
+
+static LOCAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static REMOTE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+/// Finds the exceptions when the module is imported, so that no error can fail to be told later.
+pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
+    LOCAL.import(py, "mlsrtc.errors", "LocalProtocolError")?;
+    REMOTE.import(py, "mlsrtc.errors", "RemoteProtocolError")?;
+    Ok(())
+}
+
+/// An error of the core, on its way to Python.
+pub(crate) struct Raised(Error);
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Raised> for PyErr {
+    fn from(Raised(error): Raised) -> Self {
+        Python::attach(|py| raise(py, &error).unwrap_or_else(|failure| failure))
+    }
+}
+
+fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let made = match error.fault {
+        Fault::Local => {
+            let class = LOCAL.import(py, "mlsrtc.errors", "LocalProtocolError")?;
+            class.call1((format!("{}: {}", error.reason, error.detail),))?
+        }
+        Fault::Remote => {
+            let class = REMOTE.import(py, "mlsrtc.errors", "RemoteProtocolError")?;
+            let places = [("where", error.place), ("section", error.section)].into_py_dict(py)?;
+            class.call((error.reason, error.detail.as_str()), Some(&places))?
+        }
+    };
+    Ok(PyErr::from_value(made))
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Raised>;
