@@ -1,5 +1,6 @@
 """Back-fill, gaps, relations and history visibility over the nio transport, on a real Synapse."""
 
+import asyncio
 from urllib.parse import quote
 
 import pytest
@@ -52,6 +53,20 @@ async def test_a_sync_gap_of_40_events_is_filled_before_history_is_complete(
         members = events(got, MEMBER)
         assert {event.content["n"] for event in members} == {0, 1, 2}
         assert members[-1].content == {"n": 2}
+
+
+async def test_a_burst_of_40_events_leaves_no_gap_in_a_sync_of_our_own(
+    synapse: Synapse, three: list[TestDevice]
+) -> None:
+    room_id = await make_room(synapse, three)
+    async with in_room(room_id, three[1]) as (channel,):
+        await history(channel)
+        sent = await asyncio.gather(
+            *(say(synapse, three[0], room_id, n, WORD, slot_id=SLOT, n=n) for n in range(40))
+        )
+        got = await until(channel, lambda got: len(events(got, WORD)) == 40)
+        assert {event.event_id for event in events(got, WORD)} == set(sent)
+        assert GapOpened() not in got
 
 
 async def test_a_first_sync_after_the_back_fill_opens_a_gap_and_closes_it(

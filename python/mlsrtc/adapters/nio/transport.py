@@ -24,6 +24,9 @@ from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
 ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
 SYNC_TIMEOUT_MS = 30_000
+# A join of 50 devices within a second would leave a gap in every sync at the default of 10 events. 100 is the
+# most that Synapse gives (filter_timeline_limit). The first sync, of every room, stays at the default.
+SYNC_FILTER = {"room": {"timeline": {"limit": 100}}}
 SYNC_ERROR_PAUSE = 1.0  # seconds; nio's loop asks again at once after an error answer
 STICKY_KEPT = 1000  # sticky events kept per room for calls that are entered later
 STICKY_LIFE_MS = 3600 * 1000  # MSC4354: the longest an event is sticky
@@ -106,7 +109,12 @@ class NioTransport:
         # A client that goes on from a stored token knows its rooms only after a full state.
         full_state = not self._client.rooms
         try:
-            await self._client.sync_forever(timeout=SYNC_TIMEOUT_MS, full_state=full_state)
+            await self._client.sync_forever(
+                timeout=SYNC_TIMEOUT_MS,
+                sync_filter=SYNC_FILTER,
+                first_sync_filter={},
+                full_state=full_state,
+            )
             end = TransportClosed("sync_stopped")
         except asyncio.CancelledError:
             raise
