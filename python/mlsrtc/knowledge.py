@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive
-from mlsrtc.errors import CannotSend, RemoteProtocolError
+from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
@@ -20,11 +20,9 @@ from mlsrtc.roster import Roster
 from mlsrtc.trust import Claim, Pins, Refused, Verdict
 from mlsrtc.turns import Lapses, ranking
 from mlsrtc.wire import names
-from mlsrtc.wire.binding import EXTENSION_TYPE
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain, decode_keys_query
 from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
-from mlsrtc.wire.encoding import Identity
 from mlsrtc.wire.incoming import DeviceKeys, Now, RoomEvent
 from mlsrtc.wire.membership import RtcSealed, decode_membership
 from mlsrtc.wire.room import (
@@ -41,6 +39,15 @@ from mlsrtc.wire.room import (
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who is who at one moment. `present`: R. `gone`: D and X. `refused`: by our trust policy, and why."""
+
+    present: Mapping[MemberId, Joined]
+    gone: frozenset[MemberId]
+    refused: Mapping[MemberId, str]
 
 
 @dataclass(slots=True)
@@ -73,6 +80,8 @@ class Knowledge:
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _spoilt: set[MemberId] = field(default_factory=set)
     _verdicts: dict[MemberId, Verdict] | None = None
+    _view: View | None = None
+    _view_of: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id)
@@ -130,35 +139,40 @@ class Knowledge:
         for joined in [early for early in self._early if early.from_ts <= limit]:
             self._early.remove(joined)
             self.ordering.add(joined)
-        for member in self.departed(now):
+        for member in self.look(now).gone:
             self.gone_since.setdefault(member, now.monotonic)
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
-    def departed(self, now: Now) -> frozenset[MemberId]:
-        """D and X: who has left, and who is gone by our own roster."""
-        return self.ordering.departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
+    def look(self, now: Now) -> View:
+        """Who is here, who is gone and who is refused, at this moment."""
+        departed = self.ordering.departed
+        key = (now, self.roster, departed, self.verdicts())
+        if self._view is None or any(one is not other for one, other in zip(self._view_of, key, strict=True)):
+            gone = departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
+            limit = now.wall_ms + self._skew_ms
+            present = {
+                member: joined
+                for member, joined in self.roster.joins.items()
+                if member not in gone and joined.from_ts <= limit
+            }
+            refused = {member: verdict.reason for member, verdict in key[3].items() if isinstance(verdict, Refused)}
+            self._view, self._view_of = View(present, gone, refused), key
+        return self._view
 
-    def present(self, now: Now) -> dict[MemberId, Joined]:
-        """R: who is here, by member_id."""
-        away = self.ordering.departed
-        present = self.roster.present(now.wall_ms, self._skew_ms)
-        return {member: joined for member, joined in present.items() if member not in away}
-
-    def addable(self, present: Mapping[MemberId, Joined], suite: int) -> frozenset[MemberId]:
+    def addable(self, view: View, suite: int) -> frozenset[MemberId]:
         """Those of R whom our policy gives a leaf in a group of `suite`."""
-        refused = self.refused()
         return frozenset(
             member
-            for member, joined in present.items()
-            if joined.suite == suite and member not in refused and member not in self._spoilt
+            for member, joined in view.present.items()
+            if joined.suite == suite and member not in view.refused and member not in self._spoilt
         )
 
-    def able(self, present: Mapping[MemberId, Joined]) -> frozenset[MemberId]:
+    def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
         return frozenset(
             member
-            for member, joined in present.items()
+            for member, joined in view.present.items()
             if self.levels.may_send(joined.leaf.user_id, names.COMMIT, state=False, creation=self.creation)
         )
 
@@ -176,12 +190,6 @@ class Knowledge:
                 self.pins, self._verdicts, [joined.leaf for joined in self.roster.joins.values()]
             )
         return self._verdicts
-
-    def refused(self) -> dict[MemberId, str]:
-        """Who is refused by our trust policy, and why."""
-        return {
-            member: verdict.reason for member, verdict in self.verdicts().items() if isinstance(verdict, Refused)
-        }
 
     def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
@@ -314,7 +322,11 @@ class Knowledge:
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:
         member = joined.leaf.member_id
-        if not _package_fits(joined):
+        try:
+            facts = _core.inspect_key_package(joined.key_package)
+            trust.verify_key_package(self.room_id, self.slot_id, joined, facts)
+        except RemoteProtocolError:
+            # Whoever added it would make an invalid commit: the device is here, and cannot be added.
             self._spoilt.add(member)
         self.roster = self.roster.with_join(joined)
         self.since.setdefault(member, now.monotonic)
@@ -337,24 +349,3 @@ class Knowledge:
             if chain is not None:
                 claims.append(Claim(joined.leaf, chain))
         return claims
-
-
-def _package_fits(joined: Joined) -> bool:
-    """Whether the KeyPackage is of the leaf that the join speaks of; else whoever adds it would make an invalid commit."""
-    leaf = joined.leaf
-    try:
-        facts = _core.inspect_key_package(joined.key_package)
-        facts.verify()
-    except RemoteProtocolError:
-        return False
-    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode()
-    bound = dict(facts.extensions).get(EXTENSION_TYPE, b"")
-    return (
-        facts.suite == joined.suite
-        and facts.identity == identity
-        and facts.signature_key == leaf.signature_key
-        and bound[:32] == leaf.device_key
-    )
-
-
-__all__ = ["CannotSend", "Knowledge"]

@@ -20,6 +20,7 @@ from mlsrtc.wire.binding import decode_binding
 from mlsrtc.wire.incoming import RoomEvent
 
 VERSION = 1
+EVENT_FIELDS = tuple(field.name for field in fields(RoomEvent))
 REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
 
 Records = Mapping[str, bytes]
@@ -145,7 +146,7 @@ def load_drafts(records: Records, participation: group.Participation) -> list[Dr
 
 def dump_event(event: RoomEvent) -> bytes:
     """An event that counts as evidence, as it came."""
-    return dump(asdict(event))
+    return dump({name: getattr(event, name) for name in EVENT_FIELDS})
 
 
 def load_events(records: Records) -> Iterable[RoomEvent]:

@@ -309,10 +309,12 @@ class Session:
     def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call: device, whether it has a leaf in our epoch, and why it gets none."""
         keyed = {leaf.member_id for leaf in self._leaves().values()}
-        refused = self.known.refused()
+        view = self.known.look(self._now)
         return {
-            member: CallMember(member, joined.leaf.user_id, joined.leaf.device_id, member in keyed, refused.get(member))
-            for member, joined in self.known.present(self._now).items()
+            member: CallMember(
+                member, joined.leaf.user_id, joined.leaf.device_id, member in keyed, view.refused.get(member)
+            )
+            for member, joined in view.present.items()
         }
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
@@ -590,7 +592,7 @@ class Session:
         assert self._joined_at is not None
         epoch = self.epochs.stand or head
         judged = self.known.archive.judged[epoch] if epoch is not None else None
-        present = self.known.present(now)
+        view = self.known.look(now)
         suite = judged.suite if judged is not None else self.policy.suite
         leaves = judged.committed.leaves if judged is not None else {}
         tree = frozenset(leaf.member_id for leaf in leaves.values())
@@ -603,10 +605,10 @@ class Session:
             epoch=epoch,
             tree=tree,
             past=judged.ever if judged is not None else frozenset(),
-            roster=frozenset(present) - untrusted,
-            gone=self.known.departed(now) | untrusted,
-            able=self.known.able(present),
-            addable=self.known.addable(present, suite),
+            roster=frozenset(view.present) - untrusted,
+            gone=view.gone | untrusted,
+            able=self.known.able(view),
+            addable=self.known.addable(view, suite),
             since={**self.known.since, **self.known.gone_since, **dict.fromkeys(untrusted, self._seen_head[1])},
             joined=self._joined_at,
             starts=self.known.starts,
@@ -721,7 +723,7 @@ class Session:
         leaves = self.known.archive.judged[epoch].committed.leaves
         return may_begin(
             (leaf.member_id for leaf in leaves.values()),
-            self.known.departed(now),
+            self.known.look(now).gone,
             self.epochs.removed,
             self.known.untrusted(leaves),
         )
@@ -756,7 +758,7 @@ class Session:
         self._at(self.recovery.next_timer())
 
     def _others(self, now: Now) -> list[MemberId]:
-        return [member for member in self.known.present(now) if member != self.member_id]
+        return [member for member in self.known.look(now).present if member != self.member_id]
 
     def _ask(self, question: recovery.Question, now: Now) -> None:
         assert self.member_id is not None
@@ -864,15 +866,15 @@ class Session:
                 EventRefused(EventId(refusal.event.event_id), UserId(refusal.event.sender), error.reason, error.where)
             )
         self.known.archive.refusals.clear()
-        present = frozenset(self.known.present(now))
+        view = self.known.look(now)
+        present = frozenset(view.present)
         if present != self._shown:
             self._tell(MembersChanged(tuple(sorted(present - self._shown)), tuple(sorted(self._shown - present))))
             self._shown = present
-        refused = self.known.refused()
-        for member in sorted(present & refused.keys() - self._refused_told):
+        for member in sorted(present & view.refused.keys() - self._refused_told):
             self._refused_told.add(member)
             leaf = self.known.roster.joins[member].leaf
-            self._tell(NotAddable(leaf.user_id, leaf.device_id, refused[member]))
+            self._tell(NotAddable(leaf.user_id, leaf.device_id, view.refused[member]))
 
     def _end(self, reason: str) -> None:
         self._media_effects(self.table.clear())

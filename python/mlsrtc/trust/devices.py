@@ -9,6 +9,7 @@ follows is a dispute, never another head.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -103,12 +104,29 @@ class Pins:
 # -- verdicts ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """A leaf and the chain that came with it: of its join, or of keys/query; None without cross-signing."""
 
     leaf: Leaf
     chain: DeviceChain | None = None
+
+    @cached_property
+    def master_key(self) -> bytes | None:
+        """The master key that stands behind the leaf, or None; the signatures are checked once, when first asked."""
+        if self.chain is None:
+            return None
+        try:
+            return verify_chain(self.chain, self.leaf)
+        except RemoteProtocolError:
+            return None
+
+    @property
+    def broken(self) -> str | None:
+        """Why there is no master key: no_chain or bad_chain."""
+        if self.master_key is not None:
+            return None
+        return "no_chain" if self.chain is None else "bad_chain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +157,8 @@ def assess(
     by_id: dict[MemberId, list[tuple[Leaf, bytes | None, str | None]]] = {}
     masters: dict[UserId, set[bytes]] = {}
     for claim in claims:
-        master, broken = None, "no_chain"
-        if claim.chain is not None:
-            try:
-                master = verify_chain(claim.chain, claim.leaf)
-            except RemoteProtocolError:
-                broken = "bad_chain"
-        by_id.setdefault(claim.leaf.member_id, []).append(
-            (claim.leaf, master, None if master is not None else broken)
-        )
+        master = claim.master_key
+        by_id.setdefault(claim.leaf.member_id, []).append((claim.leaf, master, claim.broken))
         if master is not None:
             masters.setdefault(claim.leaf.user_id, set()).add(master)
     return {
