@@ -1,8 +1,8 @@
 """One call of one device, without I/O: Matrix events in, requests out, media keys told. Only this module wires stages.
 
-Level-triggered: `receive` takes in what is evidence and then, like `tick`, asks again what follows from all of it: where
-is the head, do we stand there, is it our turn, which keys may be used. So the order of events changes nothing, and a
-restart replays evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
+Level-triggered: `receive` takes in what is evidence, `tick` asks again what follows from all of it: where is the head, do
+we stand there, is it our turn, which keys may be used. So the order of events changes nothing, and a restart replays
+evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
 """
 
 import math
@@ -56,6 +56,7 @@ from mlsrtc.outbox import (
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
 from mlsrtc.wire import encoding, names
+from mlsrtc.wire.attachment import decrypt_attachment
 from mlsrtc.wire.commit import encode_word
 from mlsrtc.wire.commit_data import CommitData
 from mlsrtc.wire.incoming import (
@@ -153,6 +154,7 @@ class Session:
         self._limited_until: float | None = None
         self._seen_head: tuple[EpochId | None, float] = (None, 0.0)  # the head, and since when
         self._timers: list[float] = []
+        self._stirred = True
         self._now = now
         self._records: dict[str, bytes | None] = {}
         self._drafted: list[Notice] = []
@@ -191,7 +193,7 @@ class Session:
         if self._complete:
             self.known.check_power(self.user_id, self._membership_type, state=self._format is MembershipFormat.STATE)
         self._phase = Phase.ENTERING
-        self._settle(now)
+        self._stir(now)
 
     def leave(self, now: Now) -> None:
         """Leave the call: our membership is withdrawn with a signed leave. `Left` is told when the homeserver has it."""
@@ -202,7 +204,7 @@ class Session:
             self._draft(self._presence.leave(self._request_id("leave")))
             self._cancel_delayed_leave()
             self._media_effects(self.table.clear())
-        self._now = now
+        self._stir(now)
 
     def close(self, reason: str) -> None:
         """The transport is gone for good (logged out, closed): the call is over for us."""
@@ -210,7 +212,10 @@ class Session:
             self._end(reason)
 
     def receive(self, incoming: Incoming, now: Now) -> None:
-        """Take in what came. Raises RemoteProtocolError if it does not hold: nothing is changed then."""
+        """Take in what came; `tick` is due at once and acts on it.
+
+        Raises RemoteProtocolError if it does not hold: nothing is changed then.
+        """
         match incoming:
             case RoomEvent():
                 self.known.room_event(incoming, now)
@@ -225,15 +230,17 @@ class Session:
             case DeviceKeys():
                 self.known.device_keys(incoming)
             case Attachment():
-                self.known.attachment(incoming.uri, incoming.data, now)
-        self._settle(now)
+                self._attachment(incoming, now)
+        self._stir(now)
 
     def tick(self, now: Now) -> None:
-        """Do what is due. Cheap when nothing is."""
+        """Do what follows from all that is known, and what is due."""
         self._settle(now)
 
     def next_timer(self) -> float | None:
         """When `tick` has something to do, in seconds of the monotonic clock."""
+        if self._stirred:
+            return self._now.monotonic
         timers = [*self._timers, self.table.next_timer(), self.epochs.next_timer(), self._outbox.next_timer()]
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -281,7 +288,7 @@ class Session:
                 case Refused(status, errcode):
                     self._forget(request_id)
                     self._refused(request, status, errcode)
-        self._settle(now)
+        self._stir(now)
 
     def notices(self) -> Sequence[Notice]:
         """What is to be told to the application, oldest first; each is given once."""
@@ -320,12 +327,16 @@ class Session:
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, instead of any pinned before."""
         self.known.accept_master_key(user_id, key, verified=verified)
-        self._settle(now)
+        self._stir(now)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
+    def _stir(self, now: Now) -> None:
+        """Something changed: the next `tick` asks everything again."""
+        self._now, self._stirred = now, True
+
     def _settle(self, now: Now) -> None:
-        self._now = now
+        self._now, self._stirred = now, False
         self._timers = []
         if self._phase is Phase.OVER:
             return
@@ -817,6 +828,13 @@ class Session:
                 self.known.room_event(event, now)
             except RemoteProtocolError as error:
                 self.known.archive.refuse(event, error)
+
+    def _attachment(self, attachment: Attachment, now: Now) -> None:
+        have = self._have_files.pop(attachment.uri, None)
+        if have is None:
+            self.known.attachment(attachment.uri, attachment.data, now)
+        elif have.file is not None and attachment.data is not None:
+            self._take_answer(decode_have_file(have, decrypt_attachment(have.file, attachment.data)), now)
 
     def _fetch(self, uri: str) -> None:
         if uri not in self._fetching:

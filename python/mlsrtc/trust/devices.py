@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mlsrtc.errors import RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.policy import Trust
+from mlsrtc.wire.binding import verify_ed25519
 from mlsrtc.wire.chain import DeviceChain, QueriedUser
 from mlsrtc.wire.encoding import check_user_id, decode_base64, encode_base64
 
@@ -45,12 +43,7 @@ def verify_chain(chain: DeviceChain, leaf: Leaf, *, where: str = WHERE) -> bytes
 
 
 def _verify(key: bytes, message: bytes, signature: bytes, where: str) -> None:
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        raise RemoteProtocolError(
-            "bad_signature", where=where, section="Matrix specification, Signing JSON"
-        ) from None
+    verify_ed25519(key, message, signature, where=where, section="Matrix specification, Signing JSON")
 
 
 # -- pins ----------------------------------------------------------------------------------------------------

@@ -9,16 +9,15 @@ these but the signature.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.mls import verify_signature
 from mlsrtc.wire.encoding import BINDING_LABEL, Identity, member_id, signing_text
 
 EXTENSION_TYPE = 0xF4D1  # private use, RFC 9420 section 17.3
 DEVICE_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
+ED25519_SUITE = 1  # the MLS suite whose signature scheme is that of Matrix keys
 
 Sign = Callable[[str], bytes]
 """A Matrix device's signer: ASCII text to a 64-byte Ed25519 signature."""
@@ -77,10 +76,17 @@ def verify_binding(
 
 def verify_text(device_key: bytes, text: str, signature: bytes, *, where: str) -> None:
     """Ed25519 over ASCII text by a Matrix key (32 bytes). Raises RemoteProtocolError("bad_signature")."""
+    verify_ed25519(device_key, text.encode(), signature, where=where)
+
+
+def verify_ed25519(
+    key: bytes, message: bytes, signature: bytes, *, where: str, section: str = ""
+) -> None:
+    """Ed25519 by a Matrix key (32 bytes). Raises RemoteProtocolError("bad_signature")."""
     try:
-        Ed25519PublicKey.from_public_bytes(device_key).verify(signature, text.encode())
-    except (InvalidSignature, ValueError):
-        raise RemoteProtocolError("bad_signature", where=where) from None
+        verify_signature(ED25519_SUITE, key, message, signature)
+    except RemoteProtocolError:
+        raise RemoteProtocolError("bad_signature", where=where, section=section) from None
 
 
 def _fields(identity: Identity) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias, Union
 
 import unpaddedbase64
@@ -183,6 +184,7 @@ def order_hash(parent: EpochId | None, user: UserId) -> bytes:
     return digest(ORDER_LABEL, parent or NO_EPOCH, user)
 
 
+@lru_cache(maxsize=16384)
 def rank_hash(parent: EpochId | None, member: MemberId) -> bytes:
     """Sorts the members that may commit on `parent` (null: 32 zero bytes): the least goes first."""
     return digest(RANK_LABEL, parent or NO_EPOCH, member)
