@@ -12,6 +12,7 @@ mod mls_rs_engine;
 mod provider;
 mod saved;
 mod secret;
+mod shield;
 mod signing;
 mod successor;
 

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
-use crate::{suites, Fault, SigningKey};
+use crate::{suites, SigningKey};
 
 fn client(name: &str, suite: u16) -> Client {
     Client::new(
@@ -60,15 +60,6 @@ fn two_members_agree_in_every_suite() {
             secrets(&update.group)
         );
     }
-}
-
-#[test]
-fn a_panic_in_the_engine_is_told_as_an_error() {
-    let error = shielded::<()>(|| panic!("the engine fell over")).unwrap_err();
-    assert_eq!(
-        (error.fault, error.reason),
-        (Fault::Remote, "engine_failure")
-    );
 }
 
 #[test]
