@@ -54,7 +54,8 @@ that a program can read, and has changed nothing; what a caller asked for in err
 ...     error.reason
 'malformed'
 
-What takes longer than about 50 µs releases the GIL. Order, delivery and which of two rival commits counts are the application's; for calls in Matrix, the rest of this package takes them.
+What takes longer than about 50 µs releases the GIL. Order, delivery and which of two rival commits counts are
+the application's; for calls in Matrix, the rest of this package takes them.
 """
 
 from mlsrtc._core import (

@@ -333,6 +333,11 @@ impl Group {
         mls_rs_codec::byte_vec::mls_decode(&mut rest).map_err(|_| strange())
     }
 
+    #[cfg(test)]
+    pub(super) fn engine_for_tests(&self) -> EngineGroup<Config> {
+        self.0.engine.clone()
+    }
+
     fn settle(mut engine: EngineGroup<Config>, call: &Call) -> Result<Self> {
         let context = context(engine.context())?;
         engine
