@@ -4,6 +4,7 @@ The trap is told in the test's docstring; some live on in the engine and are sho
 """
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -135,6 +136,25 @@ def test_clones_share_no_store_so_rivals_apply_from_one_parent() -> None:
             mine, theirs = mine.stage(step.message).apply(), step.group
         assert mine.epoch_authenticator() == theirs.epoch_authenticator()
         assert mine.epoch == 5
+
+
+def test_threads_that_work_on_one_group_do_not_meet() -> None:
+    """What a call hands to the engine's stores lies on its own thread, and the GIL is released meanwhile."""
+    _, at_one, other, at_other = two()
+    joiners = [client(f"joiner {number}") for number in range(16)]
+
+    def work(joiner: Client) -> bool:
+        package = joiner.key_package()
+        made = at_one.commit(add=[package.public], path=True)
+        assert made.welcome is not None
+        joined = joiner.load_group(joiner.join(made.welcome, package, tree=made.tree).save())
+        followed = other.load_group(at_other.stage(made.message).apply().save())
+        return (
+            joined.epoch_authenticator() == followed.epoch_authenticator() == made.group.epoch_authenticator()
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, joiners))
 
 
 def test_a_refused_commit_changes_nothing_though_the_engine_changes_groups_before_its_last_checks() -> None:

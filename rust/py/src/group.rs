@@ -352,7 +352,7 @@ impl Group {
         Ok(Self(py.detach(|| MlsRs::propose(&self.0, message))?))
     }
 
-    /// Everything this member needs to go on at this epoch, for `Client.load_group()`; about 680 bytes a member.
+    /// Everything this member needs to go on at this epoch, for `Client.load_group()`; 450 to 700 bytes a member.
     ///
     /// A joined group, a commit that waits for its fate and an external join that does all have this one form.
     fn save(&self, py: Python<'_>) -> Result<Secret> {
