@@ -223,6 +223,15 @@ def vectors() -> dict[str, Any]:
                 part("sender") + part(USER) + part(DEVICE) + part(m) + number(4) + number(9)
             ).hex(),
         },
+        "safety_code": [
+            {"exported": exported.hex(), "code": code}
+            for exported, code in (
+                (bytes(16), "00000 00000 00000 00000 00000 00000"),
+                (bytes(15) + b"\x2a", "00000 00000 00000 00000 00000 00042"),
+                # 2^128 - 1 = 340282366 920938463463374607431768211455
+                (b"\xff" * 16, "92093 84634 63374 60743 17682 11455"),
+            )
+        ],
         "key_index": [
             {"epoch": number_, "id": (bytes([first]) + bytes(31)).hex(), "index": index}
             for number_, first, index in (

@@ -105,6 +105,8 @@ def test_media() -> None:
     assert encoding.export_context(ROOM, SLOT).hex() == media["export_context"]
     info = encoding.sender_info(USER, DEVICE, M, LeafIndex(media["leaf"]), media["epoch"])
     assert info.hex() == media["sender_info"]
+    for case in V["safety_code"]:
+        assert encoding.safety_code(bytes.fromhex(case["exported"])) == case["code"]
     for case in V["key_index"]:
         assert encoding.key_index(case["epoch"], EpochId(bytes.fromhex(case["id"]))) == case["index"]
 

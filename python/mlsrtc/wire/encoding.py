@@ -298,6 +298,12 @@ def sender_info(user: UserId, device: DeviceId, member: MemberId, leaf: LeafInde
     return signing_tuple(SENDER_LABEL, user, device, member, leaf, epoch)
 
 
+def safety_code(exported: bytes) -> str:
+    """What people compare: the 16 exported bytes as a number modulo 10^30, as six groups of five digits."""
+    digits = f"{int.from_bytes(exported, 'big') % 10**30:030}"
+    return " ".join(digits[start : start + 5] for start in range(0, 30, 5))
+
+
 def key_index(epoch: int, epoch_id: EpochId) -> KeyIndex:
     """Where an epoch's keys go in a key ring, 1..255: any 14 epochs in a row differ, two branches with 15 in
     16.

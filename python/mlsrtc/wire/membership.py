@@ -180,7 +180,8 @@ def _state(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> R
     if "application" not in content:
         return RtcLeave(MembershipFormat.STATE, user_id, key, stamp, _leave_block(block))
     device_id = content["device_id"].device_id()
-    if not key.removeprefix("_").startswith(f"{user_id}_{device_id}"):
+    # Compared with a mark after it: the device DEV is not the device DEVICE.
+    if not f"{key.removeprefix('_')}_".startswith(f"{user_id}_{device_id}_"):
         refuse("wrong_device", "content.device_id", "not the device that the state key names")
     application = content["application"].text()
     slot_id = Field(f"{application}#{content['call_id'].text() or ROOM_CALL}", "content.call_id").slot_id()

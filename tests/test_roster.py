@@ -1,0 +1,270 @@
+"""Who is in the call does not depend on the order in which it was told, nor on how often."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samples
+from mlsrtc import trust
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.evidence import Joined, Left
+from mlsrtc.identifiers import MemberId, UserId
+from mlsrtc.roster import NotAddable, Roster, merge_joins
+from mlsrtc.wire import names
+from mlsrtc.wire.block import JoinBlock, encode_block
+from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.membership import RtcMembership, decode_membership, state_key
+from mlsrtc.wire.room import RoomMember
+from people import ANNA, ANNA_AGAIN, ANNA_PHONE, BERT, HOUR, NOW, ROOM, Device, epoch
+
+EVE = UserId("@eve:three.example")
+
+
+def joined(device: Device, **options: object) -> Joined:
+    return trust.verify_join(ROOM, device.user, device.join_block(**options))  # type: ignore[arg-type]
+
+
+def state_event(
+    device: Device, ts: int = NOW, *, sender: UserId | None = None, block: bool = True, leave: bool = False
+) -> RoomEvent:
+    content = {} if leave else samples.without(samples.state_join(), names.BLOCK)
+    if not leave:
+        content |= {"device_id": device.device, "created_ts": NOW}
+    if not leave and block:
+        content[names.BLOCK] = encode_block(device.join_block())
+    return samples.event(
+        content,
+        sender=sender or device.user,
+        state_key=state_key(device.user, device.device, device.slot),
+        ts=ts,
+        event_id=f"${device.m}{ts}{sender}",
+    )
+
+
+def told(roster: Roster, event: RoomEvent) -> Roster:
+    """As a session would: the statement in the block if there is one, then the event around it."""
+    membership = decode_membership(event)
+    assert membership is not None
+    m = None
+    if isinstance(membership, RtcMembership) and isinstance(membership.block, JoinBlock):
+        join = trust.verify_join(ROOM, membership.user_id, membership.block)
+        roster, m = roster.with_join(join), join.leaf.member_id
+    return roster.with_membership(membership, m)
+
+
+def heard(events: list[Joined | Left]) -> Roster:
+    roster = Roster()
+    for event in events:
+        roster = roster.with_left(event) if isinstance(event, Left) else roster.with_join(event)
+    return roster
+
+
+# -- what follows from the events alone ----------------------------------------------------------------------
+
+JOINS = st.builds(
+    lambda device, until, head, replaces, suite: replace(
+        joined(device), until_ts=until, head=head, replaces=replaces, suite=suite, from_ts=until - HOUR
+    ),
+    st.sampled_from([ANNA, ANNA_AGAIN, ANNA_PHONE, BERT]),
+    st.integers(NOW, NOW + 4).map(lambda until: until + HOUR),
+    st.none() | st.sampled_from([epoch("a"), epoch("b")]),
+    st.frozensets(st.sampled_from([ANNA.m, ANNA_PHONE.m, BERT.m, MemberId("unknown")])),
+    st.integers(1, 2),
+)
+
+
+@given(st.lists(JOINS, max_size=8), st.sets(st.sampled_from([ANNA.m, BERT.m])), st.data())
+def test_joins_and_leaves_are_order_blind(
+    joins: list[Joined], left: set[MemberId], data: st.DataObject
+) -> None:
+    events: list[Joined | Left] = [*joins, *(Left(m, b"") for m in left)]
+    again = data.draw(st.lists(st.sampled_from(events))) if events else []
+    one, other = heard(events), heard(data.draw(st.permutations(events + again)))
+    assert one == other
+    assert one.dead() == other.dead()
+    assert one.present(NOW + HOUR) == other.present(NOW + HOUR)
+
+
+EVENTS = st.builds(
+    lambda device, ts, kind: state_event(
+        device,
+        NOW + ts,
+        sender=EVE if kind == "erased" else None,
+        block=kind == "join",
+        leave=kind in ("leave", "erased"),
+    ),
+    st.sampled_from([ANNA, ANNA_PHONE, BERT]),
+    st.integers(0, 3),
+    st.sampled_from(["join", "guest", "leave", "erased"]),
+)
+
+
+@given(st.lists(EVENTS, max_size=8), st.data())
+def test_memberships_are_order_blind(events: list[RoomEvent], data: st.DataObject) -> None:
+    # Two different events never share an id.
+    events = list({event.event_id: event for event in events}.values())
+    more = data.draw(st.lists(st.sampled_from(events))) if events else []
+    one, other = Roster(), Roster()
+    for event in events:
+        one = told(one, event)
+    for event in data.draw(st.permutations(events + more)):
+        other = told(other, event)
+    assert one == other
+    for now in (NOW, NOW + 2, NOW + HOUR + 1):
+        assert one.gone(now) == other.gone(now)
+        assert one.guests(now) == other.guests(now)
+        assert one.not_addable(now, suite=1, refused={}) == other.not_addable(now, suite=1, refused={})
+
+
+@given(JOINS, JOINS, JOINS)
+def test_merging_is_associative_commutative_and_idempotent(a: Joined, b: Joined, c: Joined) -> None:
+    b, c = replace(b, leaf=a.leaf), replace(c, leaf=a.leaf)
+    key_package = dict.fromkeys((a, b, c), a.key_package)
+    a, b, c = (replace(join, key_package=key_package[join]) for join in (a, b, c))
+    assert merge_joins(a, a) == a
+    assert merge_joins(a, b) == merge_joins(b, a)
+    assert merge_joins(merge_joins(a, b), c) == merge_joins(a, merge_joins(b, c))
+
+
+def test_joins_of_one_m_merge() -> None:
+    first = joined(ANNA, head=epoch("a"), replaces=frozenset({ANNA_AGAIN.m}))
+    second = joined(ANNA, from_ts=NOW + 5, until_ts=NOW + 2 * HOUR, head=None, replaces=frozenset({BERT.m}))
+    merged = merge_joins(first, second)
+    assert (merged.from_ts, merged.until_ts, merged.head) == (NOW + 5, NOW + 2 * HOUR, None)
+    assert merged.replaces == {ANNA_AGAIN.m, BERT.m}
+    third = joined(ANNA, head=epoch("b"))
+    assert merge_joins(first, third).head == min(epoch("a"), epoch("b"))
+    with pytest.raises(LocalProtocolError):
+        merge_joins(first, joined(BERT))
+
+
+def test_replacing_acts_on_the_same_device_only() -> None:
+    everybody = frozenset({ANNA_AGAIN.m, ANNA_PHONE.m, BERT.m})
+    roster = Roster().with_join(joined(ANNA, replaces=everybody))
+    assert roster.dead() == frozenset()  # Nothing is known of them yet.
+    assert roster.dead([ANNA_AGAIN.leaf, BERT.leaf]) == {ANNA_AGAIN.m}
+    for device in (ANNA_AGAIN, ANNA_PHONE, BERT):
+        roster = roster.with_join(joined(device))
+    assert roster.dead() == {ANNA_AGAIN.m}
+    stolen = replace(joined(ANNA_AGAIN), leaf=replace(ANNA_AGAIN.leaf, device_key=bytes(32)))
+    assert Roster().with_join(joined(ANNA, replaces=everybody)).with_join(stolen).dead() == frozenset()
+
+
+def test_now_is_the_latest_from_but_for_those_of_the_future() -> None:
+    roster = (
+        Roster()
+        .with_join(joined(ANNA))
+        .with_join(joined(BERT, from_ts=NOW + 2 * HOUR, until_ts=NOW + 3 * HOUR))
+    )
+    assert roster.now(NOW + HOUR) == NOW
+    assert roster.stale(NOW + HOUR) == frozenset()
+    assert roster.now(NOW + 2 * HOUR) == NOW + 2 * HOUR
+    assert roster.stale(NOW + 2 * HOUR) == {ANNA.m}
+    assert Roster().now(NOW) == 0
+    assert roster.present(NOW).keys() == {ANNA.m}
+    assert roster.present(NOW, skew_ms=2 * HOUR).keys() == {ANNA.m, BERT.m}
+
+
+def test_a_leave_is_never_undone() -> None:
+    roster = Roster().with_left(Left(ANNA.m, b"")).with_join(joined(ANNA))
+    assert roster.dead() == {ANNA.m}
+    assert roster.present(NOW) == {}
+
+
+# -- what our own roster says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("membership", "by", "reason"),
+    [
+        ("leave", ANNA.user, "left_room"),
+        ("leave", EVE, "kicked"),
+        ("ban", EVE, "banned"),
+        ("join", ANNA.user, None),
+    ],
+)
+def test_who_is_not_in_the_room_is_gone(membership: str, by: UserId, reason: str | None) -> None:
+    roster = Roster().with_join(joined(ANNA)).with_room_member(RoomMember(ANNA.user, membership, by))
+    assert roster.gone(NOW) == ({} if reason is None else {ANNA.m: reason})
+    back = roster.with_room_member(RoomMember(ANNA.user, "join", ANNA.user))
+    assert back.gone(NOW) == {}
+    assert back.dead() == frozenset()
+
+
+def test_who_is_expired_by_our_clock_is_gone() -> None:
+    roster = Roster().with_join(joined(ANNA))
+    assert roster.gone(NOW + HOUR) == {}
+    assert roster.gone(NOW + HOUR + 1) == {ANNA.m: "expired"}
+    assert roster.with_join(joined(ANNA, until_ts=NOW + 2 * HOUR)).gone(NOW + HOUR + 1) == {}
+
+
+def test_a_revoked_device_is_gone() -> None:
+    roster = Roster().with_revoked([ANNA.m]).with_join(joined(ANNA)).with_join(joined(ANNA_PHONE))
+    assert roster.gone(NOW) == {ANNA.m: "revoked"}
+    assert roster.present(NOW).keys() == {ANNA_PHONE.m}
+
+
+def test_a_membership_erased_by_another_is_gone_until_its_owner_writes_it_again() -> None:
+    roster = told(Roster(), state_event(ANNA))
+    erased = told(roster, state_event(ANNA, NOW + 1, sender=EVE, leave=True))
+    assert erased.gone(NOW + 1) == {ANNA.m: "erased"}
+    assert erased.dead() == frozenset()
+    assert erased.gone(NOW) == {}  # An event of the future erases nothing yet.
+    assert erased.gone(NOW, skew_ms=1) == {ANNA.m: "erased"}
+    assert told(erased, state_event(ANNA, NOW + 2)).gone(NOW + 2) == {}
+    assert told(erased, state_event(ANNA_PHONE)).present(NOW + 1).keys() == {ANNA_PHONE.m}
+
+
+# -- without MLS, and not addable ----------------------------------------------------------------------------
+
+
+def test_participants_without_mls() -> None:
+    roster = told(Roster(), state_event(BERT, block=False))
+    (guest,) = roster.guests(NOW).values()
+    assert (guest.membership.user_id, guest.membership.device_id, guest.reason) == (
+        BERT.user,
+        BERT.device,
+        "no_mls",
+    )
+    assert told(roster, state_event(BERT, NOW + 1, leave=True)).guests(NOW) == {}
+    assert roster.guests(NOW + 5 * HOUR) == {}
+    assert roster.with_room_member(RoomMember(BERT.user, "ban", EVE)).guests(NOW) == {}
+
+
+def test_a_device_once_seen_with_mls_is_never_one_without() -> None:
+    roster = told(told(Roster(), state_event(BERT)), state_event(BERT, NOW + 1, block=False))
+    assert [guest.reason for guest in roster.guests(NOW + 1).values()] == ["was_mls"]
+    phone = Device(user=BERT.user, device=ANNA_PHONE.device)
+    assert [g.reason for g in told(roster, state_event(phone, block=False)).guests(NOW).values()] == [
+        "no_mls"
+    ]
+
+
+def test_who_cannot_be_added_and_why() -> None:
+    roster = told(told(Roster(), state_event(ANNA)), state_event(ANNA_PHONE))
+    roster = told(roster, state_event(BERT, block=False)).with_join(joined(ANNA_AGAIN, suite=3))
+    found = roster.not_addable(NOW, suite=1, refused={ANNA.m: "no_chain"}, spoilt=[ANNA_PHONE.m])
+    assert sorted(item.reason for item in found.values()) == [
+        "bad_key_package",
+        "no_chain",
+        "no_mls",
+        "suite",
+    ]
+    assert found[ANNA.m] == NotAddable(ANNA.user, ANNA.device, ANNA.m, "no_chain")
+    later = roster.not_addable(NOW + HOUR + 1, suite=1, refused={ANNA.m: "no_chain"})
+    assert {item.reason for item in later.values()} == {"expired_key", "no_mls"}
+    assert (
+        roster.with_left(Left(ANNA.m, b""))
+        .not_addable(NOW, suite=1, refused={ANNA.m: "x"})
+        .keys()
+        .isdisjoint({ANNA.m})
+    )
+
+
+def test_another_version_of_the_block_cannot_be_added() -> None:
+    event = state_event(BERT, block=False)
+    content = {**event.content, names.BLOCK: {"version": 9}}
+    roster = told(Roster(), replace(event, content=content))
+    assert [item.reason for item in roster.not_addable(NOW, suite=1, refused={}).values()] == ["version"]
