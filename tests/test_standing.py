@@ -310,6 +310,31 @@ def test_a_refused_commit_is_defended_once_by_each_user() -> None:
     assert stand.ask(10.2).say is Say.NOTHING
 
 
+def test_of_two_refused_commits_the_one_not_spoken_for_is_defended() -> None:
+    stand = Stand()
+    upper = stand.commit("upper", "a", stand.root)
+    lower = stand.commit("lower", "b", upper)
+    stand.stand(lower)
+    stand.say("cdfg", stand.root, refuse=upper)
+    stand.say("e", upper, refuse=lower)
+    stand.say("h", upper)  # speaks for the upper one, which needs it most, and not for the lower
+    stand.ask(10.0)
+    assert stand.situation is not None
+    assert stand.situation.challenge is not None
+    assert stand.situation.challenge.id == lower.id
+    assert stand.ask(10.2).say is Say.WORD
+
+
+def test_times_start_anew_where_we_stand_anew() -> None:
+    stand, ours, _ = forked()
+    deeper = stand.commit("deeper", "d", ours, n=3)
+    stand.say("efg", fake_commit(fake_id("theirs"), stand.root, stand.leaf["b"], n=2))
+    stand.stand(ours, keep=[stand.root])
+    stand.ask(10.0)
+    stand.stand(deeper, keep=[stand.root])
+    assert stand.ask(11.5) == Decision(Move.WAIT, Say.NOTHING, 13.0)
+
+
 def test_without_disputes_a_commit_that_does_not_open_leads_to_a_rejoin() -> None:
     stand = Stand()
     stand.commit("bad", "b", stand.root)
