@@ -7,7 +7,7 @@ evidence and not decisions. The clock is an argument; nothing leaves before the 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol
@@ -423,13 +423,16 @@ class Session:
             return
         if self._joined_at is None and member in self.known.roster.joins:
             self._joined_at = now.monotonic
-        if self._refresh_at is not None and self._refresh_at <= now.monotonic:
+        if self._refresh_at is not None and self._refresh_at <= now.monotonic and self.ready:
+            chain = self.known.chain_of(self.user_id, self.device_id)
+            self._presence = replace(self._presence, chain=chain or self._presence.chain)
             self._draft(self._presence.join(self._request_id("join"), now.wall_ms, self.policy))
             self._refresh_at = now.monotonic + self.policy.membership_refresh
         if self._delay_id is not None and self._restart_at is not None and self._restart_at <= now.monotonic:
             self._draft(RestartLeave(self._request_id("restart"), self._delay_id))
             self._restart_at = now.monotonic + self.policy.delayed_leave_restart
-        self._at(self._refresh_at)
+        if self.ready:
+            self._at(self._refresh_at)
         self._at(self._restart_at)
 
     def _schedule_leave(self) -> None:
