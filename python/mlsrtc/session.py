@@ -594,6 +594,7 @@ class Session:
             return
         if made is None:
             return
+            self._await_opening(scene, now)
         draft, request = made
         self._n += 1
         self._committed.add(draft.parent)
@@ -614,6 +615,13 @@ class Session:
         idle = judged.idle_user if judged is not None else None
         path = self.known.ordering.path(epoch) if epoch is not None else ()
         with_path = [step for step in path if self.known.archive.judged[step].committed.has_path]
+    def _await_opening(self, scene: turns.Scene, now: Now) -> None:
+        """Our epoch is closed to us and a commit of our own cannot change that: if nobody else's does, we rejoin (rule
+        section 3.7)."""
+        if scene.closed_since is not None and len(scene.tree & scene.roster) > 1:
+            at = scene.closed_since + self.policy.external_commit_after
+            self._move_when(now, at, lambda: self._rejoin("begun_before", now))
+
         return turns.Scene(
             me=self.member_id,
             epoch=epoch,
@@ -646,6 +654,7 @@ class Session:
             )
             place = drafts.Place(self.slot_id, None, None, None, self.policy.content_limit)
             remove: list[LeafIndex] = []
+            closed_since=self._seen_head[1] if epoch in self.table.closed else None,
         else:
             assert self.epochs.group is not None
             assert turn.parent is not None
