@@ -595,6 +595,7 @@ class Session:
         if made is None:
             return
             self._await_opening(scene, now)
+            self._await_opening(scene, now)
         draft, request = made
         self._n += 1
         self._committed.add(draft.parent)
