@@ -16,6 +16,7 @@ from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.evidence import Refusal
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Candidate, judge
+from mlsrtc.wire.commit import CommitEvent, decode_commit, encode_commit
 
 OPENMLS = sorted((Path(__file__).parent / "vectors" / "openmls").glob("*.json"))
 
@@ -127,6 +128,31 @@ def test_calls_that_openmls_played_are_valid(path: Path) -> None:
             "leaves"
         ]
     assert place == 4
+
+
+def test_a_candidate_is_made_of_a_decoded_event() -> None:
+    event = scene().call.candidates[0]
+    assert event.group_info_0 is not None
+    decoded = decode_commit(
+        encode_commit(
+            CommitEvent(
+                slot_id=event.slot_id,
+                root=event.root,
+                parent=event.parent,
+                id=event.id,
+                epoch=event.epoch,
+                n=event.n,
+                commit=event.commit,
+                group_info=event.group_info,
+                left=event.left,
+                group_info_0=event.group_info_0,
+            )
+        )
+    )
+    assert isinstance(decoded.commit, bytes)
+    made = Candidate.of(decoded, decoded.commit, room_id=event.room_id, sender=event.sender)
+    assert made == event
+    assert judge(made, None) == scene().root
 
 
 def test_a_verdict_cannot_be_changed() -> None:

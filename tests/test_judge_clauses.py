@@ -552,7 +552,7 @@ BROKEN_ROOTS: list[Broken] = [
         "suite that nobody knows",
         lambda here: replace(root_of(here), group_info_0=group_info_0(here.guest, suite=0x0A0A)),
         "unsupported_suite",
-        "suite",
+        "group_info_0.cipher_suite",
     ),
     (
         "made by a joiner",

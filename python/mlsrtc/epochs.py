@@ -12,7 +12,7 @@ from mlsrtc import mls
 from mlsrtc.archive import Archive, Body
 from mlsrtc.drafts import Draft
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.group import Participation, enter, follow, place_of
+from mlsrtc.group import SAME_DEVICE, Participation, enter, follow, place_of
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.judge import Judged
 from mlsrtc.policy import Policy
@@ -213,7 +213,7 @@ def _observe(body: Body, rest: Sequence[EpochId], archive: Archive) -> bytes:
         raise RemoteProtocolError("missing_attachment", where="content.tree_file")
     if not rest:
         return tree
-    observer = mls.Observer.observe(body.parts.group_info, tree)
+    observer = mls.Observer.observe(body.parts.group_info, tree, successor=SAME_DEVICE)
     for identifier in rest:
         failure: RemoteProtocolError | None = None
         for candidate in archive.bodies(identifier):

@@ -13,6 +13,9 @@ from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.wire import binding, encoding
 
+SAME_DEVICE = mls.Successor.first_fields(2)
+"""Who may take a leaf's place in an external commit: the same user and device, whatever the member_id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Participation:
@@ -60,7 +63,7 @@ def _client(leaf: Leaf, signing_key: mls.SigningKey, bound: binding.Binding) -> 
         signing_key,
         leaf_extensions=[(binding.EXTENSION_TYPE, bound.encode())],
         extension_types=[binding.EXTENSION_TYPE],
-        successor=mls.Successor.first_fields(2),
+        successor=SAME_DEVICE,
     )
 
 

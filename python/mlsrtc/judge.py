@@ -24,6 +24,8 @@ from mlsrtc.wire.commit import CommitEvent
 from mlsrtc.wire.commit_data import CommitData, decode_commit_data
 from mlsrtc.wire.fields import INTEGER_LIMIT
 
+PATH_LEAF = "commit.path.leaf_node"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -120,8 +122,7 @@ def judge(candidate: Candidate, parent: Judged | None) -> Judged:
     commit.verify(base.context, author.signature_key)
     info.verify(author.signature_key)
     if commit.path_leaf is not None:
-        with _at("commit.path.leaf_node", "leaf_node"):
-            commit.path_leaf.verify(base.suite, base.group_id, author_index)
+        _check_path(candidate, base, commit.path_leaf, author_index, author)
 
     leaves = dict(base.leaves)
     removed = _remove(commit, author_index, author, leaves)
@@ -207,7 +208,9 @@ def _genesis(candidate: Candidate) -> _Base:
         tree = _core.inspect_tree(info.tree)
     if tree.keys() != {0}:
         _refuse("bad_tree", f"{where}.ratchet_tree", "not the tree of one leaf")
-    if tree[0].tree_hash(info.suite, 0) != info.tree_hash:
+    with _at(f"{where}.cipher_suite", "suite"):
+        tree_hash = tree[0].tree_hash(info.suite, 0)
+    if tree_hash != info.tree_hash:
         _refuse("wrong_tree_hash", f"{where}.tree_hash")
     creator = _leaf(candidate, tree[0], f"{where}.leaf_node")
     if info.group_id != encoding.group_id(candidate.room_id, candidate.slot_id, creator.member_id):
@@ -296,25 +299,32 @@ def _check_proposals(commit: _core.CommitFacts) -> None:
 
 
 def _author(candidate: Candidate, base: _Base, commit: _core.CommitFacts) -> tuple[LeafIndex, Leaf]:
-    """The leaf that must have signed, and its index after the commit. Its keys and its credential stay."""
-    path, where = commit.path_leaf, "commit.path.leaf_node"
+    """The leaf that must have signed, and its index after the commit."""
     if not commit.external:
         author = base.leaves.get(LeafIndex(commit.sender if commit.sender is not None else -1))
         if author is None:
             _refuse("unknown_author", "commit.sender", "not a leaf of the parent")
-        if path is not None:
-            identity = encoding.Identity(author.user_id, author.device_id, author.member_id)
-            if (path.identity, path.signature_key) != (identity.encode(), author.signature_key):
-                _refuse("author_changed", where, "key or credential is not that of the author's leaf")
-            _leaf(candidate, path, where)
         assert commit.sender is not None
         return LeafIndex(commit.sender), author
     if candidate.parent is None:
         _refuse("root_by_joiner", "commit.sender", "the creator alone makes the first commit")
-    if path is None:
+    if commit.path_leaf is None:
         _refuse("missing_path", "commit.path", "an external commit brings its leaf in its path")
     blank = set(base.leaves) - set(commit.removes)
-    return free_index(blank), _leaf(candidate, path, where)
+    return free_index(blank), _leaf(candidate, commit.path_leaf, PATH_LEAF)
+
+
+def _check_path(
+    candidate: Candidate, base: _Base, leaf: _core.LeafFacts, author_index: LeafIndex, author: Leaf
+) -> None:
+    """The path's leaf is the author's: the same key, credential and bound device, at its own place."""
+    identity = encoding.Identity(author.user_id, author.device_id, author.member_id)
+    if (leaf.identity, leaf.signature_key) != (identity.encode(), author.signature_key):
+        _refuse("author_changed", PATH_LEAF, "key or credential is not that of the author's leaf")
+    if author_index in base.leaves:  # else the author was read from this very leaf
+        _leaf(candidate, leaf, PATH_LEAF)
+    with _at(PATH_LEAF, "leaf_node"):
+        leaf.verify(base.suite, base.group_id, author_index)
 
 
 def _leaf(candidate: Candidate, facts: _core.LeafFacts, where: str) -> Leaf:
@@ -399,5 +409,5 @@ def _at(where: str, inner: str) -> Iterator[None]:
     try:
         yield
     except RemoteProtocolError as error:
-        place = where + error.where.removeprefix(inner) if inner else where
+        place = where + error.where[len(inner) :] if inner and error.where.startswith(inner) else where
         raise RemoteProtocolError(error.reason, error.detail, where=place, section=error.section) from None

@@ -1,4 +1,62 @@
-"""RFC 9420 in Python: the bindings to mls-rs. Knows no Matrix."""
+"""RFC 9420 (Messaging Layer Security) in Python: mls-rs, bound. Knows no Matrix, clock, file or socket.
+
+State in, state out. A `Group` is one member at one epoch and never changes; what leads on gives a new one:
+
+>>> alice = Client(b"alice", SigningKey.generate())
+>>> bob = Client(b"bob", SigningKey.generate())
+>>> key_package = bob.key_package() # Bob publishes key_package.public
+>>> epoch_0 = alice.create_group(b"a group")
+>>> commit = epoch_0.commit(add=[key_package.public])
+>>> commit                          # commit.message is for the members, .welcome and .tree are for Bob
+Commit(to epoch 1, 444 bytes)
+>>> at_alice = commit.group         # when the group's order says that this commit is the one
+>>> at_bob = bob.join(commit.welcome, key_package, tree=commit.tree)
+>>> at_alice.epoch_authenticator() == at_bob.epoch_authenticator()
+True
+
+Somebody else's commit is looked at before it is applied, or dropped:
+
+>>> update = at_bob.commit()        # a commit of nothing rekeys Bob's path
+>>> staged = at_alice.stage(update.message)
+>>> staged.sender, [member.identity for member in staged.updated]
+(1, [b'bob'])
+>>> at_alice = staged.apply()
+>>> at_alice.epoch
+2
+
+Secrets for use outside come from the exporter; they are equal for all in the epoch, and new in the next:
+
+>>> at_alice.export("recorder", b"room 7", 32) == update.group.export("recorder", b"room 7", 32)
+True
+>>> at_alice.export("recorder", b"room 7", 32)
+Secret(32 bytes)
+
+Whoever has a signed GroupInfo and the tree can join from outside, and take away the leaf it left behind:
+
+>>> commit = bob.join_external(at_alice.group_info(), tree=at_alice.tree(), remove=1)
+>>> staged = at_alice.stage(commit.message)
+>>> staged.external, len(staged.removed), len(staged.added)
+(True, 1, 1)
+
+What a group knows is saved and loaded as one secret; the client says who we are:
+
+>>> alice.load_group(staged.apply().save())
+Group(id=612067726f7570…, epoch=3, own_leaf=0)
+
+What is wrong with bytes that came from others is raised as `mlsrtc.errors.RemoteProtocolError`, with a reason
+that a program can read, and has changed nothing; what a caller asked for in error is raised as
+`mlsrtc.errors.LocalProtocolError`.
+
+>>> from mlsrtc.errors import RemoteProtocolError
+>>> try:
+...     at_alice.stage(b"noise")
+... except RemoteProtocolError as error:
+...     error.reason
+'malformed'
+
+What takes longer than about 50 µs releases the GIL. Order, delivery and which of two rival commits counts are
+the application's; for calls in Matrix, the rest of this package takes them.
+"""
 
 from mlsrtc._core import (
     Client,

@@ -16,12 +16,12 @@ from typing import Self
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.errors import MlsrtcError, RemoteProtocolError
-from mlsrtc.identifiers import MemberId, RoomId, SlotId
-from mlsrtc.notices import EpochChanged, EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Notice, SendKeySwitched
-from mlsrtc.outbox import QueryKeys, Request, ScheduleLeave, SendEvent, SendState
+from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
+from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Notice, SendKeySwitched
+from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
 from mlsrtc.policy import Policy
 from mlsrtc.session import CallMember, Device, Session
-from mlsrtc.wire.incoming import Incoming, Now
+from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
 
 LOGGER = logging.getLogger("mlsrtc")
 NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
@@ -184,6 +184,9 @@ class Call:
                 self.session.receive(item, now())
             except RemoteProtocolError as error:
                 LOGGER.info("refused %s: %s", type(item).__name__, error)
+                if isinstance(item, RoomEvent):
+                    event_id, sender = EventId(item.event_id), UserId(item.sender)
+                    self._tell(EventRefused(event_id, sender, error.reason, error.where))
 
     def _enter(self) -> None:
         if self._entered is not None and not self._entered.done() and self.session.ready:
@@ -248,6 +251,3 @@ class Call:
         self._over.set()
         self._told.set()
         await self._stack.aclose()
-
-
-__all__ = ["Call", "EpochChanged", "EventRefused", "QueryKeys", "now"]

@@ -46,7 +46,7 @@ class LeafFacts(Protocol):
     """What a leaf node says of itself, as the core's `inspect` gives it."""
 
     @property
-    def identity(self) -> bytes:
+    def identity(self) -> bytes | None:
         """The basic credential."""
 
     @property

@@ -6,15 +6,16 @@
 use std::fmt;
 
 use mls_rs::identity::{Credential, SigningIdentity};
-use mls_rs::{KeyPackage as PublicKeyPackage, MlsMessage};
+use mls_rs::{KeyPackage as PublicKeyPackage, MlsMessage, WireFormat};
 use mls_rs_codec::{MlsDecode, MlsEncode};
 use mls_rs_core::crypto::{CipherSuiteProvider, HpkeSecretKey};
 use mls_rs_core::key_package::KeyPackageData;
 use zeroize::Zeroizing;
 
-use crate::encoding::{decode, put};
+use crate::encoding::{decode, message, put};
 use crate::provider::{failed, suite, Suite};
 use crate::saved::{self, Kind};
+use crate::shield::shielded_locally;
 use crate::{Error, Result, Secret};
 
 /// MLSMessage header: version mls10, wire format mls_key_package (RFC 9420 section 6).
@@ -64,18 +65,20 @@ impl KeyPackage {
         let public: PublicKeyPackage =
             decode(&data.key_package_bytes, "key_package").map_err(|error| bad(&error.detail))?;
         let functions = suite(public.cipher_suite.raw_value())?;
-        let sealed = functions
-            .hpke_seal(&public.hpke_init_key, b"probe", None, b"probe")
-            .map_err(|_| bad("its init key is not a key"))?;
-        functions
-            .hpke_open(
-                &sealed,
-                &data.init_key,
-                &public.hpke_init_key,
-                b"probe",
-                None,
-            )
-            .map_err(|_| bad("the private init key does not fit the public one"))?;
+        shielded_locally("bad_key_package", || {
+            let sealed = functions
+                .hpke_seal(&public.hpke_init_key, b"probe", None, b"probe")
+                .map_err(|_| bad("its init key is not a key"))?;
+            functions
+                .hpke_open(
+                    &sealed,
+                    &data.init_key,
+                    &public.hpke_init_key,
+                    b"probe",
+                    None,
+                )
+                .map_err(|_| bad("the private init key does not fit the public one"))
+        })?;
         Ok(Self {
             reference: reference(&functions, &data.key_package_bytes)?,
             identity: public.signing_identity().clone(),
@@ -150,11 +153,6 @@ fn reference(functions: &Suite, key_package: &[u8]) -> Result<Vec<u8>> {
 
 /// A key package somebody else published, decoded; what is wrong with it is their fault.
 pub(crate) fn received(bytes: &[u8]) -> Result<MlsMessage> {
-    let message: MlsMessage = decode(bytes, "key_package")?;
-    if message.as_key_package().is_none() {
-        return Err(
-            Error::remote("wrong_message_type", "a KeyPackage was expected").at("key_package"),
-        );
-    }
+    let message = message(bytes, "key_package", &[WireFormat::KeyPackage])?;
     Ok(message)
 }

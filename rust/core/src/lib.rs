@@ -13,6 +13,7 @@ mod provider;
 pub mod reader;
 mod saved;
 mod secret;
+mod shield;
 mod signing;
 mod successor;
 

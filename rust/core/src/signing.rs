@@ -5,7 +5,11 @@ use std::fmt;
 use mls_rs_core::crypto::{CipherSuiteProvider, SignaturePublicKey, SignatureSecretKey};
 
 use crate::provider::{failed, suite};
+use crate::shield::{shielded, shielded_locally};
 use crate::{Error, Result, Secret};
+
+/// What is signed to see whether two halves fit; never sent.
+const PROBE: &[u8] = b"probe";
 
 /// A signature key pair of one cipher suite. Printing it shows the public half only.
 #[derive(Clone)]
@@ -32,19 +36,22 @@ impl SigningKey {
     pub fn load(number: u16, secret: &Secret) -> Result<Self> {
         let functions = suite(number)?;
         let refuse = || Error::local("bad_key", "not a signature key of this cipher suite");
-        let secret = SignatureSecretKey::new(secret.expose().to_vec());
-        let public = functions
-            .signature_key_derive_public(&secret)
-            .map_err(|_| refuse())?;
-        // An Ed25519 secret carries its public half, and signing under another one gives the secret away: check that they fit.
-        let probe = functions.sign(&secret, b"probe").map_err(|_| refuse())?;
-        functions
-            .verify(&public, &probe, b"probe")
-            .map_err(|_| refuse())?;
-        Ok(Self {
-            suite: number,
-            secret,
-            public,
+        shielded_locally("bad_key", || {
+            let secret = SignatureSecretKey::new(secret.expose().to_vec());
+            // A provider may take the public half out of the secret without looking at its length first.
+            let probe = functions.sign(&secret, PROBE).map_err(|_| refuse())?;
+            let public = functions
+                .signature_key_derive_public(&secret)
+                .map_err(|_| refuse())?;
+            // An Ed25519 secret carries its public half, and signing under another one gives the secret away: they must fit.
+            functions
+                .verify(&public, &probe, PROBE)
+                .map_err(|_| refuse())?;
+            Ok(Self {
+                suite: number,
+                secret,
+                public,
+            })
         })
     }
 
@@ -92,18 +99,16 @@ pub fn verify_signature(
     message: &[u8],
     signature: &[u8],
 ) -> Result<()> {
-    suite(number)?
-        .verify(
-            &SignaturePublicKey::new_slice(public_key),
-            signature,
-            message,
-        )
-        .map_err(|_| {
-            Error::remote(
-                "bad_signature",
-                "the signature does not verify under this key",
+    let functions = suite(number).map_err(|error| Error::remote(error.reason, error.detail))?;
+    shielded(|| {
+        functions
+            .verify(
+                &SignaturePublicKey::new_slice(public_key),
+                signature,
+                message,
             )
-        })
+            .map_err(|_| Error::remote("bad_signature", "it does not verify under this key"))
+    })
 }
 
 #[cfg(test)]

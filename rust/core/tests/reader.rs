@@ -1,5 +1,6 @@
 //! The reader on real commits of mls-rs and on mutilated ones. Each mutilation is refused, or verifies nothing.
 
+#![cfg(feature = "awslc")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use mls_rs::client_builder::{BaseConfig, WithCryptoProvider, WithIdentityProvider};

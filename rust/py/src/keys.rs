@@ -8,19 +8,24 @@ use crate::convert::short_hex;
 use crate::errors::Result;
 use crate::secret::Secret;
 
-/// A leaf signature key. Printing shows the public half only.
+/// A leaf signature key pair (RFC 9420 section 5.1.1). Printing shows the public half only.
+///
+/// Use one per membership: whoever holds it speaks for the leaf.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
 pub struct SigningKey(pub(crate) mlsrtc_core::SigningKey);
 
 #[pymethods]
 impl SigningKey {
+    /// A fresh key pair. suite: a number of `suites()`; another raises LocalProtocolError (``unsupported_suite``).
     #[staticmethod]
     #[pyo3(signature = (suite=1))]
     fn generate(suite: u16) -> Result<Self> {
         Ok(Self(mlsrtc_core::SigningKey::generate(suite)?))
     }
 
+    /// The key pair whose `save()` this is: for Ed25519 (suites 1 and 3) the 32-byte seed and then the 32-byte public key,
+    /// for the NIST curves the private scalar. Raises LocalProtocolError (``bad_key``) if it is none of this suite.
     #[staticmethod]
     fn load(suite: u16, secret: &Secret) -> Result<Self> {
         Ok(Self(mlsrtc_core::SigningKey::load(
@@ -29,20 +34,24 @@ impl SigningKey {
         )?))
     }
 
+    /// The public key as RFC 9420 section 5.1.1 encodes it: 32 bytes for Ed25519.
     #[getter]
     fn public<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.0.public())
     }
 
+    /// The cipher suite the key belongs to.
     #[getter]
     fn suite(&self) -> u16 {
         self.0.suite()
     }
 
+    /// A signature over `message` as it stands, without the label of RFC 9420's SignWithLabel: 64 bytes for Ed25519.
     fn sign<'py>(&self, py: Python<'py>, message: &[u8]) -> Result<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &self.0.sign(message)?))
     }
 
+    /// The private key, to be kept as a secret and given to `load()`.
     fn save(&self) -> Secret {
         self.0.save().into()
     }
@@ -56,7 +65,10 @@ impl SigningKey {
     }
 }
 
-/// Checks one signature of a cipher suite's signature scheme.
+/// Checks one signature of a cipher suite's signature scheme over `message` as it stands.
+///
+/// Raises RemoteProtocolError: ``bad_signature`` if it does not verify or the key is none, ``unsupported_suite`` for a suite
+/// that is not in `suites()`.
 #[pyfunction]
 pub fn verify_signature(
     py: Python<'_>,
@@ -68,7 +80,9 @@ pub fn verify_signature(
     Ok(py.detach(|| mlsrtc_core::verify_signature(suite, public_key, message, signature))?)
 }
 
-/// Random bytes from the provider's generator.
+/// Random bytes from the cryptographic provider's generator.
+///
+/// length: at most 1048576 (LocalProtocolError ``bad_length``).
 #[pyfunction]
 pub fn random_bytes(length: usize) -> Result<Secret> {
     const MOST: usize = 1 << 20;
@@ -80,7 +94,7 @@ pub fn random_bytes(length: usize) -> Result<Secret> {
     Ok(mlsrtc_core::random_bytes(length)?.into())
 }
 
-/// The cipher suites the provider can do.
+/// The cipher suites the provider can do, by number (RFC 9420 section 17.1), smallest first.
 #[pyfunction]
 pub fn suites(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, mlsrtc_core::suites())

@@ -8,7 +8,10 @@ use pyo3::types::PyBytes;
 
 use crate::errors::Result;
 
-/// Bytes that are wiped when they are no longer used. Printing tells the length only.
+/// Bytes that are wiped when they are no longer used.
+///
+/// Printing tells the length only, comparing takes the same time whatever differs, and there is no hash and no pickle.
+/// What `expose()` returns is an ordinary `bytes` that Python may copy and never wipes: take it late and let it go early.
 #[pyclass(frozen, eq, module = "mlsrtc._core")]
 #[derive(Debug)]
 pub struct Secret(Mutex<Option<mlsrtc_core::Secret>>);
@@ -43,10 +46,12 @@ impl Secret {
         mlsrtc_core::Secret::from(value).into()
     }
 
+    /// The value as `bytes`. Raises LocalProtocolError after `wipe()`.
     fn expose<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, self.value()?.expose()))
     }
 
+    /// Overwrites the value. It cannot be had again; doing it twice does no harm.
     fn wipe(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

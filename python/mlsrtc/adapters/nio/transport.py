@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import nio
 
+from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.device import device_for
 from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.policy import Policy
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
 ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
@@ -128,6 +133,34 @@ class NioTransport:
     async def _close_channels(self, end: TransportClosed) -> None:
         for channel in self._channels:
             await channel.close(end)
+
+    def call(
+        self,
+        room_id: str,
+        *,
+        slot_id: str = "m.call#ROOM",
+        store: Store | None = None,
+        policy: Policy | None = None,
+        intent: str = "audio",
+        sticky: bool = False,
+    ) -> Call:
+        """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
+
+        slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
+        memory. intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354)
+        instead of a state event; the homeserver must have it. Entering raises CannotSend if the room's power levels
+        forbid what a call needs, and LocalProtocolError if the client has no device keys.
+        """
+        return Call(
+            self,
+            device_for(self._client),
+            RoomId(room_id),
+            SlotId(slot_id),
+            store or MemoryStore(),
+            policy=policy or Policy(),
+            intent=intent,
+            sticky=sticky,
+        )
 
     @asynccontextmanager
     async def subscribe(self, room_id: str, slot_id: str) -> AsyncIterator[NioChannel]:

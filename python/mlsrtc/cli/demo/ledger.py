@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from mlsrtc.identifiers import EpochId, MemberId
-from mlsrtc.notices import EpochChanged, MediaKeysChanged, Muted, Notice, SendKeySwitched
+from mlsrtc.notices import EpochChanged, EventRefused, MediaKeysChanged, Muted, Notice, SendKeySwitched
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Account:
     safety_code: str = ""
     sending_under: EpochId | None = None
     muted: str = ""
+    refused: list[str] = field(default_factory=list)  # reasons it gave for events that did not hold
 
 
 @dataclass(slots=True)
@@ -86,6 +87,8 @@ class Ledger:
                 account.held[notice.id] = Held(keys, at)
             case SendKeySwitched():
                 account.sending_under, account.muted = notice.id, ""
+            case EventRefused():
+                account.refused.append(notice.reason)
             case Muted():
                 account.sending_under, account.muted = None, notice.reason
             case _:

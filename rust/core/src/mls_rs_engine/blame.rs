@@ -1,15 +1,15 @@
 //! mls-rs' errors, mapped once: to a reason a program can read, the section that demands it, and whose fault it is.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
-
 use mls_rs::error::MlsError;
 
-use crate::{Error, Fault, Result};
+use crate::{Error, Fault};
 
 /// Whose fault a mistake is that either side can make.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Doing {
-    /// Making something from what the caller asked for.
+    /// Making something of our own only: whatever fails, the caller asked for it.
+    Alone(&'static str),
+    /// Making something from what the caller asked for and what others published.
     Making(&'static str),
     /// Reading something that came from outside.
     Reading(&'static str),
@@ -32,6 +32,7 @@ impl Doing {
         let (whose, reason, section) = reason(&error);
         let (fault, place) = match (self, whose) {
             (Self::Loading, _) => return Error::local("bad_saved_state", error.to_string()),
+            (Self::Alone(place), _) => (Fault::Local, place),
             (Self::Making(place), Whose::Ours | Whose::Either) => (Fault::Local, place),
             (Self::Reading(place), Whose::Ours) => (Fault::Local, place),
             (Self::Reading(place), _) => (Fault::Remote, place),
@@ -46,17 +47,6 @@ impl Doing {
             section,
         }
     }
-}
-
-/// A panic inside the engine must not reach Python: it is told as an error, and nothing was changed, since
-/// all work is done on clones.
-pub(super) fn shielded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::remote(
-            "engine_failure",
-            "the engine gave up on this input",
-        ))
-    })
 }
 
 fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
@@ -85,11 +75,11 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         E::CantProcessMessageFromSelf => (Theirs, "own_message", "RFC 9420 section 12.4.2"),
         E::WelcomeKeyPackageNotFound => (Theirs, "no_key_package", "RFC 9420 section 12.4.3.1"),
         E::CommitMissingPath => (Theirs, "missing_path", "RFC 9420 section 12.4"),
-        E::RatchetTreeNotFound => (Either, "missing_tree", "RFC 9420 section 12.4.3.3"),
+        E::RatchetTreeNotFound => (Theirs, "missing_tree", "RFC 9420 section 12.4.3.3"),
         E::MissingExternalPubExtension => {
             (Theirs, "missing_external_pub", "RFC 9420 section 12.4.3.2")
         }
-        E::CryptoProviderError(_) => (Theirs, "cannot_decrypt", "RFC 9420 section 5.1"),
+        E::CryptoProviderError(_) => (Theirs, "crypto_refused", "RFC 9420 section 5.1"),
         E::TreeHashMismatch
         | E::ParentHashMismatch
         | E::UnmergedLeavesMismatch
@@ -121,7 +111,7 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         | E::RequiredCredentialNotFound(_)
         | E::ExtensionNotInCapabilities(_)
         | E::UnsupportedGroupExtension(_)
-        | E::DefaultValueListed => (Either, "bad_capabilities", "RFC 9420 section 7.2"),
+        | E::DefaultValueListed => (Theirs, "bad_capabilities", "RFC 9420 section 7.2"),
         E::InvalidLeafNodeSource | E::InvalidInitKey | E::InitLeafKeyEquality => {
             (Theirs, "bad_key_package", "RFC 9420 section 10.1")
         }

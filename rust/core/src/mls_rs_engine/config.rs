@@ -104,7 +104,7 @@ pub(super) fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPack
             list(&client.leaf_extensions),
             Some(MlsTime::from(lifetime.not_before)),
         )
-        .map_err(|error| Doing::Making("key_package").failed(error))?;
+        .map_err(|error| Doing::Alone("key_package").failed(error))?;
     let data = call
         .take_key_package()
         .ok_or_else(|| Error::local("store_failure", "the engine kept the key package"))?;

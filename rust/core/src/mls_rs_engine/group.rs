@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use mls_rs::group::{ExportedTree, Group as EngineGroup, ReceivedMessage};
+use mls_rs::extension::built_in::RatchetTreeExt;
+use mls_rs::group::{ExportedTree, Group as EngineGroup, ReceivedMessage, Roster};
 use mls_rs::{ExtensionList, MlsMessage, WireFormat};
 use mls_rs_codec::MlsDecode;
 use mls_rs_core::time::MlsTime;
@@ -14,7 +15,7 @@ use super::config::{engine_client, list, Config};
 use super::roster::{changes, context, members};
 use super::table::Call;
 use crate::client::distinct;
-use crate::encoding::decode;
+use crate::encoding::{decode, message};
 use crate::engine::{
     Changes, CommitRequest, Committed, Extensions, ExternalJoin, GroupContext, Member,
     PreSharedKeys,
@@ -22,6 +23,8 @@ use crate::engine::{
 use crate::key_package::received;
 use crate::saved::{self, Kind};
 use crate::{Client, Error, KeyPackage, Lifetime, Result, Secret};
+
+const OF_A_GROUP: [WireFormat; 2] = [WireFormat::PublicMessage, WireFormat::PrivateMessage];
 
 /// One member at one epoch. Cloning shares it.
 #[derive(Clone)]
@@ -69,7 +72,7 @@ impl Group {
                 list(&client.leaf_extensions),
                 Some(MlsTime::from(Lifetime::WIDEST.not_before)),
             )
-            .map_err(|error| Doing::Making("group").failed(error))?;
+            .map_err(|error| Doing::Alone("group").failed(error))?;
         Self::settle(engine, &call)
     }
 
@@ -89,7 +92,7 @@ impl Group {
                 "a key package belongs to another signature key",
             ));
         }
-        let message = message(welcome, WireFormat::Welcome, "welcome")?;
+        let message = message(welcome, "welcome", &[WireFormat::Welcome])?;
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
             .transpose()?;
@@ -106,7 +109,7 @@ impl Group {
         client: &Client,
         join: &ExternalJoin<'_>,
     ) -> Result<Committed<Self>> {
-        let group_info = message(join.group_info, WireFormat::GroupInfo, "group_info")?;
+        let group_info = message(join.group_info, "group_info", &[WireFormat::GroupInfo])?;
         if group_info.cipher_suite().map(|suite| suite.raw_value())
             != Some(client.signing_key.suite())
         {
@@ -124,15 +127,25 @@ impl Group {
             .map_err(|error| Doing::Making("commit").failed(error))?
             .with_leaf_node_extensions(list(&client.leaf_extensions))
             .with_authenticated_data(join.authenticated_data.to_vec());
+        if let Some(leaf) = join.remove {
+            let inside = || {
+                group_info
+                    .as_group_info()?
+                    .extensions()
+                    .get_as::<RatchetTreeExt>()
+                    .ok()?
+            };
+            if let Some(tree) = tree.clone().or_else(|| Some(inside()?.tree_data)) {
+                occupied(&tree.roster(), leaf)?;
+            }
+            builder = builder.with_removal(leaf);
+        }
         if let Some(tree) = tree {
             builder = builder.with_tree_data(tree);
         }
-        if let Some(leaf) = join.remove {
-            builder = builder.with_removal(leaf);
-        }
         let (engine, commit) = builder
             .build(group_info)
-            .map_err(|error| Doing::Reading("group_info").failed(error))?;
+            .map_err(|error| Doing::Making("group_info").failed(error))?;
         let message = commit
             .to_bytes()
             .map_err(|error| Doing::Making("commit").failed(error))?;
@@ -144,7 +157,7 @@ impl Group {
     }
 
     pub(super) fn stage(&self, bytes: &[u8], psks: &PreSharedKeys) -> Result<Staged> {
-        let message = self.incoming(bytes, "commit")?;
+        let message = message(bytes, "commit", &OF_A_GROUP)?;
         let call = Call::begin();
         call.lay_psks(psks);
         let mut engine = self.0.engine.clone();
@@ -167,7 +180,7 @@ impl Group {
     }
 
     pub(super) fn propose(&self, bytes: &[u8]) -> Result<Self> {
-        let message = self.incoming(bytes, "proposal")?;
+        let message = message(bytes, "proposal", &OF_A_GROUP)?;
         let call = Call::begin();
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
@@ -188,12 +201,20 @@ impl Group {
         let mut builder = engine.commit_builder();
         for bytes in request.add {
             let message = received(bytes)?;
+            if message.cipher_suite() != Some(self.0.engine.cipher_suite()) {
+                return Err(
+                    Error::remote("wrong_suite", "it is for another cipher suite")
+                        .at("key_package")
+                        .section("RFC 9420 section 10.1"),
+                );
+            }
             if request.now.is_none() {
                 time = time.min(expiry(&message)?);
             }
             builder = builder.add_member(message).map_err(making)?;
         }
         for leaf in request.remove {
+            occupied(&self.0.engine.roster(), *leaf)?;
             builder = builder.remove_member(*leaf).map_err(making)?;
         }
         // The engine reads the clock unless a time is given. Without `now` no lifetime shall be checked, so the time given
@@ -258,7 +279,7 @@ impl Group {
             .0
             .engine
             .epoch_authenticator()
-            .map_err(|error| Doing::Making("group").failed(error))?;
+            .map_err(|error| Doing::Alone("group").failed(error))?;
         Ok(Secret::from(secret.as_bytes()))
     }
 
@@ -279,7 +300,7 @@ impl Group {
             .engine
             .export_tree()
             .to_bytes()
-            .map_err(|error| Doing::Making("tree").failed(error))
+            .map_err(|error| Doing::Alone("tree").failed(error))
     }
 
     pub(super) fn group_info(&self, with_tree: bool) -> Result<Vec<u8>> {
@@ -288,7 +309,7 @@ impl Group {
                 .engine
                 .group_info_message_allowing_ext_commit(with_tree)
                 .and_then(|message| message.to_bytes())
-                .map_err(|error| Doing::Making("group_info").failed(error))
+                .map_err(|error| Doing::Alone("group_info").failed(error))
         };
         if with_tree {
             return sign();
@@ -312,25 +333,16 @@ impl Group {
         mls_rs_codec::byte_vec::mls_decode(&mut rest).map_err(|_| strange())
     }
 
-    fn incoming(&self, bytes: &[u8], place: &'static str) -> Result<MlsMessage> {
-        let message: MlsMessage = decode(bytes, place)?;
-        if !matches!(
-            message.wire_format(),
-            WireFormat::PublicMessage | WireFormat::PrivateMessage
-        ) {
-            return Err(
-                Error::remote("wrong_message_type", "a message of the group was expected")
-                    .at(place),
-            );
-        }
-        Ok(message)
+    #[cfg(test)]
+    pub(super) fn engine_for_tests(&self) -> EngineGroup<Config> {
+        self.0.engine.clone()
     }
 
     fn settle(mut engine: EngineGroup<Config>, call: &Call) -> Result<Self> {
         let context = context(engine.context())?;
         engine
             .write_to_storage()
-            .map_err(|error| Doing::Making("group").failed(error))?;
+            .map_err(|error| Doing::Alone("group").failed(error))?;
         let state = call
             .take_state()
             .ok_or_else(|| Error::local("store_failure", "the engine wrote no state"))?;
@@ -343,14 +355,15 @@ impl Group {
     }
 }
 
-fn message(bytes: &[u8], wanted: WireFormat, place: &'static str) -> Result<MlsMessage> {
-    let message: MlsMessage = decode(bytes, place)?;
-    if message.wire_format() != wanted {
-        return Err(
-            Error::remote("wrong_message_type", format!("{wanted:?} was expected")).at(place),
-        );
+/// Only a leaf that somebody sits in can be removed; the engine would tell of node indexes.
+fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
+    match roster.member_with_index(leaf) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::local(
+            "unknown_leaf",
+            format!("nobody sits in leaf {leaf}"),
+        )),
     }
-    Ok(message)
 }
 
 fn expiry(message: &MlsMessage) -> Result<u64> {

@@ -14,8 +14,8 @@ use crate::engine::{
     PreSharedKeys,
 };
 use crate::provider::{failed, sha256_suite};
-use crate::{Client, Error, KeyPackage, Lifetime, Result, Secret, Successor};
-use blame::shielded;
+use crate::shield::{shielded, shielded_locally};
+use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
 pub use group::{Group, Staged};
 use mls_rs_core::crypto::CipherSuiteProvider;
 pub use observer::Observer;
@@ -108,10 +108,7 @@ impl Engine for MlsRs {
     }
 
     fn load(client: &Client, saved: &Secret) -> Result<Group> {
-        shielded(|| Group::load(client, saved)).map_err(|error| match error.reason {
-            "engine_failure" => Error::local("bad_saved_state", "the engine cannot read it"),
-            _ => error,
-        })
+        shielded_locally("bad_saved_state", || Group::load(client, saved))
     }
 
     fn observe(group_info: &[u8], tree: Option<&[u8]>, successor: Successor) -> Result<Observer> {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use mls_rs::external_client::{ExternalGroup, ExternalReceivedMessage};
 use mls_rs::group::{CommitEffect, ExportedTree};
-use mls_rs::{MlsMessage, WireFormat};
+use mls_rs::WireFormat;
 
 use super::blame::Doing;
 use super::config::{observer_client, ObserverConfig};
 use super::roster::{context, members};
-use crate::encoding::decode;
+use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
 use crate::{Error, Result, Successor};
 
@@ -32,12 +32,7 @@ impl Observer {
         tree: Option<&[u8]>,
         successor: Successor,
     ) -> Result<Self> {
-        let message: MlsMessage = decode(group_info, "group_info")?;
-        if message.wire_format() != WireFormat::GroupInfo {
-            return Err(
-                Error::remote("wrong_message_type", "a GroupInfo was expected").at("group_info"),
-            );
-        }
+        let message = message(group_info, "group_info", &[WireFormat::GroupInfo])?;
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
             .transpose()?;
@@ -48,12 +43,7 @@ impl Observer {
     }
 
     pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self> {
-        let message: MlsMessage = decode(bytes, "commit")?;
-        if message.wire_format() != WireFormat::PublicMessage {
-            return Err(
-                Error::remote("wrong_message_type", "a PublicMessage was expected").at("commit"),
-            );
-        }
+        let message = message(bytes, "commit", &[WireFormat::PublicMessage])?;
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
             Ok(ExternalReceivedMessage::Commit(done))
@@ -84,7 +74,7 @@ impl Observer {
         self.0
             .engine
             .export_tree()
-            .map_err(|error| Doing::Making("tree").failed(error))
+            .map_err(|error| Doing::Alone("tree").failed(error))
     }
 
     fn of(engine: ExternalGroup<ObserverConfig>) -> Result<Self> {

@@ -100,9 +100,12 @@ impl GroupStateStorage for GroupStates {
     fn write(
         &mut self,
         state: GroupState,
-        _epoch_inserts: Vec<EpochRecord>,
+        epoch_inserts: Vec<EpochRecord>,
         _epoch_updates: Vec<EpochRecord>,
     ) -> Result<(), Infallible> {
+        #[cfg(test)]
+        PAST_EPOCHS.set(epoch_inserts.len());
+        drop(epoch_inserts);
         TABLE.with_borrow_mut(|table| table.state = Some(state.data));
         Ok(())
     }
@@ -156,4 +159,15 @@ impl PreSharedKeyStorage for Psks {
                 .map(|(_, key)| key.clone())
         }))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static PAST_EPOCHS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many past epochs the engine handed over when it last wrote on this thread.
+#[cfg(test)]
+pub(super) fn last_past_epochs() -> usize {
+    PAST_EPOCHS.get()
 }

@@ -1,0 +1,161 @@
+"""A real call on a real homeserver that this command starts itself: N devices agree on keys by MLS.
+
+They join within two seconds, some leave, one crashes and the homeserver withdraws it, one rejoins, and a stranger without
+a valid binding tries to get in. In the end every epoch of every device is checked; the exit status is 0 only if all
+members held equal keys, no leaver a later one, no joiner an earlier one, and the stranger none.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlsrtc.cli.demo.ledger import Ledger
+from mlsrtc.cli.demo.screen import Scene, Screen, choose, size
+
+HELP = "play a call of N devices on a homeserver that it starts itself"
+FEWEST = 5  # one to stay, one to leave, one to crash, one to stay beside it, and the stranger's neighbour
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `mlsrtc demo`."""
+    parser.add_argument("-n", type=int, default=12, metavar="N", help="devices in the call (default 12, at least 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the homeserver's and our logs in DIR")
+    parser.add_argument("--encrypted", action="store_true", help="hold the call in an encrypted room")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Play it. Returns 0 if every check held, else 1."""
+    try:
+        import nio  # noqa: F401
+        import rich  # noqa: F401
+        import synapse  # noqa: F401
+    except ImportError as missing:
+        print(f"mlsrtc demo needs the extra 'demo' (pip install 'mlsrtc[demo]'): {missing}", file=sys.stderr)
+        return 2
+    if options.n < FEWEST:
+        print(f"mlsrtc demo needs at least {FEWEST} devices", file=sys.stderr)
+        return 2
+    _log_to(options.keep)
+    with choose(as_json=options.json) as screen:
+        wrong, facts = asyncio.run(_play(options, screen))
+        screen.verdict(wrong, facts)
+    return 1 if wrong else 0
+
+
+def _log_to(directory: Path | None) -> None:
+    for name in ("nio", "mlsrtc", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if directory is None:
+            logger.addHandler(logging.NullHandler())
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(directory / "demo.log")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+
+
+async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str], dict[str, Any]]:
+    from mlsrtc.cli.demo import scenario
+    from mlsrtc.cli.demo.cost import olm_message_bytes
+    from mlsrtc.testing.devices import cross_signed_devices
+    from mlsrtc.testing.synapse import Synapse
+
+    ledger = Ledger()
+    names = [f"device{number:02}" for number in range(1, options.n + 1)] + ["stranger"]
+    facts: dict[str, Any] = {}
+    async with AsyncExitStack() as stack:
+        screen.step("starting Synapse on a loopback port")
+        server = await stack.enter_async_context(Synapse(logs=options.keep))
+        screen.step(f"registering {len(names)} users with cross-signed devices")
+        devices = await stack.enter_async_context(cross_signed_devices(server, names))
+        screen.step("creating the room and bringing everybody in")
+        room_id = await scenario.create_room(server, devices, encrypted=options.encrypted)
+        screen.step("starting every device's sync")
+        play = await stack.enter_async_context(scenario.seated(room_id, devices, ledger, screen.refresh))
+        olm_bytes = olm_message_bytes(room_id, devices[0].account.user_id, devices[0].account.device_id)
+        scene = Scene(ledger, play.traffic, len(names), olm_bytes)
+        screen.play(scene)
+        try:
+            await _scenes(play, screen, facts)
+        except scenario.DemoFailed as failed:
+            ledger.failures.append(str(failed))
+        facts |= _figures(scene)
+        return ledger.check(play.seats[-1].number if play.seats[-1].call else None), facts
+
+
+async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
+    """The scenes, in order. `facts` gets what was measured."""
+    from mlsrtc.cli.demo import scenario
+
+    *seats, stranger = play.seats
+    n = len(seats)
+
+    screen.say(f"{n} devices join within {scenario.JOIN_WITHIN:.0f} s")
+    await scenario.all_within(scenario.JOIN_WITHIN, [partial(play.join, seat) for seat in seats])
+    last_join = time.monotonic()
+    await play.until("all stand on one epoch", lambda: play.members_of_head() == n)
+    facts["seconds_from_last_join_to_one_epoch"] = round(time.monotonic() - last_join, 2)
+    facts["commits_for_the_joins"] = play.traffic.commits
+    screen.say(f"one epoch {facts['seconds_from_last_join_to_one_epoch']} s after the last join")
+
+    leavers = seats[1 : 1 + max(1, n // 6)]
+    waits = []
+    for seat in leavers:
+        screen.say(f"{play.ledger.accounts[seat.number].name} leaves")
+        began = time.monotonic()
+        await play.leave(seat)
+        n -= 1
+        await play.until("all who stay have new keys", lambda: play.members_of_head() == n)
+        waits.append(time.monotonic() - began)
+    facts["seconds_from_leave_to_new_keys"] = round(sorted(waits)[len(waits) // 2], 2)
+    screen.say(f"everyone who stays has new keys {facts['seconds_from_leave_to_new_keys']} s after a leave (median)")
+
+    crashed = seats[1 + len(leavers)]
+    screen.say(f"{play.ledger.accounts[crashed.number].name} crashes; the homeserver sends its leave")
+    await play.crash(crashed)
+    n -= 1
+    facts["seconds_from_crash_to_new_keys"] = round(
+        await play.until("the crashed device is removed", lambda: play.members_of_head() == n), 2
+    )
+
+    returning = leavers[0]
+    screen.say(f"{play.ledger.accounts[returning.number].name} comes back")
+    await play.join(returning)
+    n += 1
+    facts["seconds_from_rejoin_to_one_epoch"] = round(
+        await play.until("the returning device has keys", lambda: play.members_of_head() == n), 2
+    )
+
+    screen.say("a stranger whose binding no device signed tries to get in")
+    await _let_the_stranger_try(play, stranger, screen)
+    await play.until("the call stands as before", lambda: play.members_of_head() == n)
+
+
+async def _let_the_stranger_try(play: Any, stranger: Any, screen: Screen) -> None:
+    """A membership and an external commit whose leaf carries a binding that its device never signed."""
+    from mlsrtc.cli.demo.stranger import intrude
+
+    refused = await intrude(play, stranger)
+    screen.say(f"the stranger was refused: {refused}")
+
+
+def _figures(scene: Scene) -> dict[str, Any]:
+    traffic, olm = scene.traffic, scene.olm_messages()
+    return {
+        "epochs": len(scene.ledger.epochs),
+        "commits_sent": traffic.commits,
+        "words_sent": traffic.words,
+        "events_sent": sum(traffic.events.values()),
+        "bytes_sent": size(traffic.total_bytes),
+        "olm_messages_instead": f"{olm:,}",
+        "olm_bytes_instead": size(olm * scene.olm_bytes),
+    }

@@ -1,0 +1,176 @@
+"""The call that the demo plays, on a real homeserver with real clients. Knows asyncio and nio; draws nothing.
+
+Joins within two seconds, leaves one by one, a crash whose delayed leave the homeserver sends, a rejoin, and a stranger
+whose binding no device signed.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import nio
+
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.nio import NioTransport, device_for
+from mlsrtc.adapters.store import MemoryStore
+from mlsrtc.cli.demo.cost import CountedTransport, Traffic
+from mlsrtc.cli.demo.ledger import Ledger
+from mlsrtc.errors import MlsrtcError
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.policy import Policy
+from mlsrtc.testing.devices import TestDevice
+from mlsrtc.testing.synapse import Synapse
+
+SLOT = SlotId("m.call#ROOM")
+JOIN_WITHIN = 2.0  # seconds
+PATIENCE = 60.0  # seconds that any single thing may take before the demo fails
+CRASH_LEAVE = 6.0  # seconds after which the homeserver withdraws a crashed device in the demo (policy: 18)
+
+
+class DemoFailed(MlsrtcError):
+    """Something did not happen in time."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One device of the demo and its place in the ledger."""
+
+    number: int
+    device: TestDevice
+    transport: NioTransport
+    call: Call | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Play:
+    """The running demo: seats around one room."""
+
+    room_id: RoomId
+    slot_id: SlotId
+    ledger: Ledger
+    traffic: Traffic
+    policy: Policy
+    changed: Callable[[], None]
+    seats: list[Seat] = field(default_factory=list)
+    start: float = field(default_factory=time.monotonic)
+
+    async def join(self, seat: Seat) -> None:
+        """The device of a seat enters the call, with an empty store."""
+        account = self.ledger.open(seat.number, seat.device.account.user_id.split(":")[0])
+        call = Call(
+            CountedTransport(seat.transport, self.traffic),
+            device_for(seat.device.client),
+            self.room_id,
+            self.slot_id,
+            MemoryStore(),
+            policy=self.policy,
+        )
+        await call.__aenter__()
+        seat.call = call
+        account.present = True
+        seat.tasks.append(asyncio.create_task(self._listen(seat, call)))
+
+    async def leave(self, seat: Seat) -> None:
+        """The device leaves as a good client does."""
+        assert seat.call is not None
+        self.ledger.accounts[seat.number].present = False
+        await seat.call.__aexit__(None, None, None)
+
+    async def crash(self, seat: Seat) -> None:
+        """The device's process dies: nothing is sent any more."""
+        assert seat.call is not None
+        self.ledger.accounts[seat.number].present = False
+        await seat.call.crash()
+
+    async def until(self, what: str, condition: Callable[[], bool], *, timeout: float = PATIENCE) -> float:
+        """Wait for it; returns the seconds it took. Raises DemoFailed naming what did not happen."""
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > timeout:
+                raise DemoFailed(f"not within {timeout:.0f} s: {what}")
+            await asyncio.sleep(0.01)
+            self.changed()
+        return time.monotonic() - began
+
+    def members_of_head(self) -> int:
+        """How many leaves the epoch has on which every present device stands; 0 while there is none."""
+        epoch = self.ledger.one_epoch()
+        return len(self.ledger.epochs[epoch].members) if epoch is not None else 0
+
+    def present(self) -> int:
+        """How many devices should be in the call."""
+        return sum(account.present for account in self.ledger.accounts.values())
+
+    async def _listen(self, seat: Seat, call: Call) -> None:
+        account = self.ledger.accounts[seat.number]
+        async for notice in call.notices():
+            member = call.session.member_id
+            if member is not None:
+                account.members.add(member)
+            self.ledger.tell(seat.number, notice, time.monotonic() - self.start)
+            self.changed()
+
+
+async def create_room(server: Synapse, devices: list[TestDevice], *, encrypted: bool) -> RoomId:
+    """A room with everybody in it, in which everybody may send what a call needs."""
+    owner = devices[0].client
+    state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]
+    answer = await owner.room_create(
+        preset=nio.RoomPreset.public_chat,
+        power_level_override={"events": {"org.matrix.msc3401.call.member": 0}},
+        initial_state=state if encrypted else [],
+    )
+    if not isinstance(answer, nio.RoomCreateResponse):
+        raise DemoFailed(f"the room was not created: {answer}")
+    gate = asyncio.Semaphore(8)
+
+    async def enter(device: TestDevice) -> None:
+        async with gate:
+            joined = await device.client.join(answer.room_id)
+            if not isinstance(joined, nio.JoinResponse):
+                raise DemoFailed(f"{device.account.user_id} could not enter the room: {joined}")
+
+    await asyncio.gather(*(enter(device) for device in devices[1:]))
+    return RoomId(answer.room_id)
+
+
+@asynccontextmanager
+async def seated(
+    room_id: RoomId, devices: list[TestDevice], ledger: Ledger, changed: Callable[[], None]
+) -> AsyncIterator[Play]:
+    """Every device syncs; nobody is in the call yet. What is still in it at the end is stopped, not left."""
+    policy = Policy(delayed_leave=CRASH_LEAVE, delayed_leave_restart=CRASH_LEAVE / 3)
+    play = Play(room_id, SLOT, ledger, Traffic(), policy, changed)
+    async with AsyncExitStack() as stack:
+
+        async def sit(number: int, device: TestDevice) -> Seat:
+            transport = await stack.enter_async_context(NioTransport(device.client))
+            return Seat(number, device, transport)
+
+        play.seats = list(await asyncio.gather(*(sit(number, device) for number, device in enumerate(devices))))
+        try:
+            yield play
+        finally:
+            await asyncio.gather(*(_stop(seat) for seat in play.seats))
+
+
+async def _stop(seat: Seat) -> None:
+    if seat.call is not None:
+        await seat.call.crash()
+    for task in seat.tasks:
+        task.cancel()
+    await asyncio.gather(*seat.tasks, return_exceptions=True)
+
+
+async def all_within(seconds: float, acts: list[Callable[[], Awaitable[None]]]) -> None:
+    """Start all, spread evenly over so many seconds, and wait for them."""
+
+    async def later(delay: float, act: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(delay)
+        await act()
+
+    pause = seconds / max(1, len(acts))
+    await asyncio.gather(*(later(number * pause, act) for number, act in enumerate(acts)))
