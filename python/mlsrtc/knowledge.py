@@ -39,6 +39,7 @@ from mlsrtc.wire.room import (
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
+CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Knowledge:
     fresh: list[RoomEvent] = field(default_factory=list)  # the part of it that is not saved yet
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
-    _claims: dict[MemberId, Claim] = field(default_factory=dict)
+    _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _spoilt: set[MemberId] = field(default_factory=set)
     _verdicts: dict[MemberId, Verdict] | None = None
@@ -336,14 +337,15 @@ class Knowledge:
             self._early.append(joined)
         else:
             self.ordering.add(joined)
-        claim = Claim(joined.leaf, chain)
-        if self._claims.get(member) != claim:
-            self._claims[member] = claim
+        # A refresh without a chain, or with another one, takes nothing from a chain that came before.
+        claims, claim = self._claims.setdefault(member, []), Claim(joined.leaf, chain)
+        if claim not in claims and len(claims) < CHAINS_LIMIT:
+            claims.append(claim)
             self._verdicts = None
         self._retry_words()
 
     def _all_claims(self) -> list[Claim]:
-        claims = list(self._claims.values())
+        claims = [claim for several in self._claims.values() for claim in several]
         for joined in self.roster.joins.values():
             chain = self.chain_of(joined.leaf.user_id, joined.leaf.device_id)
             if chain is not None:

@@ -7,7 +7,7 @@ evidence and not decisions. The clock is an argument; nothing leaves before the 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol
@@ -150,7 +150,7 @@ class Session:
         self._committed: set[EpochId | None] = set()
         self._delay_id: str | None = None
         self._restart_at: float | None = None
-        self._scheduling = False
+        self._scheduling: str | None = None  # the request that schedules our leave
         self._limited_until: float | None = None
         self._seen_head: tuple[EpochId | None, float] = (None, 0.0)  # the head, and since when
         self._timers: list[float] = []
@@ -184,15 +184,25 @@ class Session:
         return self._complete and self.known.knows_keys_of(self.user_id)
 
     def join(self, now: Now) -> None:
-        """Enter the call, as soon as `ready`.
+        """Enter the call, as soon as `ready`. Nothing if we are in it, as after a restart; a leave that is still on its
+        way is overtaken by a new participation.
 
-        Raises CannotSend if the room's power levels are known and do not let us, LocalProtocolError if we have entered.
+        Raises CannotSend if the room's power levels are known and do not let us, LocalProtocolError if the call is
+        over.
         """
-        if self._phase is not Phase.LOBBY:
-            raise LocalProtocolError(f"cannot join: this session is {self._phase.value}")
+        if self._phase is Phase.OVER:
+            raise LocalProtocolError("cannot join: the call is over for this session")
+        if self._phase in (Phase.ENTERING, Phase.INSIDE):
+            return
+        for request in self._outbox.waiting():
+            if ".leave." in request.id:
+                # Sent late, it would overwrite the membership that we are about to write.
+                self._outbox.withdraw(request.id)
+                self._forget_record(f"request/{request.id}")
         if self._complete:
             self.known.check_power(self.user_id, self._membership_type, state=self._format is MembershipFormat.STATE)
         self._phase = Phase.ENTERING
+        self._touch()
         self._stir(now)
 
     def leave(self, now: Now) -> None:
@@ -423,24 +433,30 @@ class Session:
             return
         if self._joined_at is None and member in self.known.roster.joins:
             self._joined_at = now.monotonic
-        if self._refresh_at is not None and self._refresh_at <= now.monotonic:
+        if self._refresh_at is not None and self._refresh_at <= now.monotonic and self.ready:
+            chain = self.known.chain_of(self.user_id, self.device_id)
+            self._presence = replace(self._presence, chain=chain or self._presence.chain)
             self._draft(self._presence.join(self._request_id("join"), now.wall_ms, self.policy))
             self._refresh_at = now.monotonic + self.policy.membership_refresh
         if self._delay_id is not None and self._restart_at is not None and self._restart_at <= now.monotonic:
             self._draft(RestartLeave(self._request_id("restart"), self._delay_id))
             self._restart_at = now.monotonic + self.policy.delayed_leave_restart
-        self._at(self._refresh_at)
+        if self.ready:
+            self._at(self._refresh_at)
         self._at(self._restart_at)
 
     def _schedule_leave(self) -> None:
-        if not self._scheduling and self._presence is not None:
-            self._scheduling = True
-            self._draft(self._presence.leave_later(self._request_id("delay"), self.policy))
+        if self._scheduling is None and self._presence is not None:
+            self._scheduling = self._request_id("delay")
+            self._draft(self._presence.leave_later(self._scheduling, self.policy))
 
     def _cancel_delayed_leave(self) -> None:
         if self._delay_id is not None:
             self._draft(CancelLeave(self._request_id("cancel"), self._delay_id))
-        self._delay_id = self._restart_at = None
+        if self._scheduling is not None:
+            self._outbox.withdraw(self._scheduling)
+            self._forget_record(f"request/{self._scheduling}")
+        self._scheduling = self._delay_id = self._restart_at = None
 
     def _rejoin(self, reason: str, now: Now) -> None:
         """Enter again under a fresh member_id, at growing distances if once is not enough."""
@@ -578,6 +594,7 @@ class Session:
         scene = self._scene(head, now)
         turn = turns.next_turn(scene, self.policy)
         if turn is None or turn.parent in self._committed:
+            self._await_opening(scene, now)
             return
         if turn.at > now.monotonic:
             self._at(turn.at)
@@ -598,6 +615,13 @@ class Session:
         self._records[f"draft/{draft.id.hex()}"] = saved.dump_draft(draft)
         self._draft(request)
 
+    def _await_opening(self, scene: turns.Scene, now: Now) -> None:
+        """Our epoch is closed to us and a commit of our own cannot change that: if nobody else's does, we rejoin (rule
+        section 3.7)."""
+        if scene.closed_since is not None and len(scene.tree & scene.roster) > 1:
+            at = scene.closed_since + self.policy.external_commit_after
+            self._move_when(now, at, lambda: self._rejoin("begun_before", now))
+
     def _scene(self, head: EpochId | None, now: Now) -> turns.Scene:
         assert self.member_id is not None
         assert self._joined_at is not None
@@ -610,7 +634,8 @@ class Session:
         untrusted = self.known.untrusted(leaves) & self.known.roster.joins.keys()
         idle = judged.idle_user if judged is not None else None
         path = self.known.ordering.path(epoch) if epoch is not None else ()
-        with_path = [step for step in path if self.known.archive.judged[step].committed.has_path]
+        # In the root every key is fresh, whether it has a path or not.
+        with_path = [step for step in path if step == path[0] or self.known.archive.judged[step].committed.has_path]
         return turns.Scene(
             me=self.member_id,
             epoch=epoch,
@@ -629,6 +654,7 @@ class Session:
             idle=frozenset(leaf.member_id for leaf in leaves.values() if leaf.user_id == idle),
             contested=self.epochs.stand is not None and self.epochs.stand != head,
             limited_until=self._limited_until,
+            closed_since=self._seen_head[1] if epoch in self.table.closed else None,
         )
 
     def _make(self, turn: turns.Turn, head: EpochId | None, now: Now) -> tuple[drafts.Draft, SendEvent] | None:
@@ -846,7 +872,12 @@ class Session:
     def _accepted(self, request: Request, accepted: Accepted, now: Now) -> None:
         match request:
             case ScheduleLeave():
-                self._scheduling = False
+                if request.id != self._scheduling:
+                    # It withdraws a membership that we have ended ourselves since.
+                    if accepted.delay_id is not None:
+                        self._draft(CancelLeave(self._request_id("cancel"), accepted.delay_id))
+                    return
+                self._scheduling = None
                 self._delay_id = accepted.delay_id
                 if self._delay_id is not None:
                     self._restart_at = now.monotonic + self.policy.delayed_leave_restart
@@ -859,7 +890,7 @@ class Session:
     def _refused(self, request: Request, status: int, errcode: str) -> None:
         match request:
             case ScheduleLeave():
-                self._scheduling = False  # No MSC4140 here: a crash is only seen at the membership's expiry.
+                self._scheduling = None  # No MSC4140 here: a crash is only seen at the membership's expiry.
             case RestartLeave() | CancelLeave():
                 if self._delay_id == request.delay_id:
                     # It fired or was cancelled by somebody's overwriting; our own leave shows which.
@@ -899,8 +930,9 @@ class Session:
         self._phase = Phase.OVER
         self._forget_epochs()
         for request in self._outbox.waiting():
-            self._outbox.withdraw(request.id)
-            self._forget_record(f"request/{request.id}")
+            if not isinstance(request, CancelLeave):
+                self._outbox.withdraw(request.id)
+                self._forget_record(f"request/{request.id}")
         self._records["participation"] = None
         for event_id in self.known.events:
             self._forget_record(f"event/{event_id}")
@@ -978,16 +1010,18 @@ class Session:
         self._format = MembershipFormat(meta["format"])
         participation = saved.load_participation(records)
         self._outbox.restore(saved.load_requests(records))
+        # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
+        self.table.closed = {_unhex(epoch) for epoch in meta["begun"]}
         phase = Phase(meta["phase"])
-        if participation is None or phase not in (Phase.INSIDE, Phase.LEAVING):
-            self.table.closed = {_unhex(epoch) for epoch in meta["begun"]}
-            return
         for event in saved.load_events(records):
             self.known.events[event.event_id] = event
             try:
                 self.known.room_event(event, self._now)
             except RemoteProtocolError as error:
                 self.known.archive.refuse(event, error)
+        if participation is None or phase not in (Phase.INSIDE, Phase.LEAVING):
+            self._phase = Phase.ENTERING if phase is Phase.ENTERING else Phase.LOBBY
+            return
         self._phase = phase
         self._presence = Presence(
             room_id=self.room_id,
@@ -1004,9 +1038,8 @@ class Session:
         )
         self._committed = {None if parent is None else _unhex(parent) for parent in meta["committed"]}
         self._delay_id = meta["delay_id"]
+        self._scheduling = next((r.id for r in self._outbox.waiting() if isinstance(r, ScheduleLeave)), None)
         self._restart_at = self._refresh_at = self._now.monotonic
-        # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
-        self.table.closed = {_unhex(epoch) for epoch in meta["begun"]}
         self._restore_epochs(records, participation, meta)
 
     def _restore_epochs(

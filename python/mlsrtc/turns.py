@@ -12,6 +12,7 @@ members whose views differ for a moment cost a lost commit and nothing else.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import log2
 from types import MappingProxyType
 
 from mlsrtc.errors import LocalProtocolError
@@ -74,6 +75,7 @@ class Scene:
         another such commit on it (section 2, valid).
     contested: our epoch is not the head, or is about to lose it: then only removals are committed.
     limited_until: our homeserver answered 429 and takes nothing from us before.
+    closed_since: since when we may not begin to send under `epoch`, because an earlier process may have (section 3.7).
     """
 
     me: MemberId
@@ -93,6 +95,7 @@ class Scene:
     idle: frozenset[MemberId] = frozenset()
     contested: bool = False
     limited_until: float | None = None
+    closed_since: float | None = None
 
 
 def next_turn(scene: Scene, policy: Policy) -> Turn | None:
@@ -112,10 +115,20 @@ def next_turn(scene: Scene, policy: Policy) -> Turn | None:
 
 
 def commit_turn(scene: Scene, policy: Policy) -> Turn | None:
-    """One commit with all changes, by the least rank among the members of our epoch that are in R."""
+    """One commit with all changes, by the least rank among the members of our epoch that are in R; or our own, whatever
+    our rank, where the epoch is closed to us.
+    """
     wanted = need(scene)
     if scene.contested:
         wanted = Need(removes=wanted.removes)
+    turn = _ranked_turn(scene, wanted, policy)
+    at = _reopening(scene, wanted, policy)
+    if at is None or (turn is not None and turn.at <= at):
+        return turn
+    return Turn(Kind.COMMIT, scene.epoch, Need(wanted.adds, wanted.removes, rekey=True), 0, at)
+
+
+def _ranked_turn(scene: Scene, wanted: Need, policy: Policy) -> Turn | None:
     committers = scene.tree & scene.roster & scene.able
     due = _rekey_due(scene, policy)
     if wanted:
@@ -133,6 +146,19 @@ def commit_turn(scene: Scene, policy: Policy) -> Turn | None:
     at = _deadline(scene, start, rank, policy)
     rekey = due is not None and at >= due
     return Turn(Kind.COMMIT, scene.epoch, Need(wanted.adds, wanted.removes, rekey), rank, at)
+
+
+def _reopening(scene: Scene, wanted: Need, policy: Policy) -> float | None:
+    """When we commit a path of our own because the epoch is closed to us (section 3.7). Only we know that it is, so
+    nobody else would; those who restart together spread out as words do.
+    """
+    alone = not (scene.tree & scene.roster) - {scene.me}
+    barred = scene.me not in scene.able or (not wanted and scene.me in scene.idle)
+    if scene.closed_since is None or scene.contested or alone or barred:
+        return None
+    rank = _rank(scene.me, ranking(scene.epoch, scene.tree & scene.roster)) or 0
+    at = scene.closed_since + policy.word_step * int(log2(rank + 1))
+    return at if scene.limited_until is None else max(at, scene.limited_until)
 
 
 def creation_turn(scene: Scene, policy: Policy) -> Turn | None:

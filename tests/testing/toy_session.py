@@ -59,6 +59,8 @@ class ToySession:
         self.changed = True
 
     def join(self, now: Now) -> None:
+        if self.in_call:
+            return
         self.in_call = True
         content = {"device_id": self.device.matrix.device_id}
         self._draft(kind="leave", content={})

@@ -86,6 +86,7 @@ class PartyDevice:
         self.refused: list[RemoteProtocolError] = []
         self.lives = 0
         self.joined = False  # whether the application wants to be in the call
+        self.left = False  # whether it has been in the call in this process, and left
         self.last_request = 0.0  # virtual seconds at which it last sent something
         self.wall_skew_ms = 0
         self._factory = factory
@@ -123,12 +124,13 @@ class PartyDevice:
         self._monotonic_origin = network.time - network.draw((0.0, 1000.0))
         self._in_flight.clear()
         self._crash_at = self._alarm = None
+        self.left = False
         saved = self.store.load(SCOPE)
         self.session = self._factory(self, saved, self.now)
         self.connection = self.world.connect(self.matrix.name, since=self._token if resume else None)
-        if self.joined and not saved:
-            # It died before its first checkpoint: the session cannot know that it was to join, the
-            # application does.
+        if self.joined:
+            # The session knows itself whether it was in the call, unless it died before that was saved: the application
+            # asks every time.
             self.session.join(self.now)
         self.pump()
 
@@ -142,16 +144,20 @@ class PartyDevice:
             self._crash_at = at
 
     def join(self) -> None:
-        """The application joins the call. Nothing if it has."""
+        """The application joins the call. Nothing if it has. After a leave it is a new call of the application: a new
+        process, since a session that is over stays over."""
         if self.session is not None and not self.joined:
-            self.joined = True
+            if self.left:
+                self._die()
+                self.start()
+            self.joined, self.left = True, False
             self.session.join(self.now)
             self.pump()
 
     def leave(self) -> None:
         """The application leaves the call. The process goes on. Nothing if it had not joined."""
         if self.session is not None and self.joined:
-            self.joined = False
+            self.joined, self.left = False, True
             self.session.leave(self.now)
             self.pump()
 

@@ -1,0 +1,299 @@
+"""Parties of real sessions, and what each device was told: epochs, keys by fingerprint, switches, mutes.
+
+The sessions are driven through their verbs only. A `Watched` session forwards every verb and looks at what passes: keys
+are fingerprinted when they are told, since they are wiped later. A `Ledger` outlives the process of its device, as what
+an application was told does.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId
+from mlsrtc.notices import (
+    EpochChanged,
+    Left,
+    MediaKeysChanged,
+    MediaKeysRetired,
+    MembersChanged,
+    Muted,
+    Notice,
+    SendKeySwitched,
+)
+from mlsrtc.outbox import Outcome, Request
+from mlsrtc.policy import Policy
+from mlsrtc.session import Session
+from mlsrtc.testing import Limits, Party, PartyDevice
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
+
+SLOT = SlotId("m.call#ROOM")
+
+N = TypeVar("N", bound=Notice)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """When a device began to send under an epoch, in which of its lives, and whose leaves it had seen by then."""
+
+    life: int
+    moment: float
+    id: EpochId
+    epoch: int
+    index: int
+    leaves_seen: frozenset[MemberId]
+
+
+@dataclass
+class Ledger:
+    """What one device was told over all its lives."""
+
+    told: list[tuple[float, Notice]] = field(default_factory=list)
+    epochs: dict[EpochId, EpochChanged] = field(default_factory=dict)
+    keys: dict[EpochId, dict[MemberId, str]] = field(default_factory=dict)  # fingerprints, by sender
+    indexes: dict[EpochId, int] = field(default_factory=dict)
+    held: dict[int, EpochId] = field(default_factory=dict)  # by key index, now
+    switches: list[Switch] = field(default_factory=list)
+    sending: EpochId | None = None
+    leaves_seen: set[MemberId] = field(default_factory=set)
+    identities: set[MemberId] = field(default_factory=set)  # who this device itself has been
+    faults: list[str] = field(default_factory=list)  # promises that were broken while it was watched
+
+    def notices(self, kind: type[N]) -> list[N]:
+        """Everything of one kind that was told, oldest first."""
+        return [notice for _, notice in self.told if isinstance(notice, kind)]
+
+    @property
+    def muted(self) -> bool:
+        """Whether the device has nothing that it may send under."""
+        return self.sending is None
+
+    def begins(self, life: int) -> None:
+        """A process starts: what the last one held is gone, and what it had not saved it does not know."""
+        self.held.clear()
+        self.sending = None
+
+    def tell(self, notice: Notice, moment: float, life: int, me: MemberId | None) -> None:
+        """Write one notice down, and hold it against promises 4 and 7."""
+        self.told.append((moment, notice))
+        match notice:
+            case EpochChanged():
+                self.epochs[notice.id] = notice
+                if me is not None and me not in notice.members:
+                    self.faults.append(f"stands on epoch {notice.epoch} without being a leaf of it")
+            case MediaKeysChanged():
+                prints = {key.member_id: fingerprint(key.secret.expose()) for key in notice.keys}
+                index = {int(key.index) for key in notice.keys}.pop()
+                if self.keys.setdefault(notice.id, prints) != prints:
+                    self.faults.append(f"epoch {notice.epoch} has had other keys before")
+                if self.held.get(index, notice.id) != notice.id:
+                    self.faults.append(f"index {index} names a second epoch while it is held")
+                if me is not None and me not in prints:
+                    self.faults.append(f"holds keys of epoch {notice.epoch}, which it is no leaf of")
+                self.indexes[notice.id] = index
+                self.held[index] = notice.id
+            case MediaKeysRetired(id, index):
+                if self.held.pop(int(index), None) != id:
+                    self.faults.append(f"index {index} was retired and had not been held")
+            case SendKeySwitched(id, epoch, index):
+                if self.held.get(int(index)) != id:
+                    self.faults.append(f"sends under epoch {epoch} without holding its keys")
+                self.sending = id
+                self.switches.append(Switch(life, moment, id, epoch, int(index), frozenset(self.leaves_seen)))
+            case Muted() | Left():
+                self.sending = None
+            case _:
+                pass
+
+
+class Watched:
+    """A session under watch. All verbs go to `inner`, which a test may ask directly."""
+
+    def __init__(self, inner: Session, device: PartyDevice, ledger: Ledger) -> None:
+        self.inner, self.device, self.ledger = inner, device, ledger
+        self.handed_out: list[Request] = []
+        self._unsaved: set[MemberId] = set()
+        ledger.begins(device.lives)
+
+    def join(self, now: Now) -> None:
+        self.inner.join(now)
+
+    def leave(self, now: Now) -> None:
+        self.inner.leave(now)
+
+    def receive(self, incoming: Incoming, now: Now) -> None:
+        self.inner.receive(incoming, now)
+        if isinstance(incoming, RoomEvent):
+            self._unsaved |= leaves_in(incoming)
+
+    def tick(self, now: Now) -> None:
+        self.inner.tick(now)
+
+    def next_timer(self) -> float | None:
+        return self.inner.next_timer()
+
+    def checkpoint(self, save: Callable[[Mapping[str, bytes | None]], None]) -> None:
+        self.inner.checkpoint(save)
+        self.ledger.leaves_seen |= self._unsaved
+        self._unsaved.clear()
+
+    def outgoing(self) -> Sequence[Request]:
+        requests = self.inner.outgoing()
+        self.handed_out += requests
+        return requests
+
+    def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
+        self.inner.mark_sent(request_id, outcome, now)
+
+    def notices(self) -> Sequence[Notice]:
+        told = self.inner.notices()
+        if self.inner.member_id is not None:
+            self.ledger.identities.add(self.inner.member_id)
+        for notice in told:
+            self.ledger.tell(notice, self.device.world.network.time, self.device.lives, self.inner.member_id)
+        return told
+
+
+class Watch:
+    """A party of real sessions with a ledger for each device."""
+
+    def __init__(
+        self,
+        devices: int,
+        seed: int = 1,
+        *,
+        policy: Policy | None = None,
+        policies: Mapping[int, Policy] | None = None,
+        sticky: bool = False,
+        limits: Limits | None = None,
+        **settings: Any,
+    ) -> None:
+        self.policy = policy or Policy()
+        self.policies = dict(policies or {})
+        self.sticky = sticky
+        self.ledgers = [Ledger() for _ in range(devices)]
+        self.sessions: list[list[Watched]] = [[] for _ in range(devices)]
+        self.party = Party(
+            self._make, devices=devices, random=Random(seed), limits=limits or Limits.generous(), **settings
+        )
+        self.world = self.party.world
+
+    def _make(self, device: PartyDevice, records: Mapping[str, bytes], now: Now) -> Watched:
+        session = Session(
+            device.matrix,
+            RoomId(device.world.room_id),
+            SLOT,
+            policy=self.policies.get(device.index, self.policy),
+            sticky=self.sticky,
+            now=now,
+            records=records,
+        )
+        watched = Watched(session, device, self.ledgers[device.index])
+        self.sessions[device.index].append(watched)
+        return watched
+
+    # -- shorthands --
+
+    def session(self, index: int) -> Session:
+        """The session of a device whose process runs."""
+        watched = self.party[index].session
+        assert isinstance(watched, Watched)
+        return watched.inner
+
+    def member(self, index: int) -> MemberId:
+        """Who a device is in the call at present."""
+        member = self.session(index).member_id
+        assert member is not None
+        return member
+
+    def join_all(self, *, within: float = 1.0) -> None:
+        """Every device starts and joins, spread over `within` seconds; returns when all stand on one epoch."""
+        count = len(self.party)
+        for index in range(count):
+            self.party.join(index, after=within * index / count)
+        self.until_agreed(count)
+
+    def until_agreed(self, members: int, *, timeout: float = 30.0) -> float:
+        """Lets time pass until all present devices send under one epoch of so many members."""
+        return self.party.run_until(lambda: self.agreed(members), timeout=timeout)
+
+    def agreed(self, members: int) -> bool:
+        """Whether all present devices stand on one epoch of so many members, and send under it."""
+        present = self.party.present()
+        if len(present) != members:
+            return False
+        stands = {self.session(device.index).epoch_id for device in present}
+        if len(stands) != 1 or (stand := stands.pop()) is None:
+            return False
+        ledgers = [self.ledgers[device.index] for device in present]
+        if not all(ledger.sending == stand for ledger in ledgers):
+            return False
+        told = next(ledger.epochs[stand] for ledger in ledgers)
+        return set(told.members) == {self.member(device.index) for device in present}
+
+    # -- the promises --
+
+    def check(self) -> None:
+        """Promises 1, 4 and 7 and a part of 6, on everything that was told so far."""
+        self.check_agreement()
+        self.check_finality()
+        self.check_begun_once()
+        faults = [(index, fault) for index, ledger in enumerate(self.ledgers) for fault in ledger.faults]
+        assert faults == []
+
+    def check_agreement(self) -> None:
+        """Promise 1: one epoch id, one safety code, one tree, one key for every sender."""
+        codes: dict[EpochId, tuple[Any, ...]] = {}
+        keys: dict[EpochId, dict[MemberId, str]] = {}
+        for ledger in self.ledgers:
+            for notice in ledger.epochs.values():
+                told = (notice.epoch, notice.safety_code, notice.members, notice.committer)
+                assert codes.setdefault(notice.id, told) == told
+            for id, prints in ledger.keys.items():
+                assert keys.setdefault(id, prints) == prints
+                assert set(prints) == set(ledger.epochs[id].members)
+        secrets = [print for prints in keys.values() for print in prints.values()]
+        assert len(secrets) == len(set(secrets)), "two senders or epochs share a key"
+
+    def check_finality(self) -> None:
+        """Promise 4: nobody began to send under an epoch with a leaf whose leave it had seen, and everybody holds
+        keys only of epochs that it is a leaf of."""
+        for index, ledger in enumerate(self.ledgers):
+            for switch in ledger.switches:
+                heard = switch.leaves_seen & set(ledger.epochs[switch.id].members)
+                assert not heard, f"device {index} began epoch {switch.epoch}, which {heard} can read"
+            for id in ledger.keys:
+                assert ledger.identities & set(ledger.epochs[id].members)
+
+    def check_begun_once(self) -> None:
+        """Promise 6: an epoch that one life has sent under is never begun by another."""
+        for ledger in self.ledgers:
+            lives: dict[EpochId, int] = {}
+            for switch in ledger.switches:
+                assert lives.setdefault(switch.id, switch.life) == switch.life
+
+
+def fingerprint(secret: bytes) -> str:
+    """What tells one key from another and gives none away in a failed assertion."""
+    return hashlib.sha256(b"fingerprint" + secret).hexdigest()[:16]
+
+
+def leaves_in(event: RoomEvent) -> set[MemberId]:
+    """The member_ids whose leave an event carries, by its JSON."""
+    block = event.content.get(names.BLOCK)
+    if isinstance(block, Mapping) and isinstance(left := block.get("left"), Mapping):
+        return {MemberId(left["member_id"])}
+    if event.type == names.COMMIT and isinstance(left := event.content.get("left"), Mapping):
+        return {MemberId(member) for member in left}
+    return set()
+
+
+def refusals(party: Party) -> list[RemoteProtocolError]:
+    """What the sessions of a party raised about their input."""
+    return [error for device in party.devices for error in device.refused]
+
+
+__all__ = ["SLOT", "Ledger", "MembersChanged", "Switch", "Watch", "Watched", "fingerprint", "leaves_in", "refusals"]
