@@ -86,6 +86,11 @@ class Archive:
         """An event that had waited did not hold."""
         self.refusals.append(Refusal(event, error))
 
+    def take_refusals(self) -> list[Refusal]:
+        """What was refused since the last call."""
+        taken, self.refusals = self.refusals, []
+        return taken
+
     def found_bad(self, body: Body) -> None:
         """Never try this body again; a twin of the same id may still be good."""
         self._bad.add(body.digest)

@@ -41,6 +41,8 @@ class Closed:
     detail: str = ""
 
 
+DRAFTS_KEPT = 8  # our own commits that may still come back
+
 Walk: TypeAlias = Walked | Fetching | Closed
 
 
@@ -114,6 +116,12 @@ class Epochs:
         for identifier in late:
             self.held.pop(identifier, None)
         return late
+
+    def drop_drafts(self) -> list[Draft]:
+        """Forget our own commits that have come back, and the oldest of many that have not. Returns those."""
+        late = [parent for parent, draft in self.drafts.items() if draft.id in self.held]
+        late += list(self.drafts)[: max(0, len(self.drafts) - len(late) - DRAFTS_KEPT)]
+        return [self.drafts.pop(parent) for parent in dict.fromkeys(late)]
 
     def next_timer(self) -> float | None:
         """When an old state's time is over; monotonic seconds."""

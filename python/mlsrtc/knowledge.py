@@ -143,7 +143,24 @@ class Knowledge:
         for member in self.look(now).gone:
             self.gone_since.setdefault(member, now.monotonic)
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- what is known: the room -----------------------------------------------------------------------------------
+
+    @property
+    def suite(self) -> int:
+        """The MLS suite of the call: the head's, or the policy's before there is one."""
+        head = self.ordering.head()
+        return self.archive.judged[head].suite if head is not None else self.policy.suite
+
+    def expelled(self, user: UserId) -> str | None:
+        """Why the call is over for this user: room_closed, banned, kicked or left_room; None if it is not."""
+        member = self.roster.members.get(user)
+        if self.tombstoned:
+            return "room_closed"
+        if member is None or member.present:
+            return None
+        return "banned" if member.membership == "ban" else "kicked" if member.by != user else "left_room"
+
+    # -- what is known: the call -------------------------------------------------------------------------------------------------
 
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment."""
