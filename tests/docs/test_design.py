@@ -17,7 +17,7 @@ PACKAGE = Path(mlsrtc.__file__).parent
 
 
 def chapter(title: str) -> str:
-    found = re.search(rf"^## \d+\. {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^##+ (?:\d+\. )?{title}\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
     assert found is not None, title
     return found[1]
 
