@@ -1,8 +1,9 @@
 """The commits of a call as they came: judged as soon as their parent is, kept with their bytes for whoever needs them.
 
-Knows `wire` and `judge`; knows no group, no roster and no clock. A commit whose parent is unknown waits, within a bound.
-One id may have several bodies: a homeserver can send a twin that differs where only members can check (RFC 9420
-section 6.2), so each is kept, at most four, and what was found bad is remembered by the hash of its bytes, never by id.
+Knows `wire` and `judge`; knows no group, no roster and no clock. A commit whose parent is unknown waits, within a
+bound. One id may have several bodies: a homeserver can send a twin that differs where only members can check (RFC
+9420 section 6.2), so each is kept, at most four, and what was found bad is remembered by the hash of its bytes, never
+by id.
 """
 
 import hashlib

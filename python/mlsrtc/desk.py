@@ -1,4 +1,5 @@
-"""What comes out of a session before it is saved: requests, notices, records, and when to look again. One for all stages.
+"""What comes out of a session before it is saved: requests, notices, records, and when to look again. One for all
+stages.
 
 Stages put things here and take nothing back; only the session empties it, at a checkpoint. Knows no event and no MLS.
 """

@@ -1,7 +1,7 @@
 """What members ask each other and the media repository for: missing events, the head path, attachments.
 
-Knows the desk and what is known; decides by `recovery` how often. Answers check themselves: nothing in one is believed for
-who sent it.
+Knows the desk and what is known; decides by `recovery` how often. Answers check themselves: nothing in one is
+believed for who sent it.
 """
 
 from dataclasses import dataclass, field
@@ -113,9 +113,7 @@ class Exchange:
         need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id))
         desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
 
-    def _answer(
-        self, desk: Desk, known: Knowledge, sender: UserId, need: Need, now: Now, *, inside: bool
-    ) -> None:
+    def _answer(self, desk: Desk, known: Knowledge, sender: UserId, need: Need, now: Now, *, inside: bool) -> None:
         asker = known.roster.joins.get(need.member_id)
         if asker is None or asker.leaf.user_id != sender:
             raise RemoteProtocolError("unknown_asker", where="content.member_id")
@@ -125,9 +123,7 @@ class Exchange:
         have = Have(known.room_id, known.slot_id, need.id, known.events_for(path))
         fitted = encode_have(have, limit=self.policy.content_limit, random_bytes=drafts.random_bytes)
         request_id, device = desk.new_id("have"), asker.leaf.device_id
-        desk.draft(
-            SendToDevice(request_id, names.HAVE, sender, device, fitted.content, attachments=fitted.attachments)
-        )
+        desk.draft(SendToDevice(request_id, names.HAVE, sender, device, fitted.content, attachments=fitted.attachments))
 
     def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
         for event in have.events:

@@ -1,7 +1,8 @@
-"""What a member knows of the call, from events alone: evidence, roster, trust and the room's own rules. Decides nothing.
+"""What a member knows of the call, from events alone: evidence, roster, trust and the room's own rules. Decides
+nothing.
 
-An event is decoded and checked whole before anything is changed, so a bad one changes nothing. `now` is an argument. What
-is evidence is also told to the caller as the raw event, for the store to keep.
+An event is decoded and checked whole before anything is changed, so a bad one changes nothing. `now` is an argument.
+What is evidence is also told to the caller as the raw event, for the store to keep.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,9 +120,7 @@ class Knowledge:
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
         self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
         leaves = [joined.leaf for joined in self.roster.joins.values() if joined.leaf.user_id == queried.user_id]
-        self.roster = self.roster.with_revoked(
-            leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)
-        )
+        self.roster = self.roster.with_revoked(leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried))
         self._verdicts = None
 
     def attachment(self, uri: str, data: bytes | None, now: Now) -> None:
@@ -160,7 +159,7 @@ class Knowledge:
             return None
         return "banned" if member.membership == "ban" else "kicked" if member.by != user else "left_room"
 
-    # -- what is known: the call -------------------------------------------------------------------------------------------------
+    # -- what is known: the call ----------------------------------------------------------------------------------
 
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment."""

@@ -1,8 +1,8 @@
 """Asking for what is missing and answering others, both within a rate (docs/protocol.md, Recover).
 
-The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially with
-jitter and end; answers come out of a token bucket, so that nobody can make a member its amplifier. Pure: `now` is an
-argument (monotonic seconds), jitter is a number the caller drew.
+The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially
+with jitter and end; answers come out of a token bucket, so that nobody can make a member its amplifier. Pure: `now`
+is an argument (monotonic seconds), jitter is a number the caller drew.
 """
 
 from collections.abc import Sequence

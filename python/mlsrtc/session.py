@@ -1,8 +1,8 @@
 """One call of one device, without I/O: Matrix events in, requests out, media keys told. Only this module wires stages.
 
-Level-triggered: `receive` takes in what is evidence, `tick` asks again what follows from all of it: where is the head, do
-we stand there, is it our turn, which keys may be used. So the order of events changes nothing, and a restart replays
-evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
+Level-triggered: `receive` takes in what is evidence, `tick` asks again what follows from all of it: where is the
+head, do we stand there, is it our turn, which keys may be used. So the order of events changes nothing, and a restart
+replays evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +136,7 @@ class Session:
         self._stir(now)
 
     def leave(self, now: Now) -> None:
-        """Leave the call: our membership is withdrawn with a signed leave. `Left` is told when the homeserver has it."""
+        """Leave the call: withdraw our membership with a signed leave. `Left` is told when the homeserver has it."""
         self._stir(now)
         if self._phase in (Phase.LOBBY, Phase.ENTERING):
             self._end("left")
@@ -295,7 +295,7 @@ class Session:
         }
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
-        """The application says that `key` (Ed25519, 32 bytes) is the user's master key, instead of any pinned before."""
+        """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before."""
         self.known.accept_master_key(user_id, key, verified=verified)
         self._desk.touch()
         self._stir(now)
@@ -409,9 +409,7 @@ class Session:
     def _tell_what_changed(self, now: Now) -> None:
         for refusal in self.known.archive.take_refusals():
             event, error = refusal.event, refusal.error
-            self._desk.tell(
-                EventRefused(EventId(event.event_id), UserId(event.sender), error.reason, error.where)
-            )
+            self._desk.tell(EventRefused(EventId(event.event_id), UserId(event.sender), error.reason, error.where))
         view = self.known.look(now)
         present = frozenset(view.present)
         if present != self._shown:

@@ -55,9 +55,7 @@ def genesis(candidate: Candidate) -> Base:
     if info.epoch != 0:
         refuse("wrong_epoch", f"{where}.epoch")
     if info.confirmed_transcript_hash:
-        refuse(
-            "wrong_transcript", f"{where}.confirmed_transcript_hash", "empty in epoch 0 (RFC 9420 section 11)"
-        )
+        refuse("wrong_transcript", f"{where}.confirmed_transcript_hash", "empty in epoch 0 (RFC 9420 section 11)")
     if info.signer != 0:
         refuse("wrong_signer", f"{where}.signer")
     if info.tree is None:

@@ -176,9 +176,7 @@ def _author(candidate: Candidate, base: Base, commit: _core.CommitFacts) -> tupl
     return free_index(blank), leaf_of(candidate, commit.path_leaf, PATH_LEAF)
 
 
-def _check_path(
-    candidate: Candidate, base: Base, leaf: _core.LeafFacts, author_index: LeafIndex, author: Leaf
-) -> None:
+def _check_path(candidate: Candidate, base: Base, leaf: _core.LeafFacts, author_index: LeafIndex, author: Leaf) -> None:
     """The path's leaf is the author's: the same key, credential and bound device, at its own place."""
     identity = encoding.Identity(author.user_id, author.device_id, author.member_id)
     if (leaf.identity, leaf.signature_key) != (identity.encode(), author.signature_key):
@@ -234,9 +232,7 @@ def _adds(candidate: Candidate, base: Base, commit: _core.CommitFacts) -> list[L
     return joiners
 
 
-def _add(
-    leaves: dict[LeafIndex, Leaf], joiners: list[Leaf], ever: frozenset[MemberId]
-) -> frozenset[MemberId]:
+def _add(leaves: dict[LeafIndex, Leaf], joiners: list[Leaf], ever: frozenset[MemberId]) -> frozenset[MemberId]:
     """Gives each joiner its place, after the removals (RFC 9420 section 12.4.2)."""
     seen = set(ever)
     for leaf in joiners:

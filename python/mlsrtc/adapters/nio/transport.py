@@ -49,9 +49,7 @@ class NioTransport:
     attachment_limit: bytes of the largest attachment that is downloaded.
     """
 
-    def __init__(
-        self, client: nio.AsyncClient, *, sync: bool = True, attachment_limit: int = ATTACHMENT_LIMIT
-    ) -> None:
+    def __init__(self, client: nio.AsyncClient, *, sync: bool = True, attachment_limit: int = ATTACHMENT_LIMIT) -> None:
         self._client = client
         self._sync = sync
         self._attachment_limit = attachment_limit
@@ -147,9 +145,9 @@ class NioTransport:
         """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
 
         slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
-        memory. intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354)
-        instead of a state event; the homeserver must have it. Entering raises CannotSend if the room's power levels
-        forbid what a call needs, and LocalProtocolError if the client has no device keys.
+        memory. intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event
+        (MSC4354) instead of a state event; the homeserver must have it. Entering raises CannotSend if the room's
+        power levels forbid what a call needs, and LocalProtocolError if the client has no device keys.
         """
         return Call(
             self,
