@@ -13,7 +13,7 @@ from mlsrtc.archive import Archive
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -142,6 +142,16 @@ class Knowledge:
         for member in self.look(now).gone:
             self.gone_since.setdefault(member, now.monotonic)
 
+    def prune(self, now: Now) -> list[EventId]:
+        """Forget the bytes of commits that have been off the head path for long. Returns the events to forget too."""
+        path = set(self.ordering.head_path())
+        before = now.monotonic - self.policy.bodies_kept
+        late = [EpochId(key) for key, seen in self.seen.items() if seen <= before and key not in path]
+        events = self.archive.forget_bodies(late)
+        for event_id in events:
+            self.events.pop(event_id, None)
+        return events
+
     # -- what is known: the room -----------------------------------------------------------------------------------
 
     @property
@@ -184,6 +194,17 @@ class Knowledge:
             for member, joined in view.present.items()
             if joined.suite == suite and member not in view.refused and member not in self._spoilt
         )
+
+    def unseen(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
+        """Leaves whose join nobody has shown us."""
+        return frozenset(leaf.member_id for leaf in leaves.values()) - self.roster.joins.keys()
+
+    def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
+        """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
+        found = self.roster.not_addable(
+            now.wall_ms, suite=self.suite, refused=self.look(now).refused, skew_ms=self._skew_ms, spoilt=self._spoilt
+        )
+        return {(one.user_id, one.device_id): one.reason for one in found.values()}
 
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
