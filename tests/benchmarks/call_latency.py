@@ -61,7 +61,9 @@ async def one_leave(stage: Stage, leaver: Seat) -> dict[str, float]:
     await leaving
     keyed = sorted(at for seat in stayers if (at := first_keys(seat)) is not None)
     leave = stage.last_sent(names.STATE_MEMBER, began)
-    await stage.until("the commit was answered", lambda: any(s.type == names.COMMIT for s in stage.sent if s.began > began))
+    await stage.until(
+        "the commit was answered", lambda: any(s.type == names.COMMIT for s in stage.sent if s.began > began)
+    )
     commits = [sent for sent in stage.sent if sent.type == names.COMMIT and sent.began > began]
     commit = commits[0]
     seen = sorted(seat.seen[commit.event_id] for seat in stayers if commit.event_id in seat.seen)
@@ -197,7 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=50, help="devices in the call (default 50)")
     parser.add_argument("--leaves", type=int, default=20, help="leaves to measure (default 20)")
-    parser.add_argument("--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then")
+    parser.add_argument(
+        "--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then"
+    )
     add_output(parser)
     options = parser.parse_args()
     facts = asyncio.run(measure(options))
