@@ -74,6 +74,7 @@ from mlsrtc.wire.membership import MembershipFormat
 from mlsrtc.wire.to_device import Have, Need, decode_have, decode_have_file, decode_need, encode_have, encode_need
 
 REJOIN_PAUSE = 0.5  # seconds between rejoins, doubled each time
+REFRESH_PAUSE = 5.0  # seconds at least between two refreshes of a membership that somebody keeps erasing
 REJOIN_QUIET = 60.0  # seconds after which a rejoin counts as the first again
 DRAFTS_KEPT = 8  # our own commits that may still come back
 
@@ -145,6 +146,7 @@ class Session:
         self._presence: Presence | None = None
         self._joined_at: float | None = None  # when our own join came back; monotonic
         self._refresh_at: float | None = None
+        self._refreshed_at = -math.inf
         self._n = 0  # our commits and words under this member_id
         self._numbers = 0  # makes request ids unique
         self._committed: set[EpochId | None] = set()
@@ -433,7 +435,16 @@ class Session:
             return
         if self._joined_at is None and member in self.known.roster.joins:
             self._joined_at = now.monotonic
+        join = self.known.roster.joins.get(member)
+        if join is not None and join.from_ts > now.wall_ms + self.policy.clock_skew * 1000:
+            # Our clock was wrong when we joined: nobody counts us in before that moment comes.
+            self._rejoin("clock", now)
+            return
+        if self._refresh_at is not None and self.known.is_away(member, now):
+            # Somebody with the power overwrote it, or our clock was set: the others take us for gone.
+            self._refresh_at = min(self._refresh_at, max(now.monotonic, self._refreshed_at + REFRESH_PAUSE))
         if self._refresh_at is not None and self._refresh_at <= now.monotonic and self.ready:
+            self._refreshed_at = now.monotonic
             chain = self.known.chain_of(self.user_id, self.device_id)
             self._presence = replace(self._presence, chain=chain or self._presence.chain)
             self._draft(self._presence.join(self._request_id("join"), now.wall_ms, self.policy))
@@ -460,6 +471,8 @@ class Session:
 
     def _rejoin(self, reason: str, now: Now) -> None:
         """Enter again under a fresh member_id, at growing distances if once is not enough."""
+        if not self.known.knows_keys_of(self.user_id):
+            return  # Without our chain nobody would add us; the answer of keys/query brings us here again.
         if now.monotonic < self._rejoin_at:
             self._at(self._rejoin_at)
             return
