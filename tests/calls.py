@@ -131,9 +131,7 @@ class Scene:
         return self.forged(proposals=[], path=True, **changes)
 
     def external(self, joiner: Device, **changes: Any) -> Forged:
-        return Forged(
-            joiner, None, self.judged, **{"proposals": [EXTERNAL_INIT], "path": True, "place": 3} | changes
-        )
+        return Forged(joiner, None, self.judged, **{"proposals": [EXTERNAL_INIT], "path": True, "place": 3} | changes)
 
     def removal(self, **changes: Any) -> Forged:
         return self.forged(**{"proposals": [remove(2)], "path": True} | changes)

@@ -71,9 +71,7 @@ def fake_commit(
     )
 
 
-def fake_word(
-    leaf: Leaf, n: int, commit: Committed, refuse: EpochId | None = None, why: str = "unopened"
-) -> Spoken:
+def fake_word(leaf: Leaf, n: int, commit: Committed, refuse: EpochId | None = None, why: str = "unopened") -> Spoken:
     refusal = Refusal(refuse, why) if refuse else None
     return Spoken(leaf.member_id, leaf.user_id, commit.root, n, commit.id, refusal)
 
@@ -153,9 +151,7 @@ def random_evidence(rng: random.Random) -> list[Evidence]:
         near = [c for c in commits if c.parent in (target.id, target.parent) and c.id != target.id]
         if near and rng.random() < 0.6:
             refuse = Refusal(rng.choice(near).id, "unopened")
-        evidence.append(
-            Spoken(leaf.member_id, leaf.user_id, target.root, count(leaf.member_id), target.id, refuse)
-        )
+        evidence.append(Spoken(leaf.member_id, leaf.user_id, target.root, count(leaf.member_id), target.id, refuse))
     return [value for value in evidence if not (isinstance(value, Committed) and rng.random() < 0.05)]
 
 

@@ -94,9 +94,7 @@ class Device:
 
     def left(self) -> bytes:
         """The signature of L(m)."""
-        return self.signing_key.sign(
-            encoding.signing_tuple(encoding.LEFT_LABEL, self.room, self.slot, self.member_id)
-        )
+        return self.signing_key.sign(encoding.signing_tuple(encoding.LEFT_LABEL, self.room, self.slot, self.member_id))
 
 
 def candidate(
@@ -134,11 +132,7 @@ def opaque(value: bytes) -> bytes:
     size = len(value)
     if size < 1 << 6:
         return bytes([size]) + value
-    return (
-        struct.pack(">H", size | 0x4000) + value
-        if size < 1 << 14
-        else struct.pack(">I", size | 1 << 31) + value
-    )
+    return struct.pack(">H", size | 0x4000) + value if size < 1 << 14 else struct.pack(">I", size | 1 << 31) + value
 
 
 def extension_list(items: Sequence[tuple[int, bytes]]) -> bytes:
@@ -156,11 +150,7 @@ def leaf_node(device: Device, source: str, place: tuple[bytes, int] | None = Non
     identity = changes.get("identity", device.identity.encode())
     extensions = changes.get("extensions", [(EXTENSION_TYPE, device.binding.encode())])
     capabilities = (
-        opaque(b"\0\1")
-        + opaque(b"\0\1")
-        + opaque(struct.pack(">H", EXTENSION_TYPE))
-        + b"\0"
-        + opaque(b"\0\1")
+        opaque(b"\0\1") + opaque(b"\0\1") + opaque(struct.pack(">H", EXTENSION_TYPE)) + b"\0" + opaque(b"\0\1")
     )
     sources = {"key_package": b"\1" + bytes(8) + b"\xff" * 8, "update": b"\2", "commit": b"\3" + opaque(b"")}
     content = (
@@ -242,9 +232,7 @@ class Forged:
             + opaque(b"".join(self.proposals))
             + (b"\1" + path + opaque(b"") if path else b"\0")
         )
-        message = framed + sign(
-            self.commit_key or self.author.signing_key, "FramedContentTBS", framed + parent.context
-        )
+        message = framed + sign(self.commit_key or self.author.signing_key, "FramedContentTBS", framed + parent.context)
         message += opaque(TAG) + (b"" if self.index is None else opaque(bytes(32)))
         return candidate(self.author, message, self.group_info(message, seat), parent, self.data)
 
@@ -257,9 +245,7 @@ class Forged:
             epoch=parent.committed.epoch + 1 if self.info_epoch is None else self.info_epoch,
             tree_hash=bytes(32),
             confirmed=confirmed if self.confirmed is None else self.confirmed,
-            extensions=parent.context_extensions
-            if self.context_extensions is None
-            else self.context_extensions,
+            extensions=parent.context_extensions if self.context_extensions is None else self.context_extensions,
         )
         signer = seat if self.signer is None else self.signer
         return group_info(context, self.info_tag, signer, self.info_key or self.author.signing_key)

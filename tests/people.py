@@ -43,9 +43,7 @@ def fixed_random(size: int) -> bytes:
     return bytes(range(size))
 
 
-def signed_json(
-    value: dict[str, Any], user: str, key: Ed25519PrivateKey, key_id: str | None = None
-) -> dict[str, Any]:
+def signed_json(value: dict[str, Any], user: str, key: Ed25519PrivateKey, key_id: str | None = None) -> dict[str, Any]:
     """The object with a signature by `key`, named by its public half unless `key_id` says otherwise."""
     signature = key.sign(canonicaljson.encode_canonical_json(value))
     name = f"ed25519:{key_id or encode_base64(public(key))}"

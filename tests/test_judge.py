@@ -124,9 +124,7 @@ def test_calls_that_openmls_played_are_valid(path: Path) -> None:
         assert parent.committed.left == set(left)
         assert parent.committed.added == set(step["added"])
         assert parent.committed.removed == set(step["removed"])
-        assert [[index, leaf.member_id] for index, leaf in sorted(parent.committed.leaves.items())] == step[
-            "leaves"
-        ]
+        assert [[index, leaf.member_id] for index, leaf in sorted(parent.committed.leaves.items())] == step["leaves"]
     assert place == 4
 
 
@@ -200,9 +198,7 @@ def test_a_flipped_bit_is_refused_unless_only_members_can_check_it(
 ) -> None:
     here = scene()
     event, parent = (
-        (here.call.candidates[0], None)
-        if of_root or name == "group_info_0"
-        else (here.call.candidates[1], here.root)
+        (here.call.candidates[0], None) if of_root or name == "group_info_0" else (here.call.candidates[1], here.root)
     )
     twin = bytearray(getattr(event, name))
     # The membership tag is the end of a member's commit: 32 bytes that no outsider can check (RFC 9420 6.2).

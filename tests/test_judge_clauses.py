@@ -194,9 +194,7 @@ BROKEN: list[Broken] = [
     ),
     (
         "path leaf with a spoiled binding",
-        lambda here: here.forged(
-            path=here.path_leaf(**bound(here.first, other_signature(here.first)))
-        ).candidate(),
+        lambda here: here.forged(path=here.path_leaf(**bound(here.first, other_signature(here.first)))).candidate(),
         "bad_signature",
         "commit.path.leaf_node.binding",
     ),
@@ -375,9 +373,7 @@ BROKEN: list[Broken] = [
     ),
     (
         "user of another device",
-        lambda here: spoiled_package(
-            here, identity=replace(here.guest.identity, user_id=here.first.user_id).encode()
-        ),
+        lambda here: spoiled_package(here, identity=replace(here.guest.identity, user_id=here.first.user_id).encode()),
         "wrong_member_id",
         "commit.adds[0].leaf_node.binding",
     ),
@@ -419,9 +415,7 @@ BROKEN: list[Broken] = [
                 2,
                 {
                     here.third.member_id: here.third.signing_key.sign(
-                        encoding.signing_tuple(
-                            encoding.LEFT_LABEL, ROOM, SlotId("m.call#OTHER"), here.third.member_id
-                        )
+                        encoding.signing_tuple(encoding.LEFT_LABEL, ROOM, SlotId("m.call#OTHER"), here.third.member_id)
                     )
                 },
             )
@@ -440,9 +434,7 @@ BROKEN: list[Broken] = [
 
 
 @pytest.mark.parametrize(("name", "make", "reason", "where"), BROKEN, ids=[row[0] for row in BROKEN])
-def test_each_clause_is_broken_alone(
-    name: str, make: Callable[[Scene], Candidate], reason: str, where: str
-) -> None:
+def test_each_clause_is_broken_alone(name: str, make: Callable[[Scene], Candidate], reason: str, where: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         judge(make(scene()), scene().judged)
     assert (caught.value.reason, caught.value.where) == (reason, where)
@@ -522,9 +514,7 @@ BROKEN_ROOTS: list[Broken] = [
     ),
     (
         "group_id of another slot",
-        lambda here: root_of(
-            here, group_id=encoding.group_id(ROOM, SlotId("m.call#OTHER"), here.guest.member_id)
-        ),
+        lambda here: root_of(here, group_id=encoding.group_id(ROOM, SlotId("m.call#OTHER"), here.guest.member_id)),
         "wrong_group_id",
         "group_info_0.group_id",
     ),
@@ -536,9 +526,7 @@ BROKEN_ROOTS: list[Broken] = [
     ),
     (
         "leaf signed by another",
-        lambda here: root_of(
-            here, leaf=leaf_node(here.guest, "key_package", signing_key=here.stranger.signing_key)
-        ),
+        lambda here: root_of(here, leaf=leaf_node(here.guest, "key_package", signing_key=here.stranger.signing_key)),
         "bad_signature",
         "group_info_0.leaf_node",
     ),
@@ -569,9 +557,7 @@ BROKEN_ROOTS: list[Broken] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "make", "reason", "where"), BROKEN_ROOTS, ids=[row[0] for row in BROKEN_ROOTS]
-)
+@pytest.mark.parametrize(("name", "make", "reason", "where"), BROKEN_ROOTS, ids=[row[0] for row in BROKEN_ROOTS])
 def test_each_clause_of_a_root_is_broken_alone(
     name: str, make: Callable[[Scene], Candidate], reason: str, where: str
 ) -> None:

@@ -47,9 +47,7 @@ def exported(group: Group) -> tuple[bytes, bytes, bytes, bytes]:
 class Party:
     """Some clients and their groups. Every step is checked for agreement, by members and by an observer."""
 
-    def __init__(
-        self, *, suite: int = 1, keep: Callable[[Client, Group], Group] = lambda _, group: group
-    ) -> None:
+    def __init__(self, *, suite: int = 1, keep: Callable[[Client, Group], Group] = lambda _, group: group) -> None:
         self.suite = suite
         self.keep = keep
         self.clients: dict[str, Client] = {"0": client("0", suite)}
@@ -124,9 +122,7 @@ def reload(owner: Client, group: Group) -> Group:
     return owner.load_group(Secret(group.save().expose()))
 
 
-@pytest.mark.parametrize(
-    "keep", [lambda _, group: group, reload], ids=["kept", "saved and loaded at every step"]
-)
+@pytest.mark.parametrize("keep", [lambda _, group: group, reload], ids=["kept", "saved and loaded at every step"])
 def test_a_party_of_ten(keep: Callable[[Client, Group], Group]) -> None:
     party = Party(keep=keep)
     names = tuple(str(number) for number in range(1, 10))
@@ -164,17 +160,13 @@ def test_whatever_is_committed_all_agree(data: st.DataObject) -> None:
         author = data.draw(st.sampled_from(sorted(party.groups)), label="author")
         others = sorted(set(party.groups) - {author})
         leaving = (
-            data.draw(st.lists(st.sampled_from(others), unique=True, max_size=2), label="remove")
-            if others
-            else []
+            data.draw(st.lists(st.sampled_from(others), unique=True, max_size=2), label="remove") if others else []
         )
         joining = tuple(f"{number}.{one}" for one in range(data.draw(st.integers(0, 2), label="joining")))
         if data.draw(st.integers(0, 3), label="external") == 0:
             party.join_external(f"{number}", informant=author)
         else:
-            party.commit(
-                author, add=joining, remove=tuple(leaving), path=data.draw(st.booleans(), label="path")
-            )
+            party.commit(author, add=joining, remove=tuple(leaving), path=data.draw(st.booleans(), label="path"))
 
 
 def test_staging_tells_what_a_commit_does_before_it_is_done() -> None:
@@ -413,9 +405,7 @@ def mutilated(genuine: bytes, step: int = 1) -> Iterator[bytes]:
     yield b"\xff" * len(genuine)
     for position in range(0, len(genuine), step):
         yield genuine[:position]
-        yield (
-            genuine[:position] + bytes([genuine[position] ^ (1 << (position % 8))]) + genuine[position + 1 :]
-        )
+        yield (genuine[:position] + bytes([genuine[position] ^ (1 << (position % 8))]) + genuine[position + 1 :])
 
 
 def test_mutilated_commits_change_nothing() -> None:

@@ -64,9 +64,7 @@ def from_binary(thing: object) -> list[tuple[str, str, bool]]:
         inspect.Parameter.KEYWORD_ONLY: "keyword",
     }
     parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
-    return [
-        (one.name, kinds[one.kind], one.default is not one.empty) for one in parameters if one.name != "self"
-    ]
+    return [(one.name, kinds[one.kind], one.default is not one.empty) for one in parameters if one.name != "self"]
 
 
 def test_the_module_has_the_names_of_the_stub() -> None:

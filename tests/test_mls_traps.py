@@ -27,9 +27,7 @@ def fields(*parts: str) -> bytes:
 
 
 def device(member_id: str) -> Client:
-    return Client(
-        fields("@u:h", "DEV", member_id), SigningKey.generate(), successor=Successor.first_fields(2)
-    )
+    return Client(fields("@u:h", "DEV", member_id), SigningKey.generate(), successor=Successor.first_fields(2))
 
 
 def two() -> tuple[Client, Group, Client, Group]:
@@ -149,9 +147,7 @@ def test_threads_that_work_on_one_group_do_not_meet() -> None:
         assert made.welcome is not None
         joined = joiner.load_group(joiner.join(made.welcome, package, tree=made.tree).save())
         followed = other.load_group(at_other.stage(made.message).apply().save())
-        return (
-            joined.epoch_authenticator() == followed.epoch_authenticator() == made.group.epoch_authenticator()
-        )
+        return joined.epoch_authenticator() == followed.epoch_authenticator() == made.group.epoch_authenticator()
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, joiners))

@@ -71,9 +71,7 @@ def test_thousands_of_random_sets_in_any_order_have_the_head_of_the_naive_readin
         seen["a refused commit passed over"] += any(
             len(ordering.refusers(k)) > len(ordering.support(k)) for id in path for k in ordering.children(id)
         )
-        seen["a later child"] += any(
-            path[i + 1] != ordering.children(id)[0] for i, id in enumerate(path[:-1])
-        )
+        seen["a later child"] += any(path[i + 1] != ordering.children(id)[0] for i, id in enumerate(path[:-1]))
         seen["one id on two parents"] += _has_twin(ordering)
     rare = {name: count for name, count in seen.items() if count < 10}
     assert not rare, f"the sets do not try these: {rare}"
@@ -363,9 +361,7 @@ def test_a_join_speaks_for_its_head_once_it_is_added_below() -> None:
     word = ordering.word(c.member_id)
     assert word is not None
     assert (word.n, word.id) == (0, root.id)
-    ordering.add(
-        fake_join(c)
-    )  # another J of the same m without a head: the least head counts, and null is least
+    ordering.add(fake_join(c))  # another J of the same m without a head: the least head counts, and null is least
     assert ordering.word(c.member_id) is None
 
 

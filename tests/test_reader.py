@@ -190,9 +190,7 @@ def test_messages_of_openmls_verify(suite: int, step: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("suite", "step"), STEPS[:5])
-def test_mutilated_messages_of_openmls_are_refused_or_verify_nothing(
-    suite: int, step: dict[str, Any]
-) -> None:
+def test_mutilated_messages_of_openmls_are_refused_or_verify_nothing(suite: int, step: dict[str, Any]) -> None:
     commit = bytes.fromhex(step["commit"])
     for size in range(len(commit)):
         assert refusal(mls.inspect_commit, commit[:size]).reason == "truncated"

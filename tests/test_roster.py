@@ -76,9 +76,7 @@ JOINS = st.builds(
 
 
 @given(st.lists(JOINS, max_size=8), st.sets(st.sampled_from([ANNA.m, BERT.m])), st.data())
-def test_joins_and_leaves_are_order_blind(
-    joins: list[Joined], left: set[MemberId], data: st.DataObject
-) -> None:
+def test_joins_and_leaves_are_order_blind(joins: list[Joined], left: set[MemberId], data: st.DataObject) -> None:
     events: list[Joined | Left] = [*joins, *(Left(m, b"") for m in left)]
     again = data.draw(st.lists(st.sampled_from(events))) if events else []
     one, other = heard(events), heard(data.draw(st.permutations(events + again)))
@@ -153,11 +151,7 @@ def test_replacing_acts_on_the_same_device_only() -> None:
 
 
 def test_now_is_the_latest_from_but_for_those_of_the_future() -> None:
-    roster = (
-        Roster()
-        .with_join(joined(ANNA))
-        .with_join(joined(BERT, from_ts=NOW + 2 * HOUR, until_ts=NOW + 3 * HOUR))
-    )
+    roster = Roster().with_join(joined(ANNA)).with_join(joined(BERT, from_ts=NOW + 2 * HOUR, until_ts=NOW + 3 * HOUR))
     assert roster.now(NOW + HOUR) == NOW
     assert roster.stale(NOW + HOUR) == frozenset()
     assert roster.now(NOW + 2 * HOUR) == NOW + 2 * HOUR
@@ -237,9 +231,7 @@ def test_a_device_once_seen_with_mls_is_never_one_without() -> None:
     roster = told(told(Roster(), state_event(BERT)), state_event(BERT, NOW + 1, block=False))
     assert [guest.reason for guest in roster.guests(NOW + 1).values()] == ["was_mls"]
     phone = Device(user=BERT.user, device=ANNA_PHONE.device)
-    assert [g.reason for g in told(roster, state_event(phone, block=False)).guests(NOW).values()] == [
-        "no_mls"
-    ]
+    assert [g.reason for g in told(roster, state_event(phone, block=False)).guests(NOW).values()] == ["no_mls"]
 
 
 def test_who_cannot_be_added_and_why() -> None:
@@ -256,10 +248,7 @@ def test_who_cannot_be_added_and_why() -> None:
     later = roster.not_addable(NOW + HOUR + 1, suite=1, refused={ANNA.m: "no_chain"})
     assert {item.reason for item in later.values()} == {"expired_key", "no_mls"}
     assert (
-        roster.with_left(Left(ANNA.m, b""))
-        .not_addable(NOW, suite=1, refused={ANNA.m: "x"})
-        .keys()
-        .isdisjoint({ANNA.m})
+        roster.with_left(Left(ANNA.m, b"")).not_addable(NOW, suite=1, refused={ANNA.m: "x"}).keys().isdisjoint({ANNA.m})
     )
 
 

@@ -382,9 +382,7 @@ def test_a_refusal_is_kept_back_when_enough_have_refused() -> None:
     dispute = stand.situation.dispute
     assert dispute is not None
     crowd = frozenset(UserId(f"@{i}:hs") for i in range(3))
-    decision = decide(
-        replace(stand.situation, dispute=replace(dispute, refusers=crowd)), POLICY, 11.0, disputes=True
-    )
+    decision = decide(replace(stand.situation, dispute=replace(dispute, refusers=crowd)), POLICY, 11.0, disputes=True)
     assert decision.say is Say.NOTHING  # three against one
 
 
@@ -393,9 +391,7 @@ def test_a_refusal_is_kept_back_when_enough_have_refused() -> None:
 
 @given(st.randoms(use_true_random=False), st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_whatever_the_events_waiting_ends_and_one_speaks_before_one_rejoins(
-    rng: random.Random, disputes: bool
-) -> None:
+def test_whatever_the_events_waiting_ends_and_one_speaks_before_one_rejoins(rng: random.Random, disputes: bool) -> None:
     stand = Stand(disputes=disputes)
     stand.ordering = Ordering(random_evidence(rng))
     ids = sorted({c.id for c in stand.ordering.evidence() if isinstance(c, Committed)})

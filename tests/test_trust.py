@@ -97,9 +97,7 @@ def test_a_join_does_not_replace_itself() -> None:
         (ROOM, ANNA.user, {"binding": ANNA_PHONE.binding()}),
     ],
 )
-def test_a_join_counts_in_one_place_for_one_device(
-    room: RoomId, sender: UserId, change: dict[str, object]
-) -> None:
+def test_a_join_counts_in_one_place_for_one_device(room: RoomId, sender: UserId, change: dict[str, object]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         trust.verify_join(room, sender, replace(ANNA.join_block(), **change))  # type: ignore[arg-type]
     assert reason_of(caught) == ("wrong_member_id", "content.dev.mlsrtc.mls.binding")
@@ -376,6 +374,4 @@ def test_pins_that_cannot_be_read_are_the_store_s_fault(data: bytes) -> None:
 
 @given(st.permutations([ANNA, CHANGED, BERT, ANNA_PHONE]), st.sampled_from(Trust))
 def test_verdicts_do_not_depend_on_the_order(order: list[Device], policy: Trust) -> None:
-    assert assess(policy, Pins(), claims(*order)) == assess(
-        policy, Pins(), claims(*sorted(order, key=lambda d: d.m))
-    )
+    assert assess(policy, Pins(), claims(*order)) == assess(policy, Pins(), claims(*sorted(order, key=lambda d: d.m)))

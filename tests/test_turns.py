@@ -413,9 +413,7 @@ def test_two_that_join_in_one_moment_make_one_root(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_creation_survives_clocks_that_disagree(seed: int) -> None:
     world = World(seed)
-    devices = [
-        world.join(f"u{i}", world.rng.uniform(0, 2), skew=world.rng.uniform(-30, 30)) for i in range(12)
-    ]
+    devices = [world.join(f"u{i}", world.rng.uniform(0, 2), skew=world.rng.uniform(-30, 30)) for i in range(12)]
     world.run(40.0)
     assert len({device.ordering.head() for device in devices}) == 1
     assert world.roots <= 3

@@ -6,7 +6,7 @@ an application was told does.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar
@@ -289,8 +289,7 @@ def fingerprint(secret: bytes) -> str:
 
 
 def leaves_in(event: RoomEvent) -> set[MemberId]:
-    """The member_id whose leave a membership that was taken in carries. One inside a commit counts when the commit does:
-    it is then told as removed."""
+    """The member_id whose leave a membership carries. A leave inside a commit is told as a removal, if the commit counts."""
     block = event.content.get(names.BLOCK)
     if isinstance(block, Mapping) and isinstance(left := block.get("left"), Mapping):
         return {MemberId(left["member_id"])}

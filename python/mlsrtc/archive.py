@@ -1,12 +1,13 @@
 """The commits of a call as they came: judged as soon as their parent is, kept with their bytes for whoever needs them.
 
-Knows `wire` and `judge`; knows no group, no roster and no clock. A commit whose parent is unknown waits, within a bound.
-One id may have several bodies: a homeserver can send a twin that differs where only members can check (RFC 9420
-section 6.2), so each is kept, at most four, and what was found bad is remembered by the hash of its bytes, never by id.
+Knows `wire` and `judge`; knows no group, no roster and no clock. A commit whose parent is unknown waits, within a
+bound. One id may have several bodies: a homeserver can send a twin that differs where only members can check (RFC
+9420 section 6.2), so each is kept, at most four, and what was found bad is remembered by the hash of its bytes, never
+by id.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mlsrtc.errors import RemoteProtocolError
@@ -55,6 +56,7 @@ class Archive:
     slot_id: SlotId
     judged: dict[EpochId, Judged] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _bad: set[bytes] = field(default_factory=set)
     _waiting: dict[EventId, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)
@@ -71,6 +73,16 @@ class Archive:
         new = self._judge(event, parts)
         return [] if new is None else [new, *self._cascade()]
 
+    def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
+        """A ratchet tree that a member sent. Whoever uses it checks it against the tree hash of the epoch."""
+        if epoch_id in self.judged:
+            self.trees[epoch_id] = tree
+
+    def forget_bodies(self, epoch_ids: Iterable[EpochId]) -> list[EventId]:
+        """Forget the bytes of commits; what was judged stays. Returns the events they came in."""
+        forgotten = [body for epoch_id in epoch_ids for body in self._bodies.pop(epoch_id, ())]
+        return [EventId(body.event.event_id) for body in forgotten]
+
     def attach(self, uri: str, data: bytes | None) -> list[Judged]:
         """Take a downloaded attachment. Returns what could be judged through it."""
         if len(self._files) >= FILES_LIMIT:
@@ -85,6 +97,11 @@ class Archive:
     def refuse(self, event: RoomEvent, error: RemoteProtocolError) -> None:
         """An event that had waited did not hold."""
         self.refusals.append(Refusal(event, error))
+
+    def take_refusals(self) -> list[Refusal]:
+        """What was refused since the last call."""
+        taken, self.refusals = self.refusals, []
+        return taken
 
     def found_bad(self, body: Body) -> None:
         """Never try this body again; a twin of the same id may still be good."""

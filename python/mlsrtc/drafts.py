@@ -64,9 +64,7 @@ def enter_from_outside(
     replaces: LeafIndex | None,
 ) -> tuple[Draft, SendEvent]:
     """An external commit (RFC 9420 section 12.4.3.2) on the epoch of `group_info`, removing our own old leaf if any."""
-    made = participation.client.join_external(
-        group_info, tree=tree, remove=replaces, authenticated_data=data.encode()
-    )
+    made = participation.client.join_external(group_info, tree=tree, remove=replaces, authenticated_data=data.encode())
     return _draft(made, place, data, None, with_tree=False)
 
 
@@ -107,5 +105,3 @@ def random_bytes(length: int) -> bytes:
 def left_of(signatures: Mapping[MemberId, bytes], removed: Sequence[MemberId]) -> dict[MemberId, bytes]:
     """The leave signatures that a commit repeats, for those of `removed` that we have one of."""
     return {member: signatures[member] for member in removed if member in signatures}
-
-

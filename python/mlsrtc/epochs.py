@@ -1,7 +1,7 @@
 """The epochs we hold a group of: how we get onto a path, step along it, and what we keep of where we stood.
 
-Knows judged commits, their bytes and the MLS façade; knows no roster, no trust and no clock (`now` is monotonic seconds).
-Every step is made on a group that stays as it was; a path is walked whole or not at all.
+Knows judged commits, their bytes and the MLS façade; knows no roster, no trust and no clock (`now` is monotonic
+seconds). Every step is made on a group that stays as it was; a path is walked whole or not at all.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,16 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The path does not open for us at this commit, and why: `unopened`, `bad_tree`, or `no_way` (nothing to enter by)."""
+    """The path does not open for us at this commit, and why: `unopened`, `bad_tree`, or `no_way` (nothing to enter
+    by).
+    """
 
     id: EpochId
     reason: str
     detail: str = ""
 
+
+DRAFTS_KEPT = 8  # our own commits that may still come back
 
 Walk: TypeAlias = Walked | Fetching | Closed
 
@@ -72,9 +76,7 @@ class Epochs:
         """Whether we could get onto this path for free: a state on it, or a Welcome while its key still serves."""
         return self._start(path, archive, me, now) is not None
 
-    def walk(
-        self, path: Sequence[EpochId], archive: Archive, participation: Participation, now: float
-    ) -> Walk:
+    def walk(self, path: Sequence[EpochId], archive: Archive, participation: Participation, now: float) -> Walk:
         """Go to the end of `path`: from the last epoch on it that we hold, else by the Welcome that adds us."""
         place = self._start(path, archive, participation.leaf.member_id, now)
         if place is None:
@@ -101,7 +103,9 @@ class Epochs:
         return self._arrive(path[-1], steps, now)
 
     def prune(self, now: float) -> list[EpochId]:
-        """Forget old states past their time or number, and drafts on epochs that are gone. Returns what was forgotten."""
+        """Forget old states past their time or number, and drafts on epochs that are gone. Returns what was
+        forgotten.
+        """
         late = [
             identifier
             for identifier, held in self.held.items()
@@ -114,6 +118,12 @@ class Epochs:
         for identifier in late:
             self.held.pop(identifier, None)
         return late
+
+    def drop_drafts(self) -> list[Draft]:
+        """Forget our own commits that have come back, and the oldest of many that have not. Returns those."""
+        late = [parent for parent, draft in self.drafts.items() if draft.id in self.held]
+        late += list(self.drafts)[: max(0, len(self.drafts) - len(late) - DRAFTS_KEPT)]
+        return [self.drafts.pop(parent) for parent in dict.fromkeys(late)]
 
     def next_timer(self) -> float | None:
         """When an old state's time is over; monotonic seconds."""
@@ -129,9 +139,7 @@ class Epochs:
 
     def _start(self, path: Sequence[EpochId], archive: Archive, me: MemberId, now: float) -> int | None:
         """Where on the path we can begin: as late as possible, and never before an epoch that removes us."""
-        key_serves = (
-            self.key_package_used is None or now <= self.key_package_used + self.policy.key_package_grace
-        )
+        key_serves = self.key_package_used is None or now <= self.key_package_used + self.policy.key_package_grace
         for place in range(len(path) - 1, -1, -1):
             judged = archive.judged[path[place]].committed
             if not judged.holds(me):
@@ -190,10 +198,13 @@ class Epochs:
 
 
 def tree_at(path: Sequence[EpochId], archive: Archive) -> bytes | Fetching | None:
-    """The ratchet tree at the end of `path`, observed from the last commit on it that carries one; None if none does.
+    """The ratchet tree at the end of `path`: what a member sent, or observed from the last commit on it that carries
+    one. None if there is neither.
 
     What comes out hashes to the tree hash of the end's GroupContext: the observer checks it at every step.
     """
+    if (sent := archive.trees.get(path[-1])) is not None:
+        return sent
     for place in range(len(path) - 1, -1, -1):
         for body in archive.bodies(path[place]):
             if body.parts.tree is None:

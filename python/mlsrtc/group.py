@@ -51,7 +51,9 @@ def participate(
     return Participation(leaf, client, signing_key, client.key_package(), bound)
 
 
-def restore(leaf: Leaf, signing_key: mls.SigningKey, key_package: mls.KeyPackage, bound: binding.Binding) -> Participation:
+def restore(
+    leaf: Leaf, signing_key: mls.SigningKey, key_package: mls.KeyPackage, bound: binding.Binding
+) -> Participation:
     """A participation as a store kept it."""
     return Participation(leaf, _client(leaf, signing_key, bound), signing_key, key_package, bound)
 
@@ -107,7 +109,9 @@ def enter(
 def _checked(group: mls.Group, expected: EpochId, leaves: Mapping[LeafIndex, Leaf]) -> mls.Group:
     if epoch_of(group) != expected:
         # The context alone does not bind the secrets: a committer could send one joiner others (rule, section 2).
-        raise RemoteProtocolError("wrong_epoch", "the group stands on another epoch than the event names", where="commit")
+        raise RemoteProtocolError(
+            "wrong_epoch", "the group stands on another epoch than the event names", where="commit"
+        )
     check_leaves(group.members(), leaves)
     return group
 

@@ -1,7 +1,8 @@
-"""What a member knows of the call, from events alone: evidence, roster, trust and the room's own rules. Decides nothing.
+"""What a member knows of the call, from events alone: evidence, roster, trust and the room's own rules. Decides
+nothing.
 
-An event is decoded and checked whole before anything is changed, so a bad one changes nothing. `now` is an argument. What
-is evidence is also told to the caller as the raw event, for the store to keep.
+An event is decoded and checked whole before anything is changed, so a bad one changes nothing. `now` is an argument.
+What is evidence is also told to the caller as the raw event, for the store to keep.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from mlsrtc.archive import Archive
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -119,9 +120,7 @@ class Knowledge:
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
         self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
         leaves = [joined.leaf for joined in self.roster.joins.values() if joined.leaf.user_id == queried.user_id]
-        self.roster = self.roster.with_revoked(
-            leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)
-        )
+        self.roster = self.roster.with_revoked(leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried))
         self._verdicts = None
 
     def attachment(self, uri: str, data: bytes | None, now: Now) -> None:
@@ -149,7 +148,34 @@ class Knowledge:
         for member in self.look(now).gone:
             self.gone_since.setdefault(member, now.monotonic)
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    def prune(self, now: Now) -> list[EventId]:
+        """Forget the bytes of commits that have been off the head path for long. Returns the events to forget too."""
+        path = set(self.ordering.head_path())
+        before = now.monotonic - self.policy.bodies_kept
+        late = [EpochId(key) for key, seen in self.seen.items() if seen <= before and key not in path]
+        events = self.archive.forget_bodies(late)
+        for event_id in events:
+            self.events.pop(event_id, None)
+        return events
+
+    # -- what is known: the room -----------------------------------------------------------------------------------
+
+    @property
+    def suite(self) -> int:
+        """The MLS suite of the call: the head's, or the policy's before there is one."""
+        head = self.ordering.head()
+        return self.archive.judged[head].suite if head is not None else self.policy.suite
+
+    def expelled(self, user: UserId) -> str | None:
+        """Why the call is over for this user: room_closed, banned, kicked or left_room; None if it is not."""
+        member = self.roster.members.get(user)
+        if self.tombstoned:
+            return "room_closed"
+        if member is None or member.present:
+            return None
+        return "banned" if member.membership == "ban" else "kicked" if member.by != user else "left_room"
+
+    # -- what is known: the call ----------------------------------------------------------------------------------
 
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment."""
@@ -174,6 +200,17 @@ class Knowledge:
             for member, joined in view.present.items()
             if joined.suite == suite and member not in view.refused and member not in self._spoilt
         )
+
+    def unseen(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
+        """Leaves whose join nobody has shown us."""
+        return frozenset(leaf.member_id for leaf in leaves.values()) - self.roster.joins.keys()
+
+    def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
+        """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
+        found = self.roster.not_addable(
+            now.wall_ms, suite=self.suite, refused=self.look(now).refused, skew_ms=self._skew_ms, spoilt=self._spoilt
+        )
+        return {(one.user_id, one.device_id): one.reason for one in found.values()}
 
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
@@ -217,8 +254,12 @@ class Knowledge:
         return user in self._queried
 
     def is_away(self, member: MemberId, now: Now) -> bool:
-        """Whether a refresh would bring this member back: its membership was overwritten by somebody else, or has expired."""
+        """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
         return self.roster.gone(now.wall_ms, self._skew_ms).get(member) in ("erased", "expired")
+
+    def is_early(self, join: Joined, now: Now) -> bool:
+        """Whether a join is from further in the future than clocks may differ: it waits outside E."""
+        return join.from_ts > now.wall_ms + self._skew_ms
 
     def spoil(self, members: Iterable[MemberId]) -> None:
         """The engine did not take their KeyPackages: we add none of them."""
@@ -343,7 +384,7 @@ class Knowledge:
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)
-        if joined.from_ts > now.wall_ms + self._skew_ms:
+        if self.is_early(joined, now):
             self._early.append(joined)
         else:
             self.ordering.add(joined)

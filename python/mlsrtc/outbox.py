@@ -194,10 +194,12 @@ class Outbox:
         self._in_flight.discard(request_id)
         self._not_before[request_id] = until
 
-    def withdraw(self, request_id: str) -> None:
-        """Nobody wants it any more: it is not sent, unless it is on its way already."""
-        if request_id not in self._in_flight:
-            self.settle(request_id)
+    def withdraw(self, request_id: str) -> bool:
+        """Nobody wants it any more: it is not sent. False if it is on its way already: its fate will be told."""
+        if request_id in self._in_flight:
+            return False
+        self.settle(request_id)
+        return True
 
     def settle(self, request_id: str) -> Request | None:
         """Its fate is known: forget it. None if it is not in the queue."""

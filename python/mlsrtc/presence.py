@@ -1,7 +1,7 @@
 """Our own membership as requests: join, refresh, leave, and the leave that the homeserver sends if we crash.
 
-Knows `wire` and `trust`; decides nothing about when. A delayed leave (MSC4140) is signed in advance, so our homeserver can
-end our membership at any time: whoever sees its own leave rejoins (docs/threat-model.md).
+Knows `wire` and `trust`; decides nothing about when. A delayed leave (MSC4140) is signed in advance, so our
+homeserver can end our membership at any time: whoever sees its own leave rejoins (docs/threat-model.md).
 """
 
 from dataclasses import dataclass

@@ -172,11 +172,7 @@ class Roster:
     def present(self, now_ms: int, skew_ms: int = 0) -> dict[MemberId, Joined]:
         """R: joined, neither in D nor in X, and not from further in the future than `skew_ms`."""
         away = self.dead() | self.gone(now_ms, skew_ms).keys()
-        return {
-            m: joined
-            for m, joined in self.joins.items()
-            if m not in away and joined.from_ts <= now_ms + skew_ms
-        }
+        return {m: joined for m, joined in self.joins.items() if m not in away and joined.from_ts <= now_ms + skew_ms}
 
     def guests(self, now_ms: int, skew_ms: int = 0) -> dict[Place, Guest]:
         """Participants without MLS, or with another version of it, whose membership stands and who are in the
@@ -222,9 +218,7 @@ class Roster:
             if reason is not None:
                 found[m] = NotAddable(joined.leaf.user_id, joined.leaf.device_id, m, reason)
         for place, guest in self.guests(now_ms, skew_ms).items():
-            found[place] = NotAddable(
-                guest.membership.user_id, guest.membership.device_id, None, guest.reason
-            )
+            found[place] = NotAddable(guest.membership.user_id, guest.membership.device_id, None, guest.reason)
         return found
 
     # -- parts --
@@ -241,14 +235,11 @@ class Roster:
         """Whether every place of m's memberships was overwritten by somebody else since."""
         places = self.standing_at.get(m, frozenset())
         return bool(places) and all(
-            isinstance(event := self.places[place], RtcErased) and event.stamp.ts <= latest
-            for place in places
+            isinstance(event := self.places[place], RtcErased) and event.stamp.ts <= latest for place in places
         )
 
     def _stands(self, m: MemberId) -> bool:
-        return any(
-            isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset())
-        )
+        return any(isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset()))
 
     def _guest_reason(self, membership: RtcMembership) -> str:
         if membership.block is not None:

@@ -5,8 +5,8 @@ keeps these records as it would keep keys.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, get_args
 
 from mlsrtc import group, mls
@@ -59,7 +59,7 @@ def load_meta(records: Records) -> dict[str, Any] | None:
 
 def dump_request(request: Request) -> bytes:
     """A request whose fate is not known, with the ciphertexts it carries."""
-    value = asdict(request)
+    value = {field.name: getattr(request, field.name) for field in fields(request)}
     if "attachments" in value:
         value["attachments"] = {key: encoding.encode_base64(data) for key, data in value["attachments"].items()}
     return dump({"request": type(request).__name__, **value})
@@ -126,7 +126,7 @@ def dump_draft(draft: Draft) -> bytes:
     return dump(
         {
             "id": draft.id.hex(),
-            "parent": None if draft.parent is None else draft.parent.hex(),
+            "parent": hexed(draft.parent),
             "group": encoding.encode_base64(draft.group.save().expose()),
         }
     )
@@ -138,10 +138,30 @@ def load_drafts(records: Records, participation: group.Participation) -> list[Dr
     for key in sorted(records):
         if key.startswith("draft/"):
             value = load(records, key)
-            parent = None if value["parent"] is None else EpochId(bytes.fromhex(value["parent"]))
+            parent = None if value["parent"] is None else unhexed(value["parent"])
             state = mls.Secret(encoding.decode_base64(value["group"]))
-            drafts.append(Draft(EpochId(bytes.fromhex(value["id"])), parent, participation.client.load_group(state)))
+            drafts.append(Draft(unhexed(value["id"]), parent, participation.client.load_group(state)))
     return drafts
+
+
+def load_groups(records: Records) -> Iterator[tuple[EpochId, mls.Secret]]:
+    """The saved groups, by the epoch they stand on."""
+    for key in sorted(records):
+        if key.startswith("group/"):
+            yield unhexed(key.removeprefix("group/")), mls.Secret(records[key])
+
+
+def hexed(identifier: EpochId | None) -> str | None:
+    """An epoch id as text."""
+    return None if identifier is None else identifier.hex()
+
+
+def unhexed(text: str) -> EpochId:
+    """The inverse of `hexed`. Raises StoreError."""
+    try:
+        return EpochId(bytes.fromhex(text))
+    except ValueError:
+        raise StoreError("an epoch id in the store is broken") from None
 
 
 def dump_event(event: RoomEvent) -> bytes:

@@ -235,9 +235,7 @@ def creators_ranking(
     )
 
 
-def moment(
-    joins: Iterable[float], leaves: Iterable[float], last_commit: float | None, policy: Policy
-) -> float:
+def moment(joins: Iterable[float], leaves: Iterable[float], last_commit: float | None, policy: Policy) -> float:
     """When the first rank commits, from the times at which the changes were first seen (at least one).
 
     After a quiet window the first change is committed at once. What follows a commit is gathered until the

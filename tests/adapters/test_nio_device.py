@@ -55,18 +55,14 @@ def test_a_client_that_is_not_logged_in_has_no_device() -> None:
 
 
 async def test_a_client_without_encryption_has_no_device() -> None:
-    client = nio.AsyncClient(
-        "http://127.0.0.1:1", "@a:h", config=nio.AsyncClientConfig(encryption_enabled=False)
-    )
+    client = nio.AsyncClient("http://127.0.0.1:1", "@a:h", config=nio.AsyncClientConfig(encryption_enabled=False))
     client.restore_login("@a:h", "D", "t")
     with pytest.raises(LocalProtocolError, match="encryption"):
         device_for(client)
 
 
 @pytest.mark.parametrize("counts", [{"signed_curve25519": 0}, {}])
-async def test_a_one_time_key_count_of_zero_leads_to_an_upload(
-    scripted: Scripted, counts: dict[str, int]
-) -> None:
+async def test_a_one_time_key_count_of_zero_leads_to_an_upload(scripted: Scripted, counts: dict[str, int]) -> None:
     """nio ignores a zero, so that a drained device stays unreachable."""
     olm = scripted.client.olm
     assert olm is not None

@@ -19,9 +19,7 @@ NOW = 100 * REACH_MS
 HOUR = 3600 * 1000
 
 
-def commit(
-    event_id: str, root: str, ts: int, *, parent: str | None = "p", slot: str = SLOT
-) -> dict[str, Any]:
+def commit(event_id: str, root: str, ts: int, *, parent: str | None = "p", slot: str = SLOT) -> dict[str, Any]:
     content: dict[str, Any] = {"slot_id": slot, "root": root, "parent": parent}
     if parent is not None:
         content["m.relates_to"] = {"rel_type": "m.reference", "event_id": f"${root}"}
@@ -68,9 +66,7 @@ def test_calls_that_follow_each_other_do_not_lead_ever_further_back() -> None:
     for call in range(60):
         start = NOW - 3 * HOUR * (call + 1)
         pages += 1
-        if reach.look(
-            [commit(f"$c{call}", f"R{call}", start + HOUR), commit("", f"R{call}", start, parent=None)]
-        ):
+        if reach.look([commit(f"$c{call}", f"R{call}", start + HOUR), commit("", f"R{call}", start, parent=None)]):
             break
     assert pages < 6
 

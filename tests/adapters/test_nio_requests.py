@@ -76,9 +76,7 @@ async def test_a_request_sent_again_after_429_does_not_upload_again(scripted: Sc
 
     scripted.answer = answer
     channel = _channel(scripted)
-    request = SendEvent(
-        "c1", "dev.mlsrtc.commit", {"tree_file": {"v": "v2"}}, attachments={"tree_file": b"x"}
-    )
+    request = SendEvent("c1", "dev.mlsrtc.commit", {"tree_file": {"v": "v2"}}, attachments={"tree_file": b"x"})
     assert await channel.send(request) == RateLimited(1)
     assert await channel.send(request) == Accepted(event_id="$e")
     assert [method for method, *_ in scripted.asked] == ["POST", "PUT", "PUT"]
@@ -116,9 +114,7 @@ async def test_delayed_leaves_by_both_forms_of_msc4140(scripted: Scripted) -> No
     base = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
 
     def older(method: str, path: str, query: dict[str, str]) -> web.Response:
-        return (
-            error(404, "M_UNRECOGNIZED") if path.count("/") > base.count("/") + 1 else web.json_response({})
-        )
+        return error(404, "M_UNRECOGNIZED") if path.count("/") > base.count("/") + 1 else web.json_response({})
 
     channel = _channel(scripted)
     scripted.answer = older
@@ -135,9 +131,7 @@ async def test_a_scheduled_leave_is_a_state_or_a_sticky_event(scripted: Scripted
     scripted.answer = lambda *_: web.json_response({"delay_id": "d"})
     channel = _channel(scripted)
     assert await channel.send(ScheduleLeave("l", 18_000, "t", "k", {})) == Accepted(delay_id="d")
-    assert await channel.send(ScheduleLeave("l", 18_000, "t", None, {}, sticky_ms=5)) == Accepted(
-        delay_id="d"
-    )
+    assert await channel.send(ScheduleLeave("l", 18_000, "t", None, {}, sticky_ms=5)) == Accepted(delay_id="d")
     state, sticky = scripted.asked
     assert state[1].endswith("/state/t/k")
     assert state[2] == {"org.matrix.msc4140.delay": "18000"}

@@ -54,9 +54,7 @@ async def enter(server: Synapse, device: TestDevice, room_id: str) -> None:
     await server.demand("POST", path, token=device.account.access_token, body={})
 
 
-async def say(
-    server: Synapse, device: TestDevice, room_id: str, number: int, kind: str, **content: Any
-) -> str:
+async def say(server: Synapse, device: TestDevice, room_id: str, number: int, kind: str, **content: Any) -> str:
     """Send one event past the transport under test; its event id."""
     path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/{kind}/t{number}"
     answer = await server.demand("PUT", path, token=device.account.access_token, body=content)
@@ -64,9 +62,7 @@ async def say(
     return event_id
 
 
-async def until(
-    channel: Channel, enough: Callable[[list[Incoming]], bool], *, timeout: float = 15.0
-) -> list[Incoming]:
+async def until(channel: Channel, enough: Callable[[list[Incoming]], bool], *, timeout: float = 15.0) -> list[Incoming]:
     """What comes in until it is enough; what came so far if the next one takes longer than `timeout`."""
     got: list[Incoming] = []
     while not enough(got):

@@ -303,9 +303,7 @@ async def test_sync_false_hooks_the_loop_of_the_application_and_lets_go_of_it(
 async def test_two_calls_share_one_client(synapse: Synapse, three: list[TestDevice]) -> None:
     rooms = [await make_room(synapse, three[:2]) for _ in range(2)]
     async with NioTransport(three[0].client) as transport, AsyncExitStack() as stack:
-        first, second = [
-            await stack.enter_async_context(transport.subscribe(room_id, SLOT)) for room_id in rooms
-        ]
+        first, second = [await stack.enter_async_context(transport.subscribe(room_id, SLOT)) for room_id in rooms]
         await history(first)
         await history(second)
         await say(synapse, three[1], rooms[1], 0, WORD, slot_id=SLOT, n=2)
@@ -324,9 +322,7 @@ async def test_nothing_secret_is_logged(
     assert three[0].account.access_token not in caplog.text
 
 
-async def test_synapse_takes_60_kib_of_content_and_refuses_63(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_synapse_takes_60_kib_of_content_and_refuses_63(synapse: Synapse, three: list[TestDevice]) -> None:
     """A join block with chain is 2.6 kB, a commit with 11 adds about 16 kB: both are far below."""
     room_id = await make_room(synapse, three)
     async with in_room(room_id, three[0]) as (channel,):

@@ -73,9 +73,7 @@ async def test_an_encrypted_sticky_membership_is_read_with_its_block_in_the_clea
         assert "member" not in raw["content"]
 
 
-async def test_a_block_counts_for_who_cannot_decrypt_the_membership(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_a_block_counts_for_who_cannot_decrypt_the_membership(synapse: Synapse, three: list[TestDevice]) -> None:
     room_id = await make_room(synapse, three, encrypted=True, join=2)
     async with in_room(room_id, three[0]) as (ours,):
         await history(ours)

@@ -61,9 +61,7 @@ async def test_a_burst_of_40_events_leaves_no_gap_in_a_sync_of_our_own(
     room_id = await make_room(synapse, three)
     async with in_room(room_id, three[1]) as (channel,):
         await history(channel)
-        sent = await asyncio.gather(
-            *(say(synapse, three[0], room_id, n, WORD, slot_id=SLOT, n=n) for n in range(40))
-        )
+        sent = await asyncio.gather(*(say(synapse, three[0], room_id, n, WORD, slot_id=SLOT, n=n) for n in range(40)))
         got = await until(channel, lambda got: len(events(got, WORD)) == 40)
         assert {event.event_id for event in events(got, WORD)} == set(sent)
         assert GapOpened() not in got
@@ -93,14 +91,10 @@ async def test_back_fill_reaches_the_root_through_a_chat_and_follows_its_relatio
     expected = [root]
     for n in range(1, 4):
         for chat in range(15):
-            await say(
-                synapse, three[2], room_id, 100 * n + chat, "m.room.message", msgtype="m.text", body="x"
-            )
+            await say(synapse, three[2], room_id, 100 * n + chat, "m.room.message", msgtype="m.text", body="x")
         content = {"slot_id": SLOT, "root": "R", "parent": "R", "m.relates_to": relates}
         expected.append(await say(synapse, three[1], room_id, n, COMMIT, **content))
-    expected.append(
-        await say(synapse, three[1], room_id, 9, WORD, slot_id=SLOT, root="R", **{"m.relates_to": relates})
-    )
+    expected.append(await say(synapse, three[1], room_id, 9, WORD, slot_id=SLOT, root="R", **{"m.relates_to": relates}))
     async with in_room(room_id, three[2]) as (channel,):
         got = await history(channel)
         found = [e.event_id for e in got if isinstance(e, RoomEvent) and e.type in (COMMIT, WORD)]
@@ -128,9 +122,7 @@ async def test_relations_bring_what_was_not_seen_yet(synapse: Synapse, three: li
         assert [e.event_id for e in got if isinstance(e, RoomEvent)] == [root, *words]
 
 
-async def test_history_visibility_joined_is_history_refused(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_history_visibility_joined_is_history_refused(synapse: Synapse, three: list[TestDevice]) -> None:
     """A newcomer sees nothing older, and /relations is 403."""
     room_id = await make_room(synapse, three, visibility="joined", join=2)
     root = await say(synapse, three[0], room_id, 0, COMMIT, slot_id=SLOT, root="R", parent=None)
@@ -158,9 +150,7 @@ async def test_who_sees_everything_is_not_told_that_history_is_refused(
         assert not [value for value in got if isinstance(value, HistoryRefused)]
 
 
-async def test_power_levels_and_room_state_are_read_at_the_start(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_power_levels_and_room_state_are_read_at_the_start(synapse: Synapse, three: list[TestDevice]) -> None:
     room_id = await make_room(synapse, three)
     async with in_room(room_id, three[1]) as (channel,):
         got = await history(channel)

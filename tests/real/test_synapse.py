@@ -95,9 +95,7 @@ async def test_msc4140_and_msc4354_are_on(synapse: Synapse, three: list[TestDevi
     assert versions["unstable_features"]["org.matrix.msc4354"] is True
 
 
-async def test_an_openid_token_can_be_checked_at_the_listener(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_an_openid_token_can_be_checked_at_the_listener(synapse: Synapse, three: list[TestDevice]) -> None:
     account = three[0].account
     path = f"/_matrix/client/v3/user/{account.user_id}/openid/request_token"
     token = (await synapse.demand("POST", path, token=account.access_token, body={}))["access_token"]
@@ -111,14 +109,10 @@ async def test_secrets_are_not_in_the_repr_of_an_account(three: list[TestDevice]
     assert account.password not in repr(account)
 
 
-async def test_cross_signing_can_be_replaced_with_the_password(
-    synapse: Synapse, three: list[TestDevice]
-) -> None:
+async def test_cross_signing_can_be_replaced_with_the_password(synapse: Synapse, three: list[TestDevice]) -> None:
     account = three[0].account
     replaced = await bootstrap(synapse, account)
     assert replaced.master_key != three[0].signing.master_key
     body = {"device_keys": {account.user_id: []}}
-    answer = await synapse.demand(
-        "POST", "/_matrix/client/v3/keys/query", token=account.access_token, body=body
-    )
+    answer = await synapse.demand("POST", "/_matrix/client/v3/keys/query", token=account.access_token, body=body)
     assert list(answer["master_keys"][account.user_id]["keys"].values()) == [replaced.master_key]

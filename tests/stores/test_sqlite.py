@@ -76,9 +76,7 @@ def test_the_file_and_its_log_are_the_owners_only(path: Path) -> None:
     try:
         with SqliteStore(path) as store:
             store.save("call", {"a": b"1"})
-            modes = {
-                name: stat.S_IMODE((path.parent / name).stat().st_mode) for name in os.listdir(path.parent)
-            }
+            modes = {name: stat.S_IMODE((path.parent / name).stat().st_mode) for name in os.listdir(path.parent)}
     finally:
         os.umask(before)
     assert modes == {"call.db": 0o600, "call.db-wal": 0o600}
@@ -119,9 +117,7 @@ def test_a_deleted_secret_is_in_no_file(path: Path) -> None:
     with SqliteStore(path) as store:
         store.save("call", {"key": secret, "other": b"x"})
         store.save("call", {"key": None})
-        assert not [
-            name for name in os.listdir(path.parent) if secret[:28] in (path.parent / name).read_bytes()
-        ]
+        assert not [name for name in os.listdir(path.parent) if secret[:28] in (path.parent / name).read_bytes()]
         assert store.load("call") == {"other": b"x"}
 
 
@@ -335,9 +331,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize("at", range(1, 8))
 def test_kill_9_between_statements_leaves_the_old_step_or_the_new_one(path: Path, at: int) -> None:
     """BEGIN, three changes, COMMIT, then the log is emptied; the seventh death is after `save` returned."""
-    died = subprocess.run(
-        [sys.executable, "-c", DIES, path, str(at)], capture_output=True, text=True, check=False
-    )
+    died = subprocess.run([sys.executable, "-c", DIES, path, str(at)], capture_output=True, text=True, check=False)
     assert died.returncode == -9, died.stderr
     old = {"a": b"1" * 5000, "b": b"1"}
     new = {"a": b"2" * 5000, "c": b"2"}

@@ -70,9 +70,7 @@ def of(arrivals: Sequence[Arrival], kind: type[T]) -> list[T]:
     return [arrival for arrival in arrivals if isinstance(arrival, kind)]
 
 
-def ask(
-    world: World, connection: Connection, request: Request, seconds: float = 1.0
-) -> tuple[Outcome, list[Arrival]]:
+def ask(world: World, connection: Connection, request: Request, seconds: float = 1.0) -> tuple[Outcome, list[Arrival]]:
     """The outcome of a request, and all that arrived meanwhile."""
     connection.send(request)
     world.run(seconds)
@@ -146,9 +144,7 @@ def test_a_gap_of_forty_comes_as_ten_and_is_filled_before_history_is_complete() 
     assert [event.type for event in state] == [STATE_MEMBER]
     assert [event.type for event in window] == ["m.room.message"] * 10
     assert [event.type for event in filled] == [COMMIT] * 20 + [STATE_MEMBER]
-    assert [event.event_id for event in filled[:20]] == [
-        o.event_id for o in commits if isinstance(o, Accepted)
-    ]
+    assert [event.event_id for event in filled[:20]] == [o.event_id for o in commits if isinstance(o, Accepted)]
 
 
 def test_a_second_gap_while_the_first_is_filled_is_complete_once() -> None:
@@ -298,9 +294,7 @@ def test_an_ordinary_user_cannot_set_state_that_needs_power() -> None:
 
 
 def test_power_for_an_event_type_is_the_rooms() -> None:
-    world = make_world(
-        room=RoomSettings(power_levels={"events": {COMMIT: 50}, "users": {"@bob:one.test": 50}})
-    )
+    world = make_world(room=RoomSettings(power_levels={"events": {COMMIT: 50}, "users": {"@bob:one.test": 50}}))
     alice, bob = enter(world, ALICE, BOB)
     assert ask(world, alice, SendEvent("t", COMMIT, {}))[0] == Refused(403, "M_FORBIDDEN")
     assert isinstance(ask(world, bob, SendEvent("t", COMMIT, {}))[0], Accepted)
@@ -416,9 +410,7 @@ def test_redacted_state_is_empty_but_stands() -> None:
     (alice,) = enter(world, ALICE)
     outcome, _ = ask(world, alice, member("t", {"device_id": "PHONE"}))
     assert isinstance(outcome, Accepted)
-    assert isinstance(
-        ask(world, alice, SendEvent("r", "m.room.redaction", {"redacts": outcome.event_id}))[0], Accepted
-    )
+    assert isinstance(ask(world, alice, SendEvent("r", "m.room.redaction", {"redacts": outcome.event_id}))[0], Accepted)
     current = world.servers["one.test"].room.current(STATE_MEMBER, KEY)
     assert current is not None
     assert (current.event_id, current.content) == (outcome.event_id, {})
@@ -429,9 +421,7 @@ def test_a_tombstone_is_told() -> None:
     (alice,) = enter(world, ALICE)
     world.tombstone("!new:one.test")
     world.run(1)
-    assert [event.content["replacement_room"] for event in events(alice.take(), TOMBSTONE)] == [
-        "!new:one.test"
-    ]
+    assert [event.content["replacement_room"] for event in events(alice.take(), TOMBSTONE)] == ["!new:one.test"]
 
 
 # -- sending --
@@ -462,9 +452,7 @@ def test_413_above_the_limit_of_content() -> None:
     world = make_world()
     (alice,) = enter(world, ALICE)
     assert isinstance(ask(world, alice, SendEvent("t1", COMMIT, {"x": "a" * 60 * 1024}))[0], Accepted)
-    assert ask(world, alice, SendEvent("t2", COMMIT, {"x": "a" * 63 * 1024}))[0] == Refused(
-        413, "M_TOO_LARGE"
-    )
+    assert ask(world, alice, SendEvent("t2", COMMIT, {"x": "a" * 63 * 1024}))[0] == Refused(413, "M_TOO_LARGE")
     sealed = SendEvent("t3", STICKY_MEMBER, {"x": "a" * 50 * 1024}, encrypt=True)
     assert ask(world, alice, sealed)[0] == Refused(413, "M_TOO_LARGE")
 
@@ -815,9 +803,7 @@ def test_keys_are_those_uploaded_or_those_forged() -> None:
 def test_attachments_are_uploaded_first_and_fetched_by_uri() -> None:
     world = make_world(servers=("one.test", "two.test"))
     alice, carol = enter(world, ALICE, CAROL)
-    ask(
-        world, alice, SendEvent("t", COMMIT, {"tree_file": {"iv": "x"}}, attachments={"tree_file": b"sealed"})
-    )
+    ask(world, alice, SendEvent("t", COMMIT, {"tree_file": {"iv": "x"}}, attachments={"tree_file": b"sealed"}))
     file = events(carol.take())[0].content["tree_file"]
     assert file["iv"] == "x"
     assert file["url"].startswith("mxc://one.test/")
@@ -826,9 +812,7 @@ def test_attachments_are_uploaded_first_and_fetched_by_uri() -> None:
         assert outcome == Accepted()
         assert of(arrived, Attachment) == [Attachment(file["url"], b"sealed")]
     del world.servers["one.test"].media[file["url"]]
-    assert of(ask(world, carol, FetchAttachment("g", file["url"]))[1], Attachment) == [
-        Attachment(file["url"], None)
-    ]
+    assert of(ask(world, carol, FetchAttachment("g", file["url"]))[1], Attachment) == [Attachment(file["url"], None)]
 
 
 def test_media_of_a_server_that_is_cut_off_may_be_asked_for_later() -> None:
@@ -989,9 +973,7 @@ def test_what_is_withheld_outbound_is_late_everywhere() -> None:
 def test_an_injected_event_needs_no_sender() -> None:
     world = make_world(servers=("one.test", "two.test"))
     alice, carol = enter(world, ALICE, CAROL)
-    ghost = RoomEvent(
-        STATE_MEMBER, "@ghost:one.test", "$ghost", 0, {"device_id": "X"}, state_key="_@ghost:one.test_X"
-    )
+    ghost = RoomEvent(STATE_MEMBER, "@ghost:one.test", "$ghost", 0, {"device_id": "X"}, state_key="_@ghost:one.test_X")
     world.servers["one.test"].inject(ghost)
     world.run(1)
     assert events(alice.take()) == [ghost]

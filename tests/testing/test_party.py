@@ -43,9 +43,7 @@ def test_all_who_join_see_each_other() -> None:
 
 def test_a_run_follows_from_its_seed() -> None:
     def transcript(seed: int) -> list[object]:
-        party = make_party(
-            6, seed, servers=3, hostility=Hostility(duplicate=0.2, reorder=1.0, answer_loss=0.1)
-        )
+        party = make_party(6, seed, servers=3, hostility=Hostility(duplicate=0.2, reorder=1.0, answer_loss=0.1))
         for index in range(6):
             party.join(index, after=index / 10)
         party.crash(2, after=3.0)

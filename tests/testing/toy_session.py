@@ -31,9 +31,7 @@ class ToySession:
 
     def __init__(self, device: PartyDevice, saved: Mapping[str, bytes], now: Now) -> None:
         self.device = device
-        state: dict[str, Any] = json.loads(
-            saved.get("state", b'{"in_call": false, "outbox": [], "count": 0}')
-        )
+        state: dict[str, Any] = json.loads(saved.get("state", b'{"in_call": false, "outbox": [], "count": 0}'))
         self.in_call: bool = state["in_call"]
         self.count: int = state["count"]
         self.drafted: dict[str, dict[str, object]] = dict(state["outbox"])
@@ -106,9 +104,7 @@ class ToySession:
                 self._draft(kind="restart", content={"delay_id": self.delay_id})
 
     def next_timer(self) -> float | None:
-        return min(
-            (moment for moment in (self.timer, *self.held.values()) if moment is not None), default=None
-        )
+        return min((moment for moment in (self.timer, *self.held.values()) if moment is not None), default=None)
 
     def checkpoint(self, save: Callable[[Mapping[str, bytes | None]], None]) -> None:
         if not self.changed:

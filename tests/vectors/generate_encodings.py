@@ -54,9 +54,7 @@ def url(value: bytes) -> str:
 
 def public(seed: bytes) -> bytes:
     """The Ed25519 public key of a seed."""
-    return (
-        Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    )
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
@@ -163,14 +161,7 @@ def vectors() -> dict[str, Any]:
         ],
         "base64_refused": ["A", "AB", "AA==", "AA A", "AA\n", "-_8", "AAB", "é", "A===", "AA=A"],
         "tuple": (
-            part("label")
-            + part("text")
-            + part(b"\x01")
-            + number(5)
-            + part(b"")
-            + count(2)
-            + part("one")
-            + part("two")
+            part("label") + part("text") + part(b"\x01") + number(5) + part(b"") + count(2) + part("one") + part("two")
         ).hex(),
         "member_id": m,
         "epoch_id": epoch.hex(),
@@ -219,9 +210,7 @@ def vectors() -> dict[str, Any]:
             "export_context": place.hex(),
             "leaf": 4,
             "epoch": 9,
-            "sender_info": (
-                part("sender") + part(USER) + part(DEVICE) + part(m) + number(4) + number(9)
-            ).hex(),
+            "sender_info": (part("sender") + part(USER) + part(DEVICE) + part(m) + number(4) + number(9)).hex(),
         },
         "safety_code": [
             {"exported": exported.hex(), "code": code}

@@ -116,8 +116,7 @@ JSON = st.recursive(
 def test_any_json_raises_nothing_but_remote_protocol_error(name: str, data: st.DataObject) -> None:
     content, decode = DECODERS[name]
     drawn = data.draw(
-        JSON
-        | st.dictionaries(st.sampled_from(sorted(content)), JSON | st.sampled_from(list(content.values())))
+        JSON | st.dictionaries(st.sampled_from(sorted(content)), JSON | st.sampled_from(list(content.values())))
     )
     error = refusal(decode, drawn)
     assert error is None or error.where
@@ -147,9 +146,7 @@ def test_json_that_is_nested_without_end_is_refused() -> None:
     st.frozensets(st.sampled_from([BERT.m, ANNA.m[::-1][:42] + "A"]), max_size=2),
     st.booleans(),
 )
-def test_blocks_round_trip(
-    from_ts: int, lifetime: int, head: Any, replaces: frozenset[Any], with_chain: bool
-) -> None:
+def test_blocks_round_trip(from_ts: int, lifetime: int, head: Any, replaces: frozenset[Any], with_chain: bool) -> None:
     block = ANNA.join_block(
         from_ts=from_ts,
         until_ts=from_ts + lifetime,

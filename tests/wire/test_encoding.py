@@ -134,9 +134,7 @@ def test_signed_tuples() -> None:
         (V["word"], None, None),
         (V["word_that_refuses"], REFUSED, V["word_that_refuses"]["why"]),
     ):
-        word = encoding.signing_tuple(
-            encoding.WORD_LABEL, ROOM, SLOT, EPOCH, M, case["n"], EPOCH, refused, why
-        )
+        word = encoding.signing_tuple(encoding.WORD_LABEL, ROOM, SLOT, EPOCH, M, case["n"], EPOCH, refused, why)
         assert word.hex() == case["tuple"]
 
 
@@ -191,11 +189,8 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
         CommitData,
         st.integers(1, 2**64 - 1),
         st.dictionaries(MEMBER_IDS, st.binary(max_size=80)),
-        st.none()
-        | st.tuples(st.binary(min_size=32, max_size=32), st.sampled_from(["unopened", "still_here"])),
-        st.sets(st.tuples(NAMES.map("@{}:x".format), NAMES, st.text(max_size=9))).map(
-            lambda s: tuple(sorted(s))
-        ),
+        st.none() | st.tuples(st.binary(min_size=32, max_size=32), st.sampled_from(["unopened", "still_here"])),
+        st.sets(st.tuples(NAMES.map("@{}:x".format), NAMES, st.text(max_size=9))).map(lambda s: tuple(sorted(s))),
     )
 )
 def test_commit_data_round_trips_and_no_prefix_or_extension_of_it_is_taken(data: CommitData) -> None:

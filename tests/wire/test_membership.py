@@ -156,9 +156,7 @@ def test_state_keys_name_their_owner(user: UserId, device: DeviceId, slot: SlotI
         expires_ts=st.integers(NOW, NOW + 8 * HOUR),
         application=st.just(""),
         intent=st.none() | TEXTS,
-        transports=st.lists(
-            st.builds(Transport, TEXTS, st.none() | TEXTS, st.none() | TEXTS), max_size=3
-        ).map(tuple),
+        transports=st.lists(st.builds(Transport, TEXTS, st.none() | TEXTS, st.none() | TEXTS), max_size=3).map(tuple),
         focus_selection=st.none() | TEXTS,
         can_subscribe=st.lists(TEXTS, max_size=3).map(tuple),
         block=st.none() | st.builds(ForeignBlock, st.integers(2, 99)),

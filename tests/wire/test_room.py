@@ -51,9 +51,7 @@ def test_who_may_send() -> None:
 def test_creators_stand_above_from_room_version_12() -> None:
     levels = PowerLevels(events={names.COMMIT: 100})
     for version, above in (("11", False), ("12", True), ("13", True), ("org.future", True)):
-        event = samples.event(
-            {"room_version": version, "additional_creators": [BERT.user]}, names.ROOM_CREATE
-        )
+        event = samples.event({"room_version": version, "additional_creators": [BERT.user]}, names.ROOM_CREATE)
         creation = decode_create(event)
         assert creation == Creation(frozenset({ANNA.user, BERT.user}), version)
         assert levels.may_send(BERT.user, names.COMMIT, state=False, creation=creation) is above

@@ -224,7 +224,9 @@ class Call:
         self._notices.append(notice)
         if len(self._notices) > NOTICES_KEPT:
             self._notices = deque(
-                kept for place, kept in enumerate(self._notices) if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
+                kept
+                for place, kept in enumerate(self._notices)
+                if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
             )
         match notice:
             case SendKeySwitched():

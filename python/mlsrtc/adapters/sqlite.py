@@ -27,8 +27,7 @@ FILE_MODE = 0o600
 
 def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "CREATE TABLE kept (scope TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,"
-        " PRIMARY KEY (scope, name))"
+        "CREATE TABLE kept (scope TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (scope, name))"
     )
 
 
@@ -211,9 +210,7 @@ def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
     if (filled or version) and owner != APPLICATION_ID:
         raise StoreError("is a SQLite file of another application")
     if version > len(MIGRATIONS):
-        raise StoreError(
-            f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one"
-        )
+        raise StoreError(f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one")
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA secure_delete = ON").fetchall()

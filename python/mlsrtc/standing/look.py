@@ -184,9 +184,7 @@ class _Moment:
         return self.user in self.ordering.support(id)
 
 
-def _contest(
-    previous: Situation | None, moment: _Moment, mine: EpochId | None, head: EpochId | None
-) -> Contest:
+def _contest(previous: Situation | None, moment: _Moment, mine: EpochId | None, head: EpochId | None) -> Contest:
     ordering, now = moment.ordering, moment.now
     fork = ordering.fork(mine, head) if mine is not None and head is not None else None
     side, rival = (fork.ours, fork.theirs) if fork else (None, None)

@@ -71,9 +71,7 @@ class Row:
 _ROWS: dict[tuple[Where, Trouble, Stage], Row] = {
     (Where.OUTSIDE, Trouble.NONE, Stage.ANY): Row(Move.STAY, Where.OUTSIDE, "nobody has added us"),
     (Where.INVITED, Trouble.NONE, Stage.ANY): Row(Move.JOIN, Where.AT_HEAD, "the Welcome is for us"),
-    (Where.INVITED, Trouble.UNREADABLE, Stage.ANY): Row(
-        Move.REJOIN, Where.OUTSIDE, "the Welcome does not open"
-    ),
+    (Where.INVITED, Trouble.UNREADABLE, Stage.ANY): Row(Move.REJOIN, Where.OUTSIDE, "the Welcome does not open"),
     (Where.INVITED, Trouble.UNWANTED, Stage.ANY): Row(
         Move.FOLLOW_MUTED, Where.AT_HEAD, "the Welcome opens, a leaf is refused"
     ),
@@ -84,9 +82,7 @@ _ROWS: dict[tuple[Where, Trouble, Stage], Row] = {
     (Where.BEHIND, Trouble.UNREADABLE, Stage.BACKED): Row(
         Move.REJOIN, Where.OUTSIDE, "does not open, others support it"
     ),
-    (Where.BEHIND, Trouble.UNREADABLE, Stage.UNBACKED): Row(
-        Move.LOOK_PAST, Where.BEHIND, "nobody supports it"
-    ),
+    (Where.BEHIND, Trouble.UNREADABLE, Stage.UNBACKED): Row(Move.LOOK_PAST, Where.BEHIND, "nobody supports it"),
     (Where.BEHIND, Trouble.UNWANTED, Stage.EARLY): Row(Move.WAIT, Where.BEHIND, "disputed"),
     (Where.BEHIND, Trouble.UNWANTED, Stage.BACKED): Row(
         Move.FOLLOW_MUTED, Where.AT_HEAD, "unwanted, others support it"
@@ -95,15 +91,9 @@ _ROWS: dict[tuple[Where, Trouble, Stage], Row] = {
     (Where.BESIDE_FREE, Trouble.NONE, Stage.EARLY): Row(
         Move.WAIT, Where.BESIDE_FREE, "the other branch has not stood long enough"
     ),
-    (Where.BESIDE_FREE, Trouble.NONE, Stage.SETTLED): Row(
-        Move.SWITCH, Where.BEHIND, "the other branch has stood"
-    ),
-    (Where.BESIDE_COSTLY, Trouble.NONE, Stage.EARLY): Row(
-        Move.WAIT, Where.BESIDE_COSTLY, "our side still gains words"
-    ),
-    (Where.BESIDE_COSTLY, Trouble.NONE, Stage.SETTLED): Row(
-        Move.REJOIN, Where.OUTSIDE, "our side has gained no word"
-    ),
+    (Where.BESIDE_FREE, Trouble.NONE, Stage.SETTLED): Row(Move.SWITCH, Where.BEHIND, "the other branch has stood"),
+    (Where.BESIDE_COSTLY, Trouble.NONE, Stage.EARLY): Row(Move.WAIT, Where.BESIDE_COSTLY, "our side still gains words"),
+    (Where.BESIDE_COSTLY, Trouble.NONE, Stage.SETTLED): Row(Move.REJOIN, Where.OUTSIDE, "our side has gained no word"),
 }
 
 TABLE: Mapping[tuple[Where, Trouble, Stage], Row] = MappingProxyType(_ROWS)

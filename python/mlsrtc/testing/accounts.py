@@ -47,9 +47,7 @@ class Accounts:
         self._waiting.pop(device, None)
         keys = self.directory.get(device[0])
         if keys is not None:
-            left = {
-                name: value for name, value in keys["device_keys"][device[0]].items() if name != device[1]
-            }
+            left = {name: value for name, value in keys["device_keys"][device[0]].items() if name != device[1]}
             self.directory[device[0]] = keys | {"device_keys": {device[0]: left}}
 
     def device_keys(self, user_id: str) -> DeviceKeys:

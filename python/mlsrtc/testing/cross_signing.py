@@ -85,9 +85,7 @@ async def bootstrap(server: Homeserver, account: Account) -> CrossSigning:
             "password": account.password,
             "session": reply.body.get("session", ""),
         }
-        reply = await server.request(
-            "POST", path, token=account.access_token, body={**body, "auth": password}
-        )
+        reply = await server.request("POST", path, token=account.access_token, body={**body, "auth": password})
     _expect_ok(path, reply)
     await sign_device(server, account, signing)
     return signing

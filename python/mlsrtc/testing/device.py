@@ -73,9 +73,7 @@ class PartyDevice:
     bad input. `lives`: how often its process started.
     """
 
-    def __init__(
-        self, index: int, matrix: LabDevice, world: World, store: Store, factory: "SessionFactory"
-    ) -> None:
+    def __init__(self, index: int, matrix: LabDevice, world: World, store: Store, factory: "SessionFactory") -> None:
         self.index = index
         self.matrix = matrix
         self.world = world

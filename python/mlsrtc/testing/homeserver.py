@@ -116,16 +116,12 @@ class Homeserver:
             case SendState():
                 return Reply(self._send_state(device, request))
             case SendEvent():
-                return Reply(
-                    self._once((device, "send", request.id), lambda: self._send_event(device, request))
-                )
+                return Reply(self._once((device, "send", request.id), lambda: self._send_event(device, request)))
             case SendToDevice():
                 key = device, f"to-device {request.type}", request.id
                 return Reply(self._once(key, lambda: self._send_to_device(device, request)))
             case ScheduleLeave(state_key=None):
-                return Reply(
-                    self._once((device, "send", request.id), lambda: self._schedule(device, request))
-                )
+                return Reply(self._once((device, "send", request.id), lambda: self._schedule(device, request)))
             case ScheduleLeave():
                 # A state PUT has no transaction id: a second try schedules a second event.
                 return Reply(self._schedule(device, request))
@@ -192,9 +188,7 @@ class Homeserver:
             return wait
         encoded = encode_canonical_json(content)
         # A Megolm payload is base64 of the plain one, inside the event beside what stays clear.
-        size = (
-            len(encoded) if clear is None else len(encoded) * 4 // 3 + len(encode_canonical_json(clear)) + 300
-        )
+        size = len(encoded) if clear is None else len(encoded) * 4 // 3 + len(encode_canonical_json(clear)) + 300
         if size > self.limits.content_bytes:
             return Refused(413, "M_TOO_LARGE")
         event = RoomEvent(

@@ -60,9 +60,7 @@ class Network:
     the epoch.
     """
 
-    def __init__(
-        self, random: Random, *, latency: Latency | None = None, hostility: Hostility | None = None
-    ) -> None:
+    def __init__(self, random: Random, *, latency: Latency | None = None, hostility: Hostility | None = None) -> None:
         self.random = random
         self.latency = latency or Latency()
         self.hostility = hostility or Hostility()

@@ -55,9 +55,7 @@ class Party:
         names = SERVERS[:servers]
         if len(names) < servers:
             raise ValueError(f"at most {len(SERVERS)} servers")
-        self.world = World(
-            random, servers=names, limits=limits, latency=latency, hostility=hostility, room=room
-        )
+        self.world = World(random, servers=names, limits=limits, latency=latency, hostility=hostility, room=room)
         self.users: list[LabUser] = []
         self.devices: list[PartyDevice] = []
         seed = random.randbytes(32)
@@ -154,9 +152,7 @@ class Party:
             found.setdefault(view(device), []).append(device.index)
         return found
 
-    def agree(
-        self, view: Callable[[PartyDevice], T | None], *, among: Iterable[PartyDevice] | None = None
-    ) -> bool:
+    def agree(self, view: Callable[[PartyDevice], T | None], *, among: Iterable[PartyDevice] | None = None) -> bool:
         """Whether all have the same value, and it is not None. Nobody agrees with nobody."""
         found = self.divided(view, among=among)
         return not found or (len(found) == 1 and None not in found)

@@ -79,9 +79,7 @@ class Room:
     _position: dict[str, int] = field(default_factory=dict)
     _rivals: dict[StateKey, list[StoredEvent]] = field(default_factory=dict)
     _redactions: dict[str, str] = field(default_factory=dict)
-    _stays: dict[str, list[list[int]]] = field(
-        default_factory=dict
-    )  # user -> [first, last] positions of each stay
+    _stays: dict[str, list[list[int]]] = field(default_factory=dict)  # user -> [first, last] positions of each stay
 
     # -- what arrives --
 
@@ -210,16 +208,12 @@ class Room:
         """Whether the room's state authorizes this event (the authorization rules, as far as a call meets
         them)."""
         if event.type == ROOM_MEMBER and event.state_key is not None:
-            return self._allows_membership(
-                event.sender, event.state_key, str(event.content.get("membership"))
-            )
+            return self._allows_membership(event.sender, event.state_key, str(event.content.get("membership")))
         if self.membership(event.sender) != "join":
             return False
         state_key = event.state_key
         if state_key is not None and state_key.startswith("@") and state_key != event.sender:
-            owned = state_key.startswith(event.sender + "_") and self._version().startswith(
-                OWNED_STATE_VERSION
-            )
+            owned = state_key.startswith(event.sender + "_") and self._version().startswith(OWNED_STATE_VERSION)
             if not owned:
                 return False
         if self.power(event.sender) < self.need(event.type, state=state_key is not None):
@@ -241,11 +235,7 @@ class Room:
         if membership == "invite":
             return was not in ("join", "ban") and power >= int(levels.get("invite", 0))
         level = "kick" if membership == "leave" and was != "ban" else "ban"
-        return (
-            membership in ("leave", "ban")
-            and power >= int(levels.get(level, 50))
-            and power > self.power(target)
-        )
+        return membership in ("leave", "ban") and power >= int(levels.get(level, 50)) and power > self.power(target)
 
     # -- who may read what --
 

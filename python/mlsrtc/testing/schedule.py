@@ -103,18 +103,7 @@ class StepClock:
 
 
 Step: TypeAlias = (
-    Wait
-    | Join
-    | Leave
-    | Crash
-    | Restart
-    | Partition
-    | Heal
-    | Gap
-    | TwinsFrom
-    | Withhold
-    | EraseMembership
-    | StepClock
+    Wait | Join | Leave | Crash | Restart | Partition | Heal | Gap | TwinsFrom | Withhold | EraseMembership | StepClock
 )
 
 

@@ -36,9 +36,7 @@ def churn(devices: int) -> st.SearchStrategy[Step]:
 def crashes(devices: int) -> st.SearchStrategy[Step]:
     """Processes that die at any seam and come back."""
     who = st.integers(0, devices - 1)
-    return st.one_of(
-        st.builds(Crash, who, st.sampled_from(CrashPoint)), st.builds(Restart, who, resume=st.booleans())
-    )
+    return st.one_of(st.builds(Crash, who, st.sampled_from(CrashPoint)), st.builds(Restart, who, resume=st.booleans()))
 
 
 def partitions(servers: int) -> st.SearchStrategy[Step]:

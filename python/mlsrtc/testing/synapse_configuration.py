@@ -45,11 +45,7 @@ def unlimited() -> dict[str, Any]:
 
 def generous_setup() -> dict[str, Any]:
     """Limits raised for making users and rooms only; sending stays as a fresh Synapse has it."""
-    return {
-        name: limit
-        for name, limit in unlimited().items()
-        if name not in ("rc_message", "rc_delayed_event_mgmt")
-    }
+    return {name: limit for name, limit in unlimited().items() if name not in ("rc_message", "rc_delayed_event_mgmt")}
 
 
 def homeserver_configuration(

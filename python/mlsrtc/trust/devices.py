@@ -36,9 +36,7 @@ def verify_chain(chain: DeviceChain, leaf: Leaf, *, where: str = WHERE) -> bytes
     if chain.device_key != leaf.device_key:
         raise RemoteProtocolError("wrong_device_key", where=f"{where}.device.keys")
     _verify(chain.self_signing_key, chain.device_signed, chain.device_signature, f"{where}.device")
-    _verify(
-        chain.master_key, chain.self_signing_signed, chain.self_signing_signature, f"{where}.self_signing"
-    )
+    _verify(chain.master_key, chain.self_signing_signed, chain.self_signing_signature, f"{where}.self_signing")
     return chain.master_key
 
 

@@ -78,9 +78,7 @@ def decode_file(content: Field) -> EncryptedFile:
     secret = decode_base64url(key["k"].text(), where=f"{content.where}.key.k")
     if len(secret) != KEY_SIZE:
         refuse("wrong_size", f"{content.where}.key.k")
-    return EncryptedFile(
-        url, secret, content["iv"].base64(size=IV_SIZE), content["hashes"]["sha256"].base64(size=32)
-    )
+    return EncryptedFile(url, secret, content["iv"].base64(size=IV_SIZE), content["hashes"]["sha256"].base64(size=32))
 
 
 def encode_file(file: EncryptedFile) -> dict[str, Any]:

@@ -42,9 +42,7 @@ def decode_binding(body: bytes, *, where: str = "leaf.binding") -> Binding:
     return Binding(body[:DEVICE_KEY_SIZE], body[DEVICE_KEY_SIZE:])
 
 
-def bind(
-    room: RoomId, slot: SlotId, identity: Identity, *, device_key: bytes, leaf_key: bytes, sign: Sign
-) -> Binding:
+def bind(room: RoomId, slot: SlotId, identity: Identity, *, device_key: bytes, leaf_key: bytes, sign: Sign) -> Binding:
     """The binding of a leaf, signed by the device. Raises LocalProtocolError if `sign` gives no 64 bytes."""
     signature = sign(signing_text(BINDING_LABEL, room, slot, *_fields(identity), leaf_key))
     if len(device_key) != DEVICE_KEY_SIZE or len(signature) != SIGNATURE_SIZE:
@@ -79,9 +77,7 @@ def verify_text(device_key: bytes, text: str, signature: bytes, *, where: str) -
     verify_ed25519(device_key, text.encode(), signature, where=where)
 
 
-def verify_ed25519(
-    key: bytes, message: bytes, signature: bytes, *, where: str, section: str = ""
-) -> None:
+def verify_ed25519(key: bytes, message: bytes, signature: bytes, *, where: str, section: str = "") -> None:
     """Ed25519 by a Matrix key (32 bytes). Raises RemoteProtocolError("bad_signature")."""
     try:
         verify_signature(ED25519_SUITE, key, message, signature)

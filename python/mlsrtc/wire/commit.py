@@ -39,9 +39,7 @@ class CommitEvent:
     group_info_0: bytes | None = None  # root only: MLSMessage(GroupInfo) of epoch 0, with its one-leaf tree
     welcome: Part | None = None
     tree: Part | None = None
-    relates_to: EventId | None = (
-        None  # the event in which the sender first saw the root; None in the root itself
-    )
+    relates_to: EventId | None = None  # the event in which the sender first saw the root; None in the root itself
 
     def files(self) -> Mapping[str, EncryptedFile]:
         """The parts that must be fetched, by name."""

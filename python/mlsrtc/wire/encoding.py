@@ -238,9 +238,7 @@ def _is_name(text: str) -> bool:
         size = len(text.encode())
     except UnicodeEncodeError:
         return False
-    return 0 < size <= NAME_LIMIT and not any(
-        ord(character) < 0x20 or ord(character) == 0x7F for character in text
-    )
+    return 0 < size <= NAME_LIMIT and not any(ord(character) < 0x20 or ord(character) == 0x7F for character in text)
 
 
 class Reader:

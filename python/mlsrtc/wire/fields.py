@@ -62,10 +62,7 @@ class Field:
         value = self.object()
         if len(value) > limit:
             refuse("oversized", self.where, f"more than {limit} fields")
-        return [
-            (Field(name, self.where).text(), Field(item, f"{self.where}.{name}"))
-            for name, item in value.items()
-        ]
+        return [(Field(name, self.where).text(), Field(item, f"{self.where}.{name}")) for name, item in value.items()]
 
     def list(self, limit: int) -> list["Field"]:
         """The items of a list of at most `limit`."""
@@ -104,9 +101,7 @@ class Field:
 
     def base64(self, *, size: int | None = None, limit: int = 0xFFFF) -> bytes:
         """Strict unpadded standard base64 of exactly `size` bytes, or of 1 to `limit`."""
-        value = encoding.decode_base64(
-            self.text((limit if size is None else size) * 4 // 3 + 3), where=self.where
-        )
+        value = encoding.decode_base64(self.text((limit if size is None else size) * 4 // 3 + 3), where=self.where)
         if size is not None and len(value) != size:
             refuse("wrong_size", self.where, f"{len(value)} bytes instead of {size}")
         if not value or len(value) > limit:

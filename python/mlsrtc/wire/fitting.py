@@ -32,9 +32,7 @@ def size_of(content: Mapping[str, Any]) -> int:
     return len(canonicaljson.encode_canonical_json(content))
 
 
-def fit(
-    content: Mapping[str, Any], parts: Mapping[str, bytes], *, limit: int, random_bytes: RandomBytes
-) -> Fitted:
+def fit(content: Mapping[str, Any], parts: Mapping[str, bytes], *, limit: int, random_bytes: RandomBytes) -> Fitted:
     """`content` with each of `parts` either in base64 under its name or as an EncryptedFile under
     ``<name>_file``.
 

@@ -20,9 +20,7 @@ from mlsrtc.wire.incoming import RoomEvent
 EXPIRES_DEFAULT = 4 * 3600 * 1000  # ms; js-sdk's default for a state membership that names none
 TRANSPORTS_LIMIT = 16
 URL_LIMIT = 2048
-ROOM_CALL = (
-    "ROOM"  # the slot id's half for the call of the room itself; its `call_id` in a state membership is ""
-)
+ROOM_CALL = "ROOM"  # the slot id's half for the call of the room itself; its `call_id` in a state membership is ""
 
 
 class MembershipFormat(Enum):
@@ -302,9 +300,7 @@ def _sticky_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
 # -- both ----------------------------------------------------------------------------------------------------
 
 
-def _join_block(
-    block: Block | None, slot_id: SlotId, device_id: DeviceId | None
-) -> JoinBlock | ForeignBlock | None:
+def _join_block(block: Block | None, slot_id: SlotId, device_id: DeviceId | None) -> JoinBlock | ForeignBlock | None:
     """The block of a membership, after checking that it speaks of the same slot and device as the event
     around it.
     """

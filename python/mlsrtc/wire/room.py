@@ -76,17 +76,13 @@ class PowerLevels:
         """The power level that sending the event needs."""
         return self.events.get(event_type, self.state_default if state else self.events_default)
 
-    def may_send(
-        self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None
-    ) -> bool:
+    def may_send(self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None) -> bool:
         """Whether the user may send the event."""
         if creation is not None and creation.creators_stand_above and user_id in creation.creators:
             return True
         return self.level_of(user_id) >= self.needed(event_type, state=state)
 
-    def check(
-        self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None
-    ) -> None:
+    def check(self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None) -> None:
         """Raises CannotSend if the user may not send the event."""
         if not self.may_send(user_id, event_type, state=state, creation=creation):
             raise CannotSend(event_type, self.needed(event_type, state=state), self.level_of(user_id))
@@ -135,9 +131,7 @@ def decode_power_levels(content: Mapping[str, Any]) -> PowerLevels:
     return PowerLevels(
         users={}
         if users.absent
-        else {
-            check_user_id(name, where=users.where): _level(item) for name, item in users.items(USERS_LIMIT)
-        },
+        else {check_user_id(name, where=users.where): _level(item) for name, item in users.items(USERS_LIMIT)},
         users_default=_level_or(root["users_default"], 0),
         events={} if events.absent else {name: _level(item) for name, item in events.items(EVENTS_LIMIT)},
         events_default=_level_or(root["events_default"], 0),

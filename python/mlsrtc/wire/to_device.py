@@ -25,9 +25,7 @@ from mlsrtc.wire.membership import RtcErased, RtcSealed, decode_membership, enco
 
 EVENTS_LIMIT = 1000
 TREE_LIMIT = 4 * 1024 * 1024
-EVENT_TYPES = frozenset(
-    {names.STATE_MEMBER, *names.STICKY_MEMBER_TYPES, names.ENCRYPTED, names.COMMIT, names.WORD}
-)
+EVENT_TYPES = frozenset({names.STATE_MEMBER, *names.STICKY_MEMBER_TYPES, names.ENCRYPTED, names.COMMIT, names.WORD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,7 @@ def decode_need(content: Mapping[str, Any]) -> Need:
     tree = bool(field["tree"].optional(Field.boolean))
     if tree and id is None:
         refuse("missing_field", "content.id")
-    return Need(
-        field["room_id"].room_id(), field["slot_id"].slot_id(), field["member_id"].member_id(), id, tree
-    )
+    return Need(field["room_id"].room_id(), field["slot_id"].slot_id(), field["member_id"].member_id(), id, tree)
 
 
 def encode_need(need: Need) -> dict[str, Any]:

@@ -64,6 +64,7 @@ impl LeafFacts {
         }
     }
 
+    /// 1 for a basic credential, 2 for X.509 (RFC 9420 section 17.5).
     #[getter]
     fn credential_type(&self) -> u16 {
         match &self.leaf.credential {
@@ -72,16 +73,19 @@ impl LeafFacts {
         }
     }
 
+    /// Public, in the form of the suite: 32 bytes for Ed25519.
     #[getter]
     fn signature_key(&self) -> &[u8] {
         &self.leaf.signature_key
     }
 
+    /// Public HPKE key of the leaf.
     #[getter]
     fn encryption_key(&self) -> &[u8] {
         &self.leaf.encryption_key
     }
 
+    /// How the leaf came into the tree: key_package, update or commit.
     #[getter]
     fn source(&self) -> &'static str {
         self.leaf.source.name()
@@ -179,6 +183,7 @@ pub struct CommitFacts {
 
 #[pymethods]
 impl CommitFacts {
+    /// Of the group it was made in.
     #[getter]
     fn group_id(&self) -> &[u8] {
         &self.commit.group_id
@@ -199,11 +204,13 @@ impl CommitFacts {
         }
     }
 
+    /// Whether a joiner made it, who brings its own leaf.
     #[getter]
     fn external(&self) -> bool {
         self.commit.sender == core::Sender::NewMember
     }
 
+    /// What the application said beside the commit, under its signature.
     #[getter]
     fn authenticated_data(&self) -> &[u8] {
         &self.commit.authenticated_data
@@ -215,6 +222,7 @@ impl CommitFacts {
         self.adds.clone_ref(py)
     }
 
+    /// Leaf indexes, in the order of the commit.
     #[getter]
     fn removes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.commit.removes)
@@ -232,6 +240,7 @@ impl CommitFacts {
         PyTuple::new(py, &self.commit.other_proposals)
     }
 
+    /// The author's new leaf, if the commit has a path.
     #[getter]
     fn path_leaf(&self, py: Python<'_>) -> Option<Py<LeafFacts>> {
         self.path_leaf.as_ref().map(|leaf| leaf.clone_ref(py))
@@ -243,6 +252,7 @@ impl CommitFacts {
         self.commit.path.as_ref().map(|path| path.nodes)
     }
 
+    /// Shows the members that its author knows the secrets of the epoch it leads to.
     #[getter]
     fn confirmation_tag(&self) -> &[u8] {
         &self.commit.confirmation_tag
@@ -291,26 +301,31 @@ impl GroupInfoFacts {
         &self.0.context.bytes
     }
 
+    /// Cipher suite (RFC 9420 section 17.1).
     #[getter]
     fn suite(&self) -> u16 {
         self.0.context.suite
     }
 
+    /// Of the group.
     #[getter]
     fn group_id(&self) -> &[u8] {
         &self.0.context.group_id
     }
 
+    /// The epoch it describes.
     #[getter]
     fn epoch(&self) -> u64 {
         self.0.context.epoch
     }
 
+    /// Of the ratchet tree in this epoch (RFC 9420 section 7.8).
     #[getter]
     fn tree_hash(&self) -> &[u8] {
         &self.0.context.tree_hash
     }
 
+    /// Empty in epoch 0 (RFC 9420 section 8.2).
     #[getter]
     fn confirmed_transcript_hash(&self) -> &[u8] {
         &self.0.context.confirmed_transcript_hash
@@ -328,6 +343,7 @@ impl GroupInfoFacts {
         extensions(py, &self.0.extensions)
     }
 
+    /// Of the commit that led to this epoch.
     #[getter]
     fn confirmation_tag(&self) -> &[u8] {
         &self.0.confirmation_tag
@@ -339,6 +355,7 @@ impl GroupInfoFacts {
         self.0.signer
     }
 
+    /// The public key for external commits, if it is offered.
     #[getter]
     fn external_pub(&self) -> Option<&[u8]> {
         self.0.external_pub.as_deref()
@@ -371,6 +388,7 @@ pub struct WelcomeFacts(core::WelcomeFacts);
 
 #[pymethods]
 impl WelcomeFacts {
+    /// Cipher suite (RFC 9420 section 17.1).
     #[getter]
     fn suite(&self) -> u16 {
         self.0.suite

@@ -213,9 +213,7 @@ class NioChannel:
         types = (*GAP, names.ENCRYPTED) if self._sieve.room_encrypted else GAP
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
-        async for page in history.pages(
-            self._client, self._room_id, types, start=gap.prev_batch, stop=gap.since
-        ):
+        async for page in history.pages(self._client, self._room_id, types, start=gap.prev_batch, stop=gap.since):
             found += page
             enough = reach.look(page)
             # After a first sync there is no token to stop at: what is known, or reaches far enough, does.

@@ -81,18 +81,14 @@ async def _share(client: nio.AsyncClient, room_id: str, users: list[str]) -> Non
     try:
         if missing := client.get_missing_sessions(room_id):
             wanted = {user: dict.fromkeys(devices, "signed_curve25519") for user, devices in missing.items()}
-            answer = await demand(
-                client, "POST", path("client", "v3", "keys", "claim"), {"one_time_keys": wanted}
-            )
+            answer = await demand(client, "POST", path("client", "v3", "keys", "claim"), {"one_time_keys": wanted})
             await client.receive_response(KeysClaimResponse.from_dict(dict(answer), room_id))
         for shared_with, messages in client.olm.share_group_session_parallel(
             room_id, users, ignore_unverified_devices=True
         ):
             target = path("client", "v3", "sendToDevice", "m.room.encrypted", str(uuid4()))
             answer = await demand(client, "PUT", target, messages)
-            await client.receive_response(
-                ShareGroupSessionResponse.from_dict(dict(answer), room_id, shared_with)
-            )
+            await client.receive_response(ShareGroupSessionResponse.from_dict(dict(answer), room_id, shared_with))
         # nio marks it in an answer only; with nobody to share with there is none.
         client.olm.outbound_group_sessions[room_id].shared = True
     finally:

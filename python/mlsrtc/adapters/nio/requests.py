@@ -174,6 +174,4 @@ def _sent(reply: Reply) -> Outcome:
     if not reply.ok:
         return reply.failure()
     event_id, delay_id = reply.body.get("event_id"), reply.body.get("delay_id")
-    return Accepted(
-        event_id if isinstance(event_id, str) else None, delay_id if isinstance(delay_id, str) else None
-    )
+    return Accepted(event_id if isinstance(event_id, str) else None, delay_id if isinstance(delay_id, str) else None)

@@ -77,11 +77,7 @@ class Sieve:
             return None
         payload = megolm.decrypt(self._client, self._room_id, raw)
         inner = None if payload is None else payload.get("content")
-        if (
-            payload is not None
-            and payload.get("type") in names.STICKY_MEMBER_TYPES
-            and isinstance(inner, dict)
-        ):
+        if payload is not None and payload.get("type") in names.STICKY_MEMBER_TYPES and isinstance(inner, dict):
             clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
             inner = {name: value for name, value in inner.items() if name != names.BLOCK}
             return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
@@ -92,9 +88,7 @@ class Sieve:
         return _room_event(raw, names.ENCRYPTED, content) if names.BLOCK in content else None
 
 
-def _room_event(
-    raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False
-) -> RoomEvent | None:
+def _room_event(raw: Raw, kind: str, content: Mapping[str, Any], *, decrypted: bool = False) -> RoomEvent | None:
     event_id, sender, ts = raw.get("event_id"), raw.get("sender"), raw.get("origin_server_ts")
     if not isinstance(event_id, str) or not isinstance(sender, str) or not isinstance(ts, int):
         return None

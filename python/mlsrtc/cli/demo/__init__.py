@@ -1,8 +1,8 @@
 """A real call on a real homeserver that this command starts itself: N devices agree on keys by MLS.
 
-They join within two seconds, some leave, one crashes and the homeserver withdraws it, one rejoins, and a stranger without
-a valid binding tries to get in. In the end every epoch of every device is checked; the exit status is 0 only if all
-members held equal keys, no leaver a later one, no joiner an earlier one, and the stranger none.
+They join within two seconds, some leave, one crashes and the homeserver withdraws it, one rejoins, and a stranger
+without a valid binding tries to get in. In the end every epoch of every device is checked; the exit status is 0 only
+if all members held equal keys, no leaver a later one, no joiner an earlier one, and the stranger none.
 """
 
 import argparse
@@ -102,7 +102,7 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
     screen.say(f"{n} devices join within {scenario.JOIN_WITHIN:.0f} s")
     await scenario.all_within(scenario.JOIN_WITHIN, [partial(play.join, seat) for seat in seats])
     last_join = time.monotonic()
-    await play.until("all stand on one epoch", lambda: play.members_of_head() == n)
+    await play.agreed("all stand on one epoch")
     facts["seconds_from_last_join_to_one_epoch"] = round(time.monotonic() - last_join, 2)
     facts["commits_for_the_joins"] = play.traffic.commits
     screen.say(f"one epoch {facts['seconds_from_last_join_to_one_epoch']} s after the last join")
@@ -113,8 +113,7 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
         screen.say(f"{play.ledger.accounts[seat.number].name} leaves")
         began = time.monotonic()
         await play.leave(seat)
-        n -= 1
-        await play.until("all who stay have new keys", lambda: play.members_of_head() == n)
+        await play.agreed("all who stay have new keys")
         waits.append(time.monotonic() - began)
     facts["seconds_from_leave_to_new_keys"] = round(sorted(waits)[len(waits) // 2], 2)
     screen.say(f"everyone who stays has new keys {facts['seconds_from_leave_to_new_keys']} s after a leave (median)")
@@ -122,22 +121,16 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
     crashed = seats[1 + len(leavers)]
     screen.say(f"{play.ledger.accounts[crashed.number].name} crashes; the homeserver sends its leave")
     await play.crash(crashed)
-    n -= 1
-    facts["seconds_from_crash_to_new_keys"] = round(
-        await play.until("the crashed device is removed", lambda: play.members_of_head() == n), 2
-    )
+    facts["seconds_from_crash_to_new_keys"] = round(await play.agreed("the crashed device is removed"), 2)
 
     returning = leavers[0]
     screen.say(f"{play.ledger.accounts[returning.number].name} comes back")
     await play.join(returning)
-    n += 1
-    facts["seconds_from_rejoin_to_one_epoch"] = round(
-        await play.until("the returning device has keys", lambda: play.members_of_head() == n), 2
-    )
+    facts["seconds_from_rejoin_to_one_epoch"] = round(await play.agreed("the returning device has keys"), 2)
 
     screen.say("a stranger whose binding no device signed tries to get in")
     await _let_the_stranger_try(play, stranger, screen)
-    await play.until("the call stands as before", lambda: play.members_of_head() == n)
+    await play.agreed("the call stands as before")
 
 
 async def _let_the_stranger_try(play: Any, stranger: Any, screen: Screen) -> None:

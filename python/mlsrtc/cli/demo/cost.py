@@ -1,7 +1,7 @@
 """What the demo's call sent, and what the same changes would have cost with one Olm message per pair of devices.
 
-The size of an Olm message is not a figure from somewhere: one key event of today's format is encrypted here by vodozemac
-and measured as the homeserver would receive it.
+The size of an Olm message is not a figure from somewhere: one key event of today's format is encrypted here by
+vodozemac and measured as the homeserver would receive it.
 """
 
 import json

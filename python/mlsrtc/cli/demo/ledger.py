@@ -1,6 +1,7 @@
 """What every device of the demo was told, and the checks that decide its exit status. No I/O.
 
-The ledger keeps no key: for each epoch and sender it keeps a SHA-256 of what a device holds, which is enough to compare.
+The ledger keeps no key: for each epoch and sender it keeps a SHA-256 of what a device holds, which is enough to
+compare.
 """
 
 import hashlib
@@ -99,12 +100,16 @@ class Ledger:
         return Counter(account.epoch for account in self.accounts.values() if account.present)
 
     def one_epoch(self) -> EpochId | None:
-        """The epoch that every present device stands on and sends under, if there is one."""
+        """The epoch that every present device stands on and holds the keys of, if there is one."""
         present = [account for account in self.accounts.values() if account.present]
-        if not present or any(account.sending_under != account.epoch for account in present):
+        if not present or any(account.epoch not in account.held for account in present):
             return None
         standing = self.standing()
         return next(iter(standing)) if len(standing) == 1 else None
+
+    def held(self, epoch_id: EpochId) -> bool:
+        """Whether some device has the keys of an epoch."""
+        return any(epoch_id in account.held for account in self.accounts.values())
 
     def fingerprint(self, epoch_id: EpochId) -> str:
         """Eight hexadecimal digits over every sender's key of an epoch, equal on all devices."""
@@ -131,7 +136,7 @@ class Ledger:
         if stranger is not None and self.accounts[stranger].held:
             wrong.append("the stranger holds keys")
         if self.one_epoch() is None:
-            wrong.append("the devices in the call do not all stand on one epoch and send under it")
+            wrong.append("the devices in the call do not all stand on one epoch and hold its keys")
         return wrong
 
     def _check_epoch(self, epoch: Epoch) -> list[str]:

@@ -95,14 +95,15 @@ class Play:
             self.changed()
         return time.monotonic() - began
 
-    def members_of_head(self) -> int:
-        """How many leaves the epoch has on which every present device stands; 0 while there is none."""
-        epoch = self.ledger.one_epoch()
-        return len(self.ledger.epochs[epoch].members) if epoch is not None else 0
+    async def agreed(self, what: str) -> float:
+        """Wait until all present devices, and nobody else, are members of one epoch that all stand on."""
 
-    def present(self) -> int:
-        """How many devices should be in the call."""
-        return sum(account.present for account in self.ledger.accounts.values())
+        def condition() -> bool:
+            epoch = self.ledger.one_epoch()
+            present = sum(account.present for account in self.ledger.accounts.values())
+            return epoch is not None and len(self.ledger.epochs[epoch].members) == present
+
+        return await self.until(what, condition)
 
     async def _listen(self, seat: Seat, call: Call) -> None:
         account = self.ledger.accounts[seat.number]

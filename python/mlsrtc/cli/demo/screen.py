@@ -1,4 +1,5 @@
-"""What the demo shows: a live table on a terminal, plain lines elsewhere, one JSON object a line with `--json`. No network.
+"""What the demo shows: a live table on a terminal, plain lines elsewhere, one JSON object a line with `--json`. No
+network.
 
 All three say the same things in the same order: steps while it sets up, what happens in the call, the verdict.
 """
@@ -100,7 +101,7 @@ class _Lines:
     def _new_epochs(self) -> Iterable[Epoch]:
         if self._scene is not None:
             for epoch in self._scene.epochs():
-                if epoch.id not in self._shown:
+                if epoch.id not in self._shown and self._scene.ledger.held(epoch.id):
                     self._shown.add(epoch.id)
                     yield epoch
 

@@ -1,9 +1,9 @@
 """What a homeserver, or anybody in the room, can try without a device's key: a join and an external commit of its own.
 
-Both are well-formed and signed by the leaf's own key; only the binding, which a Matrix device would have to sign, is false.
+Both are well-formed and signed by the leaf's own key; only the binding, which a Matrix device would have to sign, is
+false.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ from mlsrtc.epochs import tree_at
 from mlsrtc.group import participate
 from mlsrtc.outbox import SendState
 from mlsrtc.policy import Policy
+from mlsrtc.presence import UNSENT
 from mlsrtc.session import Session
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock
 from mlsrtc.wire.commit_data import CommitData
-from mlsrtc.presence import UNSENT
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership, encode_membership, state_key
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PATIENCE = 20.0  # seconds
 async def intrude(play: "Play", seat: "Seat") -> str:
     """Send both, and wait until every present device has refused both. Returns the reasons they gave.
 
-    Raises TimeoutError if somebody did not refuse them.
+    Raises DemoFailed if somebody did not refuse them.
     """
     device = replace(device_for(seat.device.client), sign=lambda text: FORGED)
     policy = Policy()
@@ -95,13 +95,8 @@ async def intrude(play: "Play", seat: "Seat") -> str:
         await channel.send(request)
 
     def all_refused() -> bool:
-        return all(
-            len(account.refused) >= len(("join", "commit"))
-            for account in play.ledger.accounts.values()
-            if account.present
-        )
+        both = len(("join", "commit"))
+        return all(len(account.refused) >= both for account in play.ledger.accounts.values() if account.present)
 
-    async with asyncio.timeout(PATIENCE):
-        while not all_refused():
-            await asyncio.sleep(0.05)
+    await play.until("everybody has refused the stranger", all_refused, timeout=PATIENCE)
     return ", ".join(sorted({reason for account in play.ledger.accounts.values() for reason in account.refused}))

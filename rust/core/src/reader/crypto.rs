@@ -1,10 +1,11 @@
 //! Signatures and hashes over sliced bytes, by the crypto provider of the build. Knows no message.
 
-use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider, SignaturePublicKey};
+use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider};
 
 use super::cursor::write_opaque;
 use super::refused::{Reason, Refused, Within};
 use crate::provider::{Provider, Suite};
+use crate::verify_signature;
 
 fn suite_provider(suite: u16) -> Result<Suite, Refused> {
     Provider::new()
@@ -21,16 +22,11 @@ pub(super) fn verify(
     signature: &[u8],
     place: &str,
 ) -> Result<(), Refused> {
-    let provider = suite_provider(suite)?;
+    suite_provider(suite)?;
     let mut signed = Vec::with_capacity(content.len().saturating_add(64));
     write_opaque(&mut signed, format!("MLS 1.0 {label}").as_bytes()).within(place)?;
     write_opaque(&mut signed, content).within(place)?;
-    provider
-        .verify(
-            &SignaturePublicKey::new_slice(signature_key),
-            signature,
-            &signed,
-        )
+    verify_signature(suite, signature_key, &signed, signature)
         .map_err(|_| Refused::new(Reason::BadSignature, place))
 }
 

@@ -1,0 +1,223 @@
+"""Our turn, taken: what `turns` says is due becomes one commit, saved before it is sent, at most one per parent.
+
+Knows the desk, what is known, and where we stand. The commit is applied when it comes back, not when it is made.
+"""
+
+from dataclasses import dataclass, field
+
+from mlsrtc import drafts, saved, turns
+from mlsrtc.attendance import Attendance
+from mlsrtc.desk import Desk
+from mlsrtc.drafts import Draft, Place
+from mlsrtc.epochs import Epochs, Fetching, place_in, tree_at
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.exchange import Exchange
+from mlsrtc.group import Participation
+from mlsrtc.identifiers import EpochId, LeafIndex
+from mlsrtc.knowledge import Knowledge
+from mlsrtc.notices import Stranded
+from mlsrtc.outbox import SendEvent
+from mlsrtc.policy import Policy
+from mlsrtc.wire import encoding
+from mlsrtc.wire.commit_data import CommitData
+
+
+@dataclass(slots=True)
+class Committing:
+    """The commits of one participation. `done`: parents on which we have made one, ever."""
+
+    policy: Policy
+    done: set[EpochId | None] = field(default_factory=set)
+    limited_until: float | None = None  # our homeserver takes nothing from us before; monotonic seconds
+    _head: tuple[EpochId | None, float] = (None, 0.0)  # the head, and since when
+
+    def settle(
+        self,
+        desk: Desk,
+        known: Knowledge,
+        attendance: Attendance,
+        epochs: Epochs,
+        exchange: Exchange,
+        *,
+        closed: frozenset[EpochId],
+    ) -> str | None:
+        """Commit, if it is our turn and time. `closed`: epochs we may not begin to send under.
+
+        Returns why we must rejoin, if we must.
+        """
+        if attendance.joined_at is None:
+            return None
+        head = known.ordering.head()
+        if head != self._head[0]:
+            self._head = (head, desk.now.monotonic)
+        self._withdraw_passed(desk, epochs, head)
+        scene = self._scene(desk, known, attendance, epochs, head, closed)
+        turn = turns.next_turn(scene, self.policy)
+        if turn is None or turn.parent in self.done:
+            return self._await_opening(desk, scene)
+        if turn.at > desk.now.monotonic:
+            desk.at(turn.at)
+            return None
+        try:
+            made = self._make(desk, known, attendance, epochs, exchange, turn)
+        except RemoteProtocolError as error:
+            # Somebody's KeyPackage passed our reader and not the engine: whoever it is is not added by us.
+            desk.tell(Stranded(f"commit failed: {error.reason}"))
+            known.spoil(turn.need.adds)
+            return None
+        if made is not None:
+            draft, request = made
+            attendance.n += 1
+            self.done.add(draft.parent)
+            epochs.drafts[draft.parent] = draft
+            desk.keep(f"draft/{draft.id.hex()}", saved.dump_draft(draft))
+            desk.draft(request)
+        return None
+
+    def forget(self) -> None:
+        """Another participation has made no commit yet."""
+        self.done.clear()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _await_opening(self, desk: Desk, scene: turns.Scene) -> str | None:
+        """Our epoch is closed to us and a commit of our own cannot change that: if nobody else's does, we rejoin (rule
+        section 3.7)."""
+        if scene.closed_since is None or len(scene.tree & scene.roster) < 2:
+            return None
+        at = scene.closed_since + self.policy.external_commit_after
+        if at <= desk.now.monotonic:
+            return "begun_before"
+        desk.at(at)
+        return None
+
+    def _withdraw_passed(self, desk: Desk, epochs: Epochs, head: EpochId | None) -> None:
+        """A commit that waits for its rate limit and that the call has passed is not sent (rule section 3.5)."""
+        passed = {
+            encoding.encode_base64(draft.id)
+            for draft in epochs.drafts.values()
+            if draft.parent not in (head, epochs.stand)
+        }
+        for request in desk.outbox.waiting() if passed else ():
+            if isinstance(request, SendEvent) and request.content.get("id") in passed:
+                desk.withdraw(request.id)
+
+    def _scene(
+        self,
+        desk: Desk,
+        known: Knowledge,
+        attendance: Attendance,
+        epochs: Epochs,
+        head: EpochId | None,
+        closed: frozenset[EpochId],
+    ) -> turns.Scene:
+        assert attendance.member_id is not None
+        assert attendance.joined_at is not None
+        epoch = epochs.stand or head
+        judged = known.archive.judged[epoch] if epoch is not None else None
+        view = known.look(desk.now)
+        leaves = judged.committed.leaves if judged is not None else {}
+        # Until disputes come, a leaf that our policy refuses is removed in turn, and so is one whose join nobody shows
+        # us: a ghost (docs/adr/0006).
+        unwanted = dict.fromkeys(known.untrusted(leaves) & known.roster.joins.keys(), self._head[1])
+        seen = self._head[1] + self.policy.unseen_join
+        if ghosts := known.unseen(leaves):
+            if seen <= desk.now.monotonic:
+                unwanted |= dict.fromkeys(ghosts, seen)
+            else:
+                desk.at(seen)
+        path = known.ordering.path(epoch) if epoch is not None else ()
+        # In the root every key is fresh, whether it has a path or not.
+        with_path = [step for step in path if step == path[0] or known.archive.judged[step].committed.has_path]
+        idle = judged.idle_user if judged is not None else None
+        return turns.Scene(
+            me=attendance.member_id,
+            epoch=epoch,
+            tree=frozenset(leaf.member_id for leaf in leaves.values()),
+            past=judged.ever if judged is not None else frozenset(),
+            roster=frozenset(view.present) - unwanted.keys(),
+            gone=view.gone | unwanted.keys(),
+            able=known.able(view),
+            addable=known.addable(view, judged.suite if judged is not None else self.policy.suite),
+            since={**known.since, **known.gone_since, **unwanted},
+            joined=attendance.joined_at,
+            starts=known.starts,
+            last_commit=known.seen.get(path[-1]) if path else None,
+            last_path=known.seen.get(with_path[-1]) if with_path else None,
+            lapsed=known.lapses.lapsed(self.policy),
+            idle=frozenset(leaf.member_id for leaf in leaves.values() if leaf.user_id == idle),
+            contested=epochs.stand is not None and epochs.stand != head,
+            limited_until=self.limited_until,
+            closed_since=self._head[1] if epoch in closed else None,
+        )
+
+    def _make(
+        self,
+        desk: Desk,
+        known: Knowledge,
+        attendance: Attendance,
+        epochs: Epochs,
+        exchange: Exchange,
+        turn: turns.Turn,
+    ) -> tuple[Draft, SendEvent] | None:
+        assert attendance.presence is not None
+        participation = attendance.presence.participation
+        n = attendance.n + 1
+        match turn.kind:
+            case turns.Kind.EXTERNAL:
+                return self._from_outside(desk, known, participation, exchange, n)
+            case turns.Kind.CREATE:
+                creator = participation.leaf.member_id
+                group_id = encoding.group_id(known.room_id, known.slot_id, creator)
+                base = participation.client.create_group(group_id)
+                remove: list[LeafIndex] = []
+            case turns.Kind.COMMIT:
+                assert epochs.group is not None
+                assert turn.parent is not None
+                base = epochs.group
+                judged = known.archive.judged[turn.parent]
+                found = [place_in(judged, member) for member in turn.need.removes]
+                remove = [leaf for leaf in found if leaf is not None]
+        return drafts.commit(
+            base,
+            self._place(known, turn.parent),
+            CommitData(n, drafts.left_of(known.left, turn.need.removes)),
+            add=[known.roster.joins[member].key_package for member in turn.need.adds],
+            remove=remove,
+            path=turn.need.rekey,
+        )
+
+    def _from_outside(
+        self, desk: Desk, known: Knowledge, participation: Participation, exchange: Exchange, n: int
+    ) -> tuple[Draft, SendEvent] | None:
+        path = known.ordering.head_path()
+        tree = tree_at(path, known.archive)
+        bodies = known.archive.bodies(path[-1])
+        match tree:
+            case Fetching(uris):
+                for uri in uris:
+                    exchange.fetch(desk, uri)
+                return None
+            case None:
+                exchange.want_tree(path[-1])
+                return None
+        if not bodies:
+            return None
+        own = participation.leaf
+        leaves = known.archive.judged[path[-1]].committed.leaves
+        device = (own.user_id, own.device_id, own.device_key)
+        old = [at for at, leaf in leaves.items() if (leaf.user_id, leaf.device_id, leaf.device_key) == device]
+        return drafts.enter_from_outside(
+            participation,
+            bodies[0].parts.group_info,
+            tree,
+            self._place(known, path[-1]),
+            CommitData(n),
+            replaces=old[0] if old else None,
+        )
+
+    def _place(self, known: Knowledge, parent: EpochId | None) -> Place:
+        if parent is None:
+            return Place(known.slot_id, None, None, None, self.policy.content_limit)
+        root = known.archive.judged[parent].committed.root
+        return Place(known.slot_id, parent, root, known.archive.root_event(root), self.policy.content_limit)

@@ -1,0 +1,146 @@
+"""What members ask each other and the media repository for: missing events, the head path, attachments.
+
+Knows the desk and what is known; decides by `recovery` how often. Answers check themselves: nothing in one is
+believed for who sent it.
+"""
+
+from dataclasses import dataclass, field
+
+from mlsrtc import drafts, mls, recovery
+from mlsrtc.attendance import Attendance
+from mlsrtc.desk import Desk
+from mlsrtc.epochs import tree_at
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.identifiers import EpochId, MemberId, UserId
+from mlsrtc.knowledge import Knowledge
+from mlsrtc.notices import HistoryNotVisible
+from mlsrtc.outbox import FetchAttachment, SendToDevice
+from mlsrtc.policy import Policy
+from mlsrtc.wire import names
+from mlsrtc.wire.attachment import decrypt_attachment
+from mlsrtc.wire.incoming import Attachment, Now, ToDevice
+from mlsrtc.wire.to_device import Have, Need, decode_have, decode_have_file, decode_need, encode_have, encode_need
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The questions of one session, asked and answered. `unreadable`: the homeserver does not let us read back."""
+
+    policy: Policy
+    unreadable: bool = False
+    _recovery: recovery.Recovery = field(init=False)
+    _tree_of: EpochId | None = None  # the epoch whose tree we need and cannot work out
+    _fetching: set[str] = field(default_factory=set)
+    _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
+    _hopeless: bool = False
+
+    def __post_init__(self) -> None:
+        self._recovery = recovery.Recovery(self.policy)
+
+    def settle(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
+        """Ask for what is missing, when it is time to."""
+        now = desk.now.monotonic
+        for uri in known.archive.wanted_files():
+            self.fetch(desk, uri)
+        others = [member for member in known.look(desk.now).present if member != attendance.member_id]
+        lacking: set[EpochId | None] = set(known.archive.missing_parents())
+        if self.unreadable and known.ordering.head() is None and others:
+            lacking.add(None)
+        if self._tree_of is not None and self._tree_of not in known.archive.trees:
+            lacking.add(self._tree_of)
+        self._recovery.lacks(frozenset(lacking), now)
+        for question in self._recovery.due(now):
+            self._ask(desk, known, attendance, question, others)
+        if None in self._recovery.waited(now, self.policy.history_timeout) and not self._hopeless:
+            self._hopeless = True
+            desk.tell(HistoryNotVisible())
+        desk.at(self._recovery.next_timer(now))
+
+    def want_tree(self, epoch_id: EpochId) -> None:
+        """Ask a member for the tree of an epoch."""
+        self._tree_of = epoch_id
+
+    def fetch(self, desk: Desk, uri: str) -> None:
+        """Download an attachment; nothing if that is going on."""
+        if uri not in self._fetching:
+            self._fetching.add(uri)
+            desk.draft(FetchAttachment(desk.new_id("fetch"), uri))
+
+    def fetch_failed(self, uri: str) -> None:
+        """The download was refused: it may be asked for again."""
+        self._fetching.discard(uri)
+
+    def attachment(self, known: Knowledge, attachment: Attachment, now: Now) -> None:
+        """Take in a download. Raises RemoteProtocolError if it is an answer that does not hold."""
+        have = self._answers.pop(attachment.uri, None)
+        if have is None:
+            known.attachment(attachment.uri, attachment.data, now)
+        elif have.file is not None and attachment.data is not None:
+            plaintext = decrypt_attachment(have.file, attachment.data)
+            self._take_answer(known, decode_have_file(have, plaintext), now)
+
+    def to_device(
+        self, desk: Desk, known: Knowledge, attendance: Attendance, event: ToDevice, now: Now, *, inside: bool
+    ) -> None:
+        """A question or an answer. Raises RemoteProtocolError if it does not hold."""
+        match event.type:
+            case names.NEED:
+                need = decode_need(event.content)
+                if (need.room_id, need.slot_id) == (known.room_id, known.slot_id):
+                    self._answer(desk, known, UserId(event.sender), need, now, inside=inside)
+            case names.HAVE:
+                have = decode_have(event.content)
+                if (have.room_id, have.slot_id) != (known.room_id, known.slot_id):
+                    return
+                if have.file is not None:
+                    self._answers[have.file.url] = have
+                    self.fetch(desk, have.file.url)
+                else:
+                    self._take_answer(known, have, now)
+            case _:
+                pass
+
+    def _ask(
+        self,
+        desk: Desk,
+        known: Knowledge,
+        attendance: Attendance,
+        question: recovery.Question,
+        others: list[MemberId],
+    ) -> None:
+        assert attendance.member_id is not None
+        member = recovery.whom_to_ask(others, attendance.member_id, question.asked)
+        question.ask(desk.now.monotonic, mls.random_bytes(1).expose()[0] / 255)
+        if member is None:
+            return
+        leaf = known.roster.joins[member].leaf
+        tree = question.id is not None and question.id == self._tree_of
+        need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=tree))
+        desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
+
+    def _answer(self, desk: Desk, known: Knowledge, sender: UserId, need: Need, now: Now, *, inside: bool) -> None:
+        asker = known.roster.joins.get(need.member_id)
+        if asker is None or asker.leaf.user_id != sender:
+            raise RemoteProtocolError("unknown_asker", where="content.member_id")
+        path = known.ordering.head_path() if need.id is None else known.ordering.path(need.id)
+        if not inside or not path or not self._recovery.may_answer(now.monotonic):
+            return
+        if need.tree:
+            tree = tree_at(path, known.archive)
+            if not isinstance(tree, bytes):
+                return
+            have = Have(known.room_id, known.slot_id, need.id, tree=tree)
+        else:
+            have = Have(known.room_id, known.slot_id, need.id, known.events_for(path))
+        fitted = encode_have(have, limit=self.policy.content_limit, random_bytes=drafts.random_bytes)
+        request_id, device = desk.new_id("have"), asker.leaf.device_id
+        desk.draft(SendToDevice(request_id, names.HAVE, sender, device, fitted.content, attachments=fitted.attachments))
+
+    def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
+        if have.tree is not None and have.id is not None:
+            known.archive.add_tree(have.id, have.tree)
+        for event in have.events:
+            try:
+                known.room_event(event, now)
+            except RemoteProtocolError as error:
+                known.archive.refuse(event, error)

@@ -1,0 +1,38 @@
+"""docs/how-to and the README: the session by hand runs; programs on matrix-nio are what the adapters take."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pages
+import pytest
+
+CALL = "how-to/call.md"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".mypy_cache"  # the one that the whole package's check fills
+
+
+def test_a_call_by_hand_runs_from_top_to_bottom() -> None:
+    namespace: dict[str, Any] = {}
+    for code in pages.compiled(CALL):
+        exec(code, namespace)
+    assert set(namespace["keys_of"](namespace["carol"])) == {"@bob:one.test", "@carol:one.test"}
+
+
+@pytest.mark.parametrize(("page", "title"), [(CALL, "bot.py"), ("../README.md", None)])
+def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
+    ((_, code),) = pages.blocks(page, title=title)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert callable(namespace["take_part"])
+    program = tmp_path / "bot.py"
+    program.write_text(code)
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CACHE), str(program)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,18 @@
+"""docs/tutorial.md is a program that runs, and every step that a reader would miss is in it."""
+
+from typing import Any
+
+import pages
+
+
+def test_the_tutorial_runs_from_top_to_bottom() -> None:
+    namespace: dict[str, Any] = {}
+    for code in pages.compiled("tutorial.md"):
+        exec(code, namespace)
+    members = namespace["at_alice"].members()
+    assert [member.identity for member in members] == [b"alice", b"bob", b"carol"]
+    assert namespace["restored"].epoch == namespace["at_alice"].epoch == 8
+
+
+def test_the_tutorial_asserts_what_it_says() -> None:
+    assert sum(code.count("assert ") for _, code in pages.blocks("tutorial.md")) > 40
