@@ -136,7 +136,13 @@ class Knowledge:
     def tick(self, now: Now) -> None:
         """What only time brings: joins from the future whose time has come, and members that are gone by our clock."""
         limit = now.wall_ms + self._skew_ms
-        for joined in [early for early in self._early if early.from_ts <= limit]:
+        if (self.ordering.now or 0) > limit:
+            # Our clock was set back: joins that had their time when it was ahead wait outside E again.
+            evidence = list(self.ordering.evidence())
+            early = [value for value in evidence if isinstance(value, Joined) and value.from_ts > limit]
+            self.ordering = Ordering(value for value in evidence if value not in early)
+            self._early += early
+        for joined in [waiting for waiting in self._early if waiting.from_ts <= limit]:
             self._early.remove(joined)
             self.ordering.add(joined)
         for member in self.look(now).gone:
@@ -246,6 +252,14 @@ class Knowledge:
     def knows_keys_of(self, user: UserId) -> bool:
         """Whether keys/query has answered for this user."""
         return user in self._queried
+
+    def is_away(self, member: MemberId, now: Now) -> bool:
+        """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
+        return self.roster.gone(now.wall_ms, self._skew_ms).get(member) in ("erased", "expired")
+
+    def is_early(self, join: Joined, now: Now) -> bool:
+        """Whether a join is from further in the future than clocks may differ: it waits outside E."""
+        return join.from_ts > now.wall_ms + self._skew_ms
 
     def spoil(self, members: Iterable[MemberId]) -> None:
         """The engine did not take their KeyPackages: we add none of them."""
@@ -370,7 +384,7 @@ class Knowledge:
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)
-        if joined.from_ts > now.wall_ms + self._skew_ms:
+        if self.is_early(joined, now):
             self._early.append(joined)
         else:
             self.ordering.add(joined)

@@ -37,7 +37,17 @@ from mlsrtc.notices import (
     RequestRefused,
     SendKeySwitched,
 )
-from mlsrtc.outbox import Accepted, FetchAttachment, Outcome, QueryKeys, RateLimited, Refused, Request, SendEvent
+from mlsrtc.outbox import (
+    Accepted,
+    CancelLeave,
+    FetchAttachment,
+    Outcome,
+    QueryKeys,
+    RateLimited,
+    Refused,
+    Request,
+    SendEvent,
+)
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
 from mlsrtc.wire import encoding, names
@@ -357,7 +367,8 @@ class Session:
         self._phase = Phase.OVER
         self._forget_participation()
         for request in desk.outbox.waiting():
-            desk.withdraw(request.id)
+            if not isinstance(request, CancelLeave):
+                desk.withdraw(request.id)
         desk.drop("participation")
         for event_id in self.known.events:
             desk.drop(f"event/{event_id}")
