@@ -7,9 +7,6 @@ all devices' syncs, plus one trip of such an event to the committer; issue 4 ask
 import argparse
 import asyncio
 import cProfile
-import io
-import os
-import pstats
 import time
 from statistics import median
 from typing import Any
@@ -20,8 +17,8 @@ from stage import (
     Seat,
     Stage,
     add_output,
+    hottest,
     machine,
-    names,
     nearest_rank,
     processor_seconds,
     put_out,
@@ -30,6 +27,8 @@ from stage import (
     staged,
     table,
 )
+
+from mlsrtc.wire import names
 
 STEPS = (
     ("leave_answered", "the homeserver answers the leave"),
@@ -61,7 +60,9 @@ async def one_leave(stage: Stage, leaver: Seat) -> dict[str, float]:
     await leaving
     keyed = sorted(at for seat in stayers if (at := first_keys(seat)) is not None)
     leave = stage.last_sent(names.STATE_MEMBER, began)
-    await stage.until("the commit was answered", lambda: any(s.type == names.COMMIT for s in stage.sent if s.began > began))
+    await stage.until(
+        "the commit was answered", lambda: any(s.type == names.COMMIT for s in stage.sent if s.began > began)
+    )
     commits = [sent for sent in stage.sent if sent.type == names.COMMIT and sent.began > began]
     commit = commits[0]
     seen = sorted(seat.seen[commit.event_id] for seat in stayers if commit.event_id in seat.seen)
@@ -148,24 +149,6 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     return facts
 
 
-def hottest(profile: cProfile.Profile, leaves: int, count: int = 40) -> dict[str, list[str]]:
-    """The functions with the most time of their own, and with the most below them, as milliseconds per leave."""
-    found = {}
-    for order, place in (("own", 2), ("with_callees", 3)):
-        stats = pstats.Stats(profile, stream=io.StringIO())
-        rows = sorted(stats.stats.items(), key=lambda row: row[1][place], reverse=True)[:count]  # type: ignore[attr-defined]
-        found[order] = [
-            f"{value[place] * 1000 / leaves:8.2f} ms  {value[1] / leaves:9.1f} calls  {_where(where)}"
-            for where, value in rows
-        ]
-    return found
-
-
-def _where(where: tuple[str, int, str]) -> str:
-    path, line, name = where
-    return f"{os.sep.join(path.split(os.sep)[-3:])}:{line} {name}" if line else name
-
-
 def describe(facts: dict[str, Any]) -> str:
     """The short table."""
     plain, steps = facts["plain_event"], facts["steps"]
@@ -197,7 +180,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=50, help="devices in the call (default 50)")
     parser.add_argument("--leaves", type=int, default=20, help="leaves to measure (default 20)")
-    parser.add_argument("--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then")
+    parser.add_argument(
+        "--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then"
+    )
     add_output(parser)
     options = parser.parse_args()
     facts = asyncio.run(measure(options))

@@ -11,7 +11,9 @@ import time
 from statistics import median
 from typing import Any
 
-from stage import CALM, PROBE, Seat, Stage, add_output, machine, names, put_out, say, spread, staged, table
+from stage import CALM, PROBE, Seat, Stage, add_output, machine, put_out, say, spread, staged, table
+
+from mlsrtc.wire import names
 
 ALONE = 5.0  # seconds that a call of one is watched
 
@@ -102,7 +104,9 @@ def describe(facts: dict[str, Any]) -> str:
             part = call["steps"][name]
             rows.append([str(size), text, *(f"{part[key]:.3f}" for key in ("median", "least", "most"))])
         part = call["events"]
-        rows.append([str(size), "events in the room (goal 2)", *(f"{part[k]:.0f}" for k in ("median", "least", "most"))])
+        rows.append(
+            [str(size), "events in the room (goal 2)", *(f"{part[k]:.0f}" for k in ("median", "least", "most"))]
+        )
     alone = ", ".join(f"{count} {kind}" for kind, count in facts["call_of_one"].items())
     return f"a call of one, watched for {ALONE:.0f} s: {alone}\n\n{table(rows)}"
 
