@@ -289,7 +289,9 @@ def fingerprint(secret: bytes) -> str:
 
 
 def leaves_in(event: RoomEvent) -> set[MemberId]:
-    """The member_id whose leave a membership carries. A leave inside a commit is told as a removal, if the commit counts."""
+    """The member_id whose leave a membership carries. A leave inside a commit is told as a removal, if the commit
+    counts.
+    """
     block = event.content.get(names.BLOCK)
     if isinstance(block, Mapping) and isinstance(left := block.get("left"), Mapping):
         return {MemberId(left["member_id"])}
