@@ -1,0 +1,52 @@
+"""End-to-end keys for Matrix calls, agreed with MLS (RFC 9420).
+
+Three doors: `mlsrtc.mls` is RFC 9420 and knows no Matrix; this module is the call, without I/O; `mlsrtc.adapters`
+joins it to matrix-nio and SQLite.
+"""
+
+from mlsrtc.errors import CannotSend, LocalProtocolError, MlsrtcError, RemoteProtocolError, StoreError
+from mlsrtc.notices import (
+    EpochChanged,
+    EventRefused,
+    Left,
+    MediaKeysChanged,
+    MediaKeysRetired,
+    MembersChanged,
+    Muted,
+    NotAddable,
+    Notice,
+    Rejoining,
+    SendKeySwitched,
+    Stranded,
+)
+from mlsrtc.policy import MLS, Encryption, Policy, Trust
+from mlsrtc.session import CallMember, Device, Session
+from mlsrtc.wire.incoming import Now
+
+__all__ = [
+    "MLS",
+    "CallMember",
+    "CannotSend",
+    "Device",
+    "Encryption",
+    "EpochChanged",
+    "EventRefused",
+    "Left",
+    "LocalProtocolError",
+    "MediaKeysChanged",
+    "MediaKeysRetired",
+    "MembersChanged",
+    "MlsrtcError",
+    "Muted",
+    "NotAddable",
+    "Notice",
+    "Now",
+    "Policy",
+    "Rejoining",
+    "RemoteProtocolError",
+    "SendKeySwitched",
+    "Session",
+    "StoreError",
+    "Stranded",
+    "Trust",
+]

@@ -15,6 +15,16 @@ class Trust(Enum):
     ANY_DEVICE = "any_device"  # any device key that signed its binding; told as such
 
 
+class Encryption(Enum):
+    """How a call is keyed: the type in its slot (MSC4143)."""
+
+    MLS = "dev.mlsrtc.mls"
+
+
+MLS = Encryption.MLS
+"""The group agrees on keys; none is ever sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The numbers and choices of one call. The defaults are the protocol's."""

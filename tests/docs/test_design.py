@@ -1,8 +1,7 @@
-"""docs/design.md says what is built: its numbers are the policy's, and its rows hold against the imports."""
+"""docs/design.md says what is built: its numbers are the policy's, and its rows the import contract's."""
 
-import ast
 import re
-from collections.abc import Iterator
+import tomllib
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -17,7 +16,7 @@ PACKAGE = Path(mlsrtc.__file__).parent
 
 
 def chapter(title: str) -> str:
-    found = re.search(rf"^## \d+\. {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^##+ (?:\d+\. )?{title}\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
     assert found is not None, title
     return found[1]
 
@@ -29,19 +28,6 @@ def rows(title: str) -> list[list[str]]:
 
 def layers() -> list[list[str]]:
     return [re.findall(r"`(\w+)`", row[1]) for row in rows("The parts")]
-
-
-def imports(module: str) -> Iterator[str]:
-    """The top-level parts of the package that a part imports."""
-    home = PACKAGE / module
-    for file in home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "mlsrtc":
-                yield from (name.name for name in node.names)
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mlsrtc."):
-                yield str(node.module).split(".")[1]
-            elif isinstance(node, ast.Import):
-                yield from (name.name.split(".")[1] for name in node.names if name.name.startswith("mlsrtc."))
 
 
 def test_the_table_of_numbers_is_the_policy() -> None:
@@ -64,13 +50,12 @@ def test_every_part_of_the_package_stands_in_one_row() -> None:
     assert sorted(listed) == sorted(parts)
 
 
-def test_a_part_imports_only_from_its_row_and_below() -> None:
-    depth = {module: number for number, layer in enumerate(layers()) for module in layer}
-    upward = [
-        f"{module} imports {other}"
-        for module in depth
-        if module != "_core"
-        for other in set(imports(module))
-        if depth[other] < depth[module]
-    ]
-    assert upward == []
+def test_the_rows_stand_in_the_order_of_the_import_contract() -> None:
+    settings = tomllib.loads((pages.DOCS.parent / "pyproject.toml").read_text())
+    contract = next(one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    row = {module: number for number, layer in enumerate(layers()) for module in layer}
+    rows_of_layers = [{row[module] for module in re.findall(r"\w+", layer)} for layer in contract["layers"]]
+    assert all(len(found) == 1 for found in rows_of_layers), "a layer of the contract stands in one row"
+    order = [found.pop() for found in rows_of_layers]
+    assert order == sorted(order)
+    assert len(set(order)) == len(layers())

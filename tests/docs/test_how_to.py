@@ -1,4 +1,4 @@
-"""docs/how-to: the session by hand runs; the program on matrix-nio is what the adapters take."""
+"""docs/how-to and the README: the session by hand runs; programs on matrix-nio are what the adapters take."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ from typing import Any
 import pages
 import pytest
 
-from mlsrtc.adapters.nio import NioTransport
-
 CALL = "how-to/call.md"
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".mypy_cache"  # the one that the whole package's check fills
 
 
 def test_a_call_by_hand_runs_from_top_to_bottom() -> None:
@@ -20,19 +20,17 @@ def test_a_call_by_hand_runs_from_top_to_bottom() -> None:
     assert set(namespace["keys_of"](namespace["carol"])) == {"@bob:one.test", "@carol:one.test"}
 
 
-def test_the_program_on_nio_is_code() -> None:
-    ((_, code),) = pages.blocks(CALL, title="bot.py")
+@pytest.mark.parametrize(("page", "title"), [(CALL, "bot.py"), ("../README.md", None)])
+def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
+    ((_, code),) = pages.blocks(page, title=title)
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     assert callable(namespace["take_part"])
-
-
-@pytest.mark.skipif(not hasattr(NioTransport, "call"), reason="the adapter cannot make a call yet")
-def test_the_program_on_nio_has_the_adapters_types(tmp_path: Path) -> None:
-    ((_, code),) = pages.blocks(CALL, title="bot.py")
-    (tmp_path / "bot.py").write_text(code)
+    program = tmp_path / "bot.py"
+    program.write_text(code)
     checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "bot.py")],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CACHE), str(program)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -24,7 +24,7 @@ from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
-from mlsrtc.policy import Policy
+from mlsrtc.policy import MLS, Encryption, Policy
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
 ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
@@ -138,6 +138,7 @@ class NioTransport:
         *,
         slot_id: str = "m.call#ROOM",
         store: Store | None = None,
+        encryption: Encryption = MLS,
         policy: Policy | None = None,
         intent: str = "audio",
         sticky: bool = False,
@@ -145,10 +146,13 @@ class NioTransport:
         """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
 
         slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
-        memory. intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event
-        (MSC4354) instead of a state event; the homeserver must have it. Entering raises CannotSend if the room's
-        power levels forbid what a call needs, and LocalProtocolError if the client has no device keys.
+        memory. encryption: how the call is keyed. intent: "audio" or "video", shown to the others. sticky: write the
+        membership as a sticky event (MSC4354) instead of a state event; the homeserver must have it. Entering raises
+        CannotSend if the room's power levels forbid what a call needs, and LocalProtocolError if the client has no
+        device keys.
         """
+        if encryption is not MLS:
+            raise LocalProtocolError(f"this version keys calls with {MLS.value} only")
         return Call(
             self,
             device_for(self._client),

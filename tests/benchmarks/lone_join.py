@@ -1,0 +1,126 @@
+"""What a lone join costs: events in the room, and the time to the joiner's keys in round trips of one plain event.
+
+A call of one is watched first: it sends no commit. Then one device joins a standing call, leaves, and the next joins.
+A round trip is the time from a device's PUT of a plain event until its own sync brings that event back, measured before
+each join on the device that joins. Issue 4 asks for two at most, and for one room event besides the membership.
+"""
+
+import argparse
+import asyncio
+import time
+from statistics import median
+from typing import Any
+
+from stage import CALM, PROBE, Seat, Stage, add_output, machine, put_out, say, spread, staged, table
+
+from mlsrtc.wire import names
+
+ALONE = 5.0  # seconds that a call of one is watched
+
+
+async def watch_one(stage: Stage) -> dict[str, int]:
+    """The events of a call of one, by type."""
+    since = time.monotonic()
+    await stage.join(stage.seats[0])
+    await asyncio.sleep(ALONE)
+    return dict(stage.events_since(since))
+
+
+async def round_trip(stage: Stage, seat: Seat) -> float:
+    """Seconds until a plain event of a device is back in its own sync."""
+    since = time.monotonic()
+    event_id = await stage.probe(seat)
+    await stage.until("the probe is back", lambda: event_id in seat.seen)
+    return seat.seen[event_id] - stage.last_sent(PROBE, since).began
+
+
+async def one_join(stage: Stage, joiner: Seat) -> dict[str, Any]:
+    """One lone join into what stands, and back to it."""
+    trips = [await round_trip(stage, joiner) for _ in range(3)]
+    await asyncio.sleep(CALM)
+    since = time.monotonic()
+    await stage.join(joiner)
+    await stage.until("the joiner has keys", lambda: bool(joiner.keys))
+    await stage.agreed()
+    await asyncio.sleep(CALM)
+    events = dict(stage.events_since(since))
+    join = stage.last_sent(names.STATE_MEMBER, since)
+    commit = stage.last_sent(names.COMMIT, since)
+    keyed, trip = joiner.keys[0].at, median(trips)
+    await stage.leave(joiner)
+    await stage.agreed()
+    await asyncio.sleep(CALM)
+    return {
+        "round_trip": trip,
+        "past_read": joiner.joined - joiner.entered,
+        "join_to_membership_put": join.began - joiner.joined,
+        "join_to_commit_put": commit.began - joiner.joined,
+        "join_to_keys": keyed - joiner.joined,
+        "membership_put_to_keys": keyed - join.began,
+        "round_trips": (keyed - joiner.joined) / trip,
+        "events": events,
+    }
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole run: for each size a call that stands, and joins into it."""
+    facts: dict[str, Any] = {"machine": machine(), "joins": options.joins, "calls": {}}
+    async with staged(max(options.standing) + 1, quiet=options.quiet) as stage:
+        facts["call_of_one"] = await watch_one(stage)
+        say(f"a call of one: {facts['call_of_one']}", quiet=options.quiet)
+        joiner = stage.seats[-1]
+        for size in sorted(options.standing):
+            missing = [seat for seat in stage.seats[:size] if seat.call is None]
+            await asyncio.gather(*(stage.join(seat) for seat in missing))
+            await stage.agreed()
+            await asyncio.sleep(CALM)
+            joins = []
+            for number in range(options.joins):
+                joins.append(await one_join(stage, joiner))
+                say(
+                    f"{size} stand, join {number + 1}: {joins[-1]['join_to_keys']:.3f} s, "
+                    f"{joins[-1]['round_trips']:.2f} round trips, {joins[-1]['events']}",
+                    quiet=options.quiet,
+                )
+            steps = {name: spread([join[name] for join in joins]) for name in joins[0] if name != "events"}
+            counts = [sum(join["events"].values()) for join in joins]
+            facts["calls"][size] = {"steps": steps, "events": spread([float(n) for n in counts]), "each_join": joins}
+    return facts
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The short table."""
+    rows = [["devices that stand", "what", "median", "least", "most"]]
+    texts = {
+        "round_trip": "round trip of a plain event, s",
+        "join_to_keys": "Session.join → the joiner has keys, s",
+        "round_trips": "the same in round trips (goal 2)",
+        "join_to_membership_put": "Session.join → PUT of the membership, s",
+        "join_to_commit_put": "Session.join → PUT of the commit, s",
+        "past_read": "reading the room's past before it, s",
+    }
+    for size, call in facts["calls"].items():
+        for name, text in texts.items():
+            part = call["steps"][name]
+            rows.append([str(size), text, *(f"{part[key]:.3f}" for key in ("median", "least", "most"))])
+        part = call["events"]
+        rows.append(
+            [str(size), "events in the room (goal 2)", *(f"{part[k]:.0f}" for k in ("median", "least", "most"))]
+        )
+    alone = ", ".join(f"{count} {kind}" for kind, count in facts["call_of_one"].items())
+    return f"a call of one, watched for {ALONE:.0f} s: {alone}\n\n{table(rows)}"
+
+
+def main() -> None:
+    """Read the options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--standing", type=int, nargs="+", default=[2, 12], metavar="N", help="sizes (default 2 12)")
+    parser.add_argument("--joins", type=int, default=5, help="joins into each (default 5)")
+    add_output(parser)
+    options = parser.parse_args()
+    facts = asyncio.run(measure(options))
+    put_out(options, facts, describe(facts))
+
+
+if __name__ == "__main__":
+    main()
