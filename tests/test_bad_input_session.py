@@ -468,7 +468,7 @@ LATE: list[tuple[str, Late, str, str]] = [
         "wrong_epoch",
         "commit.epoch",
     ),
-    ("commit whose file is another", in_file(b"something else"), "wrong_hash", "attachment"),
+    ("commit whose file is another", in_file(b"something else"), "wrong_hash", "content.commit_file"),
     ("commit whose file is gone", in_file(None), "missing_attachment", "content.commit_file"),
     (
         "word with another count, before its author's join",

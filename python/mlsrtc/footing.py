@@ -123,8 +123,10 @@ class Footing:
             case Walked(steps):
                 self._arrived(desk, known, steps)
             case Fetching(uris):
-                for uri in uris:
-                    exchange.fetch(desk, uri)
+                asked = [exchange.fetch(desk, uri) for uri in uris]
+                if not all(asked):
+                    desk.tell(Stranded("missing_attachment"))
+                    return "missing_attachment"
             case Closed(_, reason):
                 desk.tell(Stranded(reason))
                 self._trouble = (path[-1], Trouble.UNREADABLE)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlsrtc import _core, trust
-from mlsrtc.archive import Archive
+from mlsrtc.archive import Archive, Refusal
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
@@ -158,6 +158,15 @@ class Knowledge:
             self.events.pop(event_id, None)
         return events
 
+    def take_refusals(self) -> list[Refusal]:
+        """Events that did not hold when their turn came; they are evidence no more."""
+        refusals = self.archive.take_refusals()
+        for refusal in refusals:
+            self.events.pop(refusal.event.event_id, None)
+        refused = {refusal.event.event_id for refusal in refusals}
+        self.fresh = [event for event in self.fresh if event.event_id not in refused]
+        return refusals
+
     # -- what is known: the room -----------------------------------------------------------------------------------
 
     @property
@@ -300,7 +309,9 @@ class Knowledge:
             return
         for judged in self.archive.receive(event, parts):
             self._add_commit(judged, now)
-        self._keep(event)
+        if self.archive.holds(event.event_id):
+            # A copy of a commit that is known already says nothing new, and anybody may send any number of them.
+            self._keep(event)
 
     def _add_commit(self, judged: Judged, now: Now) -> None:
         commit = judged.committed
