@@ -37,7 +37,17 @@ from mlsrtc.notices import (
     RequestRefused,
     SendKeySwitched,
 )
-from mlsrtc.outbox import Accepted, FetchAttachment, Outcome, QueryKeys, RateLimited, Refused, Request, SendEvent
+from mlsrtc.outbox import (
+    Accepted,
+    FetchAttachment,
+    Outcome,
+    QueryKeys,
+    RateLimited,
+    Refused,
+    Request,
+    RestartLeave,
+    SendEvent,
+)
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
 from mlsrtc.wire import encoding, names
@@ -111,6 +121,7 @@ class Session:
         self._told: list[Notice] = []
         self._shown: frozenset[MemberId] = frozenset()
         self._refused_told: set[MemberId] = set()
+        self._pins: tuple[trust.Pins, str] | None = None  # as last written into `meta`
         if records:
             self._restore(records)
         self._desk.draft(QueryKeys(self._desk.new_id("keys"), (self.user_id,)))
@@ -214,8 +225,12 @@ class Session:
 
     def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
         """What became of a request. An unknown id is ignored: the request was withdrawn meanwhile."""
-        self._stir(now)
         request = self._desk.outbox.get(request_id)
+        if isinstance(request, RestartLeave) and isinstance(outcome, Accepted):
+            # Every few seconds, for as long as the call lasts: nothing follows from it.
+            self._desk.forget(request_id)
+            return
+        self._stir(now)
         if request is None:
             return
         match outcome:
@@ -440,9 +455,15 @@ class Session:
                 "head": None if presence is None else saved.hexed(presence.head),
                 "replaces": [] if presence is None else sorted(presence.replaces),
                 "created_ts": 0 if presence is None else presence.created_ts,
-                "pins": encoding.encode_base64(self.known.pins.encode()),
+                "pins": self._pins_text(),
             }
         )
+
+    def _pins_text(self) -> str:
+        """The pins for `meta`, which is written at every step; the pins change only when somebody new comes."""
+        if self._pins is None or self._pins[0] is not self.known.pins:
+            self._pins = (self.known.pins, encoding.encode_base64(self.known.pins.encode()))
+        return self._pins[1]
 
     def _restore(self, records: saved.Records) -> None:
         meta = saved.load_meta(records)
