@@ -82,6 +82,7 @@ class Ledger:
         match notice:
             case EpochChanged():
                 self.epochs[notice.id] = notice
+                self.leaves_seen |= set(notice.removed)
                 if me is not None and me not in notice.members:
                     self.faults.append(f"stands on epoch {notice.epoch} without being a leaf of it")
             case MediaKeysChanged():
@@ -220,8 +221,11 @@ class Watch:
         """Lets time pass until all present devices send under one epoch of so many members."""
         return self.party.run_until(lambda: self.agreed(members), timeout=timeout)
 
-    def agreed(self, members: int) -> bool:
-        """Whether all present devices stand on one epoch of so many members, and send under it."""
+    def agreed(self, members: int, *, excused: bool = False) -> bool:
+        """Whether all present devices stand on one epoch of so many members, and send under it.
+
+        excused: but for those who may not begin it, since an epoch that they stood on had removed one of its leaves.
+        """
         present = self.party.present()
         if len(present) != members:
             return False
@@ -229,10 +233,13 @@ class Watch:
         if len(stands) != 1 or (stand := stands.pop()) is None:
             return False
         ledgers = [self.ledgers[device.index] for device in present]
-        if not all(ledger.sending == stand for ledger in ledgers):
-            return False
         told = next(ledger.epochs[stand] for ledger in ledgers)
-        return set(told.members) == {self.member(device.index) for device in present}
+        if set(told.members) != {self.member(device.index) for device in present}:
+            return False
+        return all(
+            ledger.sending == stand or (excused and not ledger.leaves_seen.isdisjoint(told.members))
+            for ledger in ledgers
+        )
 
     # -- the promises --
 
@@ -282,12 +289,12 @@ def fingerprint(secret: bytes) -> str:
 
 
 def leaves_in(event: RoomEvent) -> set[MemberId]:
-    """The member_ids whose leave an event carries, by its JSON."""
+    """The member_id whose leave a membership carries. A leave inside a commit is told as a removal, if the commit
+    counts.
+    """
     block = event.content.get(names.BLOCK)
     if isinstance(block, Mapping) and isinstance(left := block.get("left"), Mapping):
         return {MemberId(left["member_id"])}
-    if event.type == names.COMMIT and isinstance(left := event.content.get("left"), Mapping):
-        return {MemberId(member) for member in left}
     return set()
 
 

@@ -7,7 +7,7 @@ by id.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mlsrtc.errors import RemoteProtocolError
@@ -56,6 +56,7 @@ class Archive:
     slot_id: SlotId
     judged: dict[EpochId, Judged] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
+    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _bad: set[bytes] = field(default_factory=set)
     _waiting: dict[EventId, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)
@@ -71,6 +72,16 @@ class Archive:
             return []
         new = self._judge(event, parts)
         return [] if new is None else [new, *self._cascade()]
+
+    def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
+        """A ratchet tree that a member sent. Whoever uses it checks it against the tree hash of the epoch."""
+        if epoch_id in self.judged:
+            self.trees[epoch_id] = tree
+
+    def forget_bodies(self, epoch_ids: Iterable[EpochId]) -> list[EventId]:
+        """Forget the bytes of commits; what was judged stays. Returns the events they came in."""
+        forgotten = [body for epoch_id in epoch_ids for body in self._bodies.pop(epoch_id, ())]
+        return [EventId(body.event.event_id) for body in forgotten]
 
     def attach(self, uri: str, data: bytes | None) -> list[Judged]:
         """Take a downloaded attachment. Returns what could be judged through it."""

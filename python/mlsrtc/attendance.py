@@ -4,6 +4,7 @@ Knows the desk and what is known of the call; knows no group. One participation 
 `n`, the count of its commits and words, is part of it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -20,6 +21,7 @@ from mlsrtc.presence import Presence
 from mlsrtc.wire import names
 from mlsrtc.wire.membership import MembershipFormat
 
+REFRESH_PAUSE = 5.0  # seconds at least between two refreshes of a membership that somebody keeps erasing
 REJOIN_PAUSE = 0.5  # seconds between rejoins, doubled each time
 REJOIN_DOUBLINGS = 6
 REJOIN_QUIET = 60.0  # seconds after which a rejoin counts as the first again
@@ -53,6 +55,7 @@ class Attendance:
     delay_id: str | None = None
     scheduling: str | None = None  # the request that schedules our delayed leave
     _refresh_at: float | None = None
+    _refreshed_at: float = -math.inf
     _restart_at: float | None = None
     _rejoins: int = 0
     _rejoin_at: float = field(default=0.0)
@@ -117,12 +120,19 @@ class Attendance:
         """Do what is due for our membership. Returns why we must rejoin, if we must."""
         assert self.presence is not None
         now = desk.now.monotonic
-        member = self.member_id
+        member = self.presence.participation.leaf.member_id
         if member in known.ordering.departed:
             # A delayed leave fired while we lived, or our homeserver sent it: rule section 1.
             return "left_seen"
-        if self.joined_at is None and member in known.roster.joins:
+        join = known.roster.joins.get(member)
+        if self.joined_at is None and join is not None:
             self.joined_at = now
+        if join is not None and known.is_early(join, desk.now):
+            # Our clock was wrong when we joined: nobody counts us in before that moment comes.
+            return "clock"
+        if known.is_away(member, desk.now) and self._refresh_at is not None:
+            # Somebody with the power overwrote it, or our clock was set: the others take us for gone.
+            self._refresh_at = min(self._refresh_at, max(now, self._refreshed_at + REFRESH_PAUSE))
         if ready and self._refresh_at is not None and self._refresh_at <= now:
             chain = known.chain_of(self.user_id, self.device_id)
             self.presence = replace(self.presence, chain=chain or self.presence.chain)
@@ -138,6 +148,8 @@ class Attendance:
     def rejoin(self, desk: Desk, known: Knowledge, reason: str) -> bool:
         """Enter again under a fresh member_id, at growing distances if once is not enough. False: not yet."""
         now = desk.now.monotonic
+        if not known.knows_keys_of(self.user_id):
+            return False  # Without our chain nobody would add us; the answer of keys/query brings us here again.
         if now < self._rejoin_at:
             desk.at(self._rejoin_at)
             return False
@@ -197,7 +209,8 @@ class Attendance:
     def _send_membership(self, desk: Desk) -> None:
         assert self.presence is not None
         desk.draft(self.presence.join(desk.new_id("join"), desk.now.wall_ms, self.policy))
-        self._refresh_at = desk.now.monotonic + self.policy.membership_refresh
+        self._refreshed_at = desk.now.monotonic
+        self._refresh_at = self._refreshed_at + self.policy.membership_refresh
 
     def _schedule_leave(self, desk: Desk) -> None:
         if self.scheduling is None and self.presence is not None:

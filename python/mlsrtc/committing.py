@@ -117,8 +117,15 @@ class Committing:
         judged = known.archive.judged[epoch] if epoch is not None else None
         view = known.look(desk.now)
         leaves = judged.committed.leaves if judged is not None else {}
-        # Until disputes come, a leaf that our policy refuses is removed in turn (docs/adr/0006).
-        untrusted = known.untrusted(leaves) & known.roster.joins.keys()
+        # Until disputes come, a leaf that our policy refuses is removed in turn, and so is one whose join nobody shows
+        # us: a ghost (docs/adr/0006).
+        unwanted = dict.fromkeys(known.untrusted(leaves) & known.roster.joins.keys(), self._head[1])
+        seen = self._head[1] + self.policy.unseen_join
+        if ghosts := known.unseen(leaves):
+            if seen <= desk.now.monotonic:
+                unwanted |= dict.fromkeys(ghosts, seen)
+            else:
+                desk.at(seen)
         path = known.ordering.path(epoch) if epoch is not None else ()
         # In the root every key is fresh, whether it has a path or not.
         with_path = [step for step in path if step == path[0] or known.archive.judged[step].committed.has_path]
@@ -128,11 +135,11 @@ class Committing:
             epoch=epoch,
             tree=frozenset(leaf.member_id for leaf in leaves.values()),
             past=judged.ever if judged is not None else frozenset(),
-            roster=frozenset(view.present) - untrusted,
-            gone=view.gone | untrusted,
+            roster=frozenset(view.present) - unwanted.keys(),
+            gone=view.gone | unwanted.keys(),
             able=known.able(view),
             addable=known.addable(view, judged.suite if judged is not None else self.policy.suite),
-            since={**known.since, **known.gone_since, **dict.fromkeys(untrusted, self._head[1])},
+            since={**known.since, **known.gone_since, **unwanted},
             joined=attendance.joined_at,
             starts=known.starts,
             last_commit=known.seen.get(path[-1]) if path else None,
@@ -174,7 +181,7 @@ class Committing:
         return drafts.commit(
             base,
             self._place(known, turn.parent),
-            CommitData(n, drafts.left_of(known.left, turn.need.removes)),
+            CommitData(turn.parent, n, drafts.left_of(known.left, turn.need.removes)),
             add=[known.roster.joins[member].key_package for member in turn.need.adds],
             remove=remove,
             path=turn.need.rekey,
@@ -185,12 +192,16 @@ class Committing:
     ) -> tuple[Draft, SendEvent] | None:
         path = known.ordering.head_path()
         tree = tree_at(path, known.archive)
-        if isinstance(tree, Fetching):
-            for uri in tree.uris:
-                exchange.fetch(desk, uri)
-            return None
         bodies = known.archive.bodies(path[-1])
-        if tree is None or not bodies:
+        match tree:
+            case Fetching(uris):
+                for uri in uris:
+                    exchange.fetch(desk, uri)
+                return None
+            case None:
+                exchange.want_tree(path[-1])
+                return None
+        if not bodies:
             return None
         own = participation.leaf
         leaves = known.archive.judged[path[-1]].committed.leaves
@@ -201,7 +212,7 @@ class Committing:
             bodies[0].parts.group_info,
             tree,
             self._place(known, path[-1]),
-            CommitData(n),
+            CommitData(path[-1], n),
             replaces=old[0] if old else None,
         )
 

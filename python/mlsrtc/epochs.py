@@ -198,10 +198,13 @@ class Epochs:
 
 
 def tree_at(path: Sequence[EpochId], archive: Archive) -> bytes | Fetching | None:
-    """The ratchet tree at the end of `path`, observed from the last commit on it that carries one; None if none does.
+    """The ratchet tree at the end of `path`: what a member sent, or observed from the last commit on it that carries
+    one. None if there is neither.
 
     What comes out hashes to the tree hash of the end's GroupContext: the observer checks it at every step.
     """
+    if (sent := archive.trees.get(path[-1])) is not None:
+        return sent
     for place in range(len(path) - 1, -1, -1):
         for body in archive.bodies(path[place]):
             if body.parts.tree is None:

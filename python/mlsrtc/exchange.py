@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mlsrtc import drafts, mls, recovery
 from mlsrtc.attendance import Attendance
 from mlsrtc.desk import Desk
+from mlsrtc.epochs import tree_at
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
@@ -28,6 +29,7 @@ class Exchange:
     policy: Policy
     unreadable: bool = False
     _recovery: recovery.Recovery = field(init=False)
+    _tree_of: EpochId | None = None  # the epoch whose tree we need and cannot work out
     _fetching: set[str] = field(default_factory=set)
     _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
     _hopeless: bool = False
@@ -44,13 +46,19 @@ class Exchange:
         lacking: set[EpochId | None] = set(known.archive.missing_parents())
         if self.unreadable and known.ordering.head() is None and others:
             lacking.add(None)
+        if self._tree_of is not None and self._tree_of not in known.archive.trees:
+            lacking.add(self._tree_of)
         self._recovery.lacks(frozenset(lacking), now)
         for question in self._recovery.due(now):
             self._ask(desk, known, attendance, question, others)
-        if None in self._recovery.hopeless(now) and not self._hopeless:
+        if None in self._recovery.waited(now, self.policy.history_timeout) and not self._hopeless:
             self._hopeless = True
             desk.tell(HistoryNotVisible())
-        desk.at(self._recovery.next_timer())
+        desk.at(self._recovery.next_timer(now))
+
+    def want_tree(self, epoch_id: EpochId) -> None:
+        """Ask a member for the tree of an epoch."""
+        self._tree_of = epoch_id
 
     def fetch(self, desk: Desk, uri: str) -> None:
         """Download an attachment; nothing if that is going on."""
@@ -92,10 +100,6 @@ class Exchange:
             case _:
                 pass
 
-    def next_timer(self) -> float | None:
-        """When a question is due."""
-        return self._recovery.next_timer()
-
     def _ask(
         self,
         desk: Desk,
@@ -110,7 +114,8 @@ class Exchange:
         if member is None:
             return
         leaf = known.roster.joins[member].leaf
-        need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id))
+        tree = question.id is not None and question.id == self._tree_of
+        need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=tree))
         desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
 
     def _answer(self, desk: Desk, known: Knowledge, sender: UserId, need: Need, now: Now, *, inside: bool) -> None:
@@ -120,12 +125,20 @@ class Exchange:
         path = known.ordering.head_path() if need.id is None else known.ordering.path(need.id)
         if not inside or not path or not self._recovery.may_answer(now.monotonic):
             return
-        have = Have(known.room_id, known.slot_id, need.id, known.events_for(path))
+        if need.tree:
+            tree = tree_at(path, known.archive)
+            if not isinstance(tree, bytes):
+                return
+            have = Have(known.room_id, known.slot_id, need.id, tree=tree)
+        else:
+            have = Have(known.room_id, known.slot_id, need.id, known.events_for(path))
         fitted = encode_have(have, limit=self.policy.content_limit, random_bytes=drafts.random_bytes)
         request_id, device = desk.new_id("have"), asker.leaf.device_id
         desk.draft(SendToDevice(request_id, names.HAVE, sender, device, fitted.content, attachments=fitted.attachments))
 
     def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
+        if have.tree is not None and have.id is not None:
+            known.archive.add_tree(have.id, have.tree)
         for event in have.events:
             try:
                 known.room_event(event, now)

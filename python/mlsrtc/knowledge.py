@@ -13,7 +13,7 @@ from mlsrtc.archive import Archive
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -137,11 +137,27 @@ class Knowledge:
     def tick(self, now: Now) -> None:
         """What only time brings: joins from the future whose time has come, and members that are gone by our clock."""
         limit = now.wall_ms + self._skew_ms
-        for joined in [early for early in self._early if early.from_ts <= limit]:
+        if (self.ordering.now or 0) > limit:
+            # Our clock was set back: joins that had their time when it was ahead wait outside E again.
+            evidence = list(self.ordering.evidence())
+            early = [value for value in evidence if isinstance(value, Joined) and value.from_ts > limit]
+            self.ordering = Ordering(value for value in evidence if value not in early)
+            self._early += early
+        for joined in [waiting for waiting in self._early if waiting.from_ts <= limit]:
             self._early.remove(joined)
             self.ordering.add(joined)
         for member in self.look(now).gone:
             self.gone_since.setdefault(member, now.monotonic)
+
+    def prune(self, now: Now) -> list[EventId]:
+        """Forget the bytes of commits that have been off the head path for long. Returns the events to forget too."""
+        path = set(self.ordering.head_path())
+        before = now.monotonic - self.policy.bodies_kept
+        late = [EpochId(key) for key, seen in self.seen.items() if seen <= before and key not in path]
+        events = self.archive.forget_bodies(late)
+        for event_id in events:
+            self.events.pop(event_id, None)
+        return events
 
     # -- what is known: the room -----------------------------------------------------------------------------------
 
@@ -185,6 +201,17 @@ class Knowledge:
             if joined.suite == suite and member not in view.refused and member not in self._spoilt
         )
 
+    def unseen(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
+        """Leaves whose join nobody has shown us."""
+        return frozenset(leaf.member_id for leaf in leaves.values()) - self.roster.joins.keys()
+
+    def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
+        """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
+        found = self.roster.not_addable(
+            now.wall_ms, suite=self.suite, refused=self.look(now).refused, skew_ms=self._skew_ms, spoilt=self._spoilt
+        )
+        return {(one.user_id, one.device_id): one.reason for one in found.values()}
+
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
         users = {joined.leaf.user_id for joined in view.present.values()}
@@ -223,6 +250,14 @@ class Knowledge:
     def knows_keys_of(self, user: UserId) -> bool:
         """Whether keys/query has answered for this user."""
         return user in self._queried
+
+    def is_away(self, member: MemberId, now: Now) -> bool:
+        """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
+        return self.roster.gone(now.wall_ms, self._skew_ms).get(member) in ("erased", "expired")
+
+    def is_early(self, join: Joined, now: Now) -> bool:
+        """Whether a join is from further in the future than clocks may differ: it waits outside E."""
+        return join.from_ts > now.wall_ms + self._skew_ms
 
     def spoil(self, members: Iterable[MemberId]) -> None:
         """The engine did not take their KeyPackages: we add none of them."""
@@ -347,7 +382,7 @@ class Knowledge:
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)
-        if joined.from_ts > now.wall_ms + self._skew_ms:
+        if self.is_early(joined, now):
             self._early.append(joined)
         else:
             self.ordering.add(joined)

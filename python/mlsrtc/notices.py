@@ -6,7 +6,7 @@ Secrets are `mls.Secret` objects: their repr tells nothing, and they are wiped w
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mlsrtc.identifiers import EpochId, EventId, KeyIndex, MemberId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, EventId, KeyIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey
 
 
@@ -66,10 +66,14 @@ class MembersChanged:
 
 @dataclass(frozen=True, slots=True)
 class NotAddable:
-    """A participant gets no keys from us, and why: another suite or version, no trust, no block."""
+    """A device in the call gets no keys from us, and why.
+
+    reason: no_mls, was_mls, version, suite, expired_key, bad_key_package, or trust's: no_chain, bad_chain,
+    master_changed, two_masters, not_verified, revoked. device_id: None where its membership does not tell it.
+    """
 
     user_id: UserId
-    device_id: str
+    device_id: DeviceId | None
     reason: str
 
 

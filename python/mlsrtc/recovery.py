@@ -56,10 +56,6 @@ class Question:
         self.next_at = now + FIRST_PAUSE * 2**self.asked * (1 + jitter / 2)
         self.asked += 1
 
-    def hopeless(self, now: float) -> bool:
-        """Nobody answered, and the last pause is over."""
-        return self.asked >= QUESTIONS and now >= self.next_at
-
 
 class Recovery:
     """The questions that are open and the answers that may still be given."""
@@ -80,17 +76,20 @@ class Recovery:
         """The questions to ask now."""
         return [question for question in self._questions.values() if question.due(now)]
 
-    def hopeless(self, now: float) -> frozenset[EpochId | None]:
-        """What nobody answered for."""
-        return frozenset(key for key, question in self._questions.items() if question.hopeless(now))
+    def waited(self, now: float, seconds: float) -> frozenset[EpochId | None]:
+        """What has been lacking for so long although it was asked for."""
+        return frozenset(key for key, question in self._questions.items() if now - question.since >= seconds)
 
     def may_answer(self, now: float) -> bool:
         """Whether the budget lets one more answer out."""
         return self._answers.take(now)
 
-    def next_timer(self) -> float | None:
-        """When a question is due or becomes hopeless; monotonic seconds."""
-        return min((q.next_at for q in self._questions.values()), default=None)
+    def next_timer(self, now: float) -> float | None:
+        """When a question is due again, or has waited for the history's time; monotonic seconds, after `now`."""
+        questions = self._questions.values()
+        times = [question.next_at for question in questions if question.asked < QUESTIONS]
+        times += [question.since + self._policy.history_timeout for question in questions]
+        return min((time for time in times if time > now), default=None)
 
 
 def whom_to_ask(candidates: Sequence[MemberId], asker: MemberId, attempt: int) -> MemberId | None:

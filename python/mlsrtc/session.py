@@ -39,6 +39,7 @@ from mlsrtc.notices import (
 )
 from mlsrtc.outbox import (
     Accepted,
+    CancelLeave,
     FetchAttachment,
     Outcome,
     QueryKeys,
@@ -120,7 +121,7 @@ class Session:
         self._stirred = True
         self._told: list[Notice] = []
         self._shown: frozenset[MemberId] = frozenset()
-        self._refused_told: set[MemberId] = set()
+        self._refused_told: Mapping[tuple[UserId, DeviceId | None], str] = {}
         self._pins: tuple[trust.Pins, str] | None = None  # as last written into `meta`
         if records:
             self._restore(records)
@@ -338,6 +339,8 @@ class Session:
         if self._phase is Phase.INSIDE:
             self._take_part()
         self._footing.prune(desk)
+        for event_id in self.known.prune(now):
+            desk.drop(f"event/{event_id}")
         self._tell_what_changed(now)
         if self._phase is Phase.INSIDE:
             self._settle_media(now)
@@ -370,7 +373,8 @@ class Session:
         self._phase = Phase.OVER
         self._forget_participation()
         for request in desk.outbox.waiting():
-            desk.withdraw(request.id)
+            if not isinstance(request, CancelLeave):
+                desk.withdraw(request.id)
         desk.drop("participation")
         for event_id in self.known.events:
             desk.drop(f"event/{event_id}")
@@ -431,10 +435,11 @@ class Session:
             joined, left = tuple(sorted(present - self._shown)), tuple(sorted(self._shown - present))
             self._desk.tell(MembersChanged(joined, left))
             self._shown = present
-        for member in sorted(present & view.refused.keys() - self._refused_told):
-            self._refused_told.add(member)
-            leaf = self.known.roster.joins[member].leaf
-            self._desk.tell(NotAddable(leaf.user_id, leaf.device_id, view.refused[member]))
+        refused = self.known.not_addable(now)
+        for device, reason in refused.items():
+            if self._refused_told.get(device) != reason:
+                self._desk.tell(NotAddable(*device, reason))
+        self._refused_told = refused
 
     # -- records -------------------------------------------------------------------------------------------------------
 

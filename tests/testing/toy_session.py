@@ -38,6 +38,7 @@ class ToySession:
         self.released: dict[str, Request] = {}
         self.held: dict[str, float] = {}
         self.members: set[str] = set()
+        self.stamps: dict[str, tuple[int, str]] = {}
         self.hellos: list[str] = []
         self.complete = False
         self.delay_id: str | None = None
@@ -67,6 +68,8 @@ class ToySession:
         self.timer = now.monotonic + PING_EVERY
 
     def leave(self, now: Now) -> None:
+        if not self.in_call:
+            return
         self.in_call = False
         self._draft(kind="state", content={})
 
@@ -74,7 +77,12 @@ class ToySession:
         match incoming:
             case RoomEvent(type="m.bad"):
                 raise RemoteProtocolError("bad")
-            case RoomEvent(type=kind, content=content, state_key=key) if kind == STATE_MEMBER and key is not None:
+            case RoomEvent(type=kind, content=content, state_key=key, event_id=event_id, origin_server_ts=ts) if (
+                kind == STATE_MEMBER and key is not None
+            ):
+                if (ts, event_id) < self.stamps.get(key, (0, "")):
+                    return  # Back-filled: the room's state has gone on since.
+                self.stamps[key] = ts, event_id
                 (self.members.add if content else self.members.discard)(key)
             case RoomEvent(type=kind, event_id=event_id) if kind == COMMIT:
                 if event_id not in self.hellos:

@@ -125,8 +125,11 @@ class KeyTable:
         late = [
             epoch_id
             for epoch_id, row in self._rows.items()
-            if row.superseded is not None and row.superseded + grace <= now and epoch_id != self.in_use
+            if row.superseded is not None and row.superseded + grace <= now
         ]
+        if self.in_use in late:
+            # We may not begin the epoch that took its place, and the others keep the old key no longer than we do.
+            self.in_use = self._barred_since = None
         return [self._drop(epoch_id) for epoch_id in late]
 
     def _drop(self, epoch_id: EpochId) -> Retired:
@@ -140,6 +143,11 @@ class KeyTable:
     def _install(self, now: float, stand: Stand) -> list[Effect]:
         row = self._rows.get(stand.id)
         effects: list[Effect] = []
+        if stand.blocked is None:
+            # Also if it has to wait for an index: otherwise the epoch that holds it would hold it for ever.
+            for epoch_id, other in self._rows.items():
+                if epoch_id != stand.id and other.superseded is None:
+                    other.superseded = now
         if row is None:
             index = encoding.key_index(stand.epoch, stand.id)
             if any(other.keys.index == index for other in self._rows.values()):
@@ -148,10 +156,6 @@ class KeyTable:
             effects.append(Installed(row.keys))
         row.clean = stand.blocked is None
         row.superseded = None
-        if row.clean:
-            for epoch_id, other in self._rows.items():
-                if epoch_id != stand.id and other.superseded is None:
-                    other.superseded = now
         if self.in_use != stand.id and row.clean and self._switch_at is None and stand.id not in self.closed:
             delay = self.policy.switch_delay_remove if stand.removes else self.policy.switch_delay_add
             self._switch_at = now + delay if self.in_use is not None else now

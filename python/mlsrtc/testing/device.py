@@ -84,7 +84,7 @@ class PartyDevice:
         self.refused: list[RemoteProtocolError] = []
         self.lives = 0
         self.joined = False  # whether the application wants to be in the call
-        self.left = False  # whether it has been in the call in this process, and left
+        self.left = False  # whether it wanted to be, and then to leave
         self.last_request = 0.0  # virtual seconds at which it last sent something
         self.wall_skew_ms = 0
         self._factory = factory
@@ -122,14 +122,15 @@ class PartyDevice:
         self._monotonic_origin = network.time - network.draw((0.0, 1000.0))
         self._in_flight.clear()
         self._crash_at = self._alarm = None
-        self.left = False
         saved = self.store.load(SCOPE)
         self.session = self._factory(self, saved, self.now)
         self.connection = self.world.connect(self.matrix.name, since=self._token if resume else None)
+        # The session knows itself whether it was in the call, unless the process died before that was saved: the
+        # application says every time what it wants.
         if self.joined:
-            # The session knows itself whether it was in the call, unless it died before that was saved: the application
-            # asks every time.
             self.session.join(self.now)
+        elif self.left:
+            self.session.leave(self.now)
         self.pump()
 
     def crash(self, at: CrashPoint = CrashPoint.NOW) -> None:
@@ -144,11 +145,13 @@ class PartyDevice:
     def join(self) -> None:
         """The application joins the call. Nothing if it has. After a leave it is a new call of the application: a new
         process, since a session that is over stays over."""
-        if self.session is not None and not self.joined:
-            if self.left:
-                self._die()
-                self.start()
-            self.joined, self.left = True, False
+        if self.session is None or self.joined:
+            return
+        again, self.joined, self.left = self.left, True, False
+        if again:
+            self._die()
+            self.start()
+        else:
             self.session.join(self.now)
             self.pump()
 

@@ -151,8 +151,8 @@ def play_step(party: Party, step: Step) -> None:
 
 
 def make_peace(party: Party) -> None:
-    """Ends what a schedule left unfair: links healed, lies and delays off, every process up again. Time
-    then shows whether the devices converge."""
+    """Ends what a schedule left unfair: links healed, lies and delays off, wall clocks right, every process up again.
+    Time then shows whether the devices converge."""
     world = party.world
     world.heal()
     hostility = world.network.hostility
@@ -162,6 +162,7 @@ def make_peace(party: Party) -> None:
         server.rewrite = None
         server.accounts.forged.clear()
     for device in party.devices:
+        device.wall_skew_ms = 0
         if device.connection is not None:
             device.connection.resume()
             device.connection.mend()
