@@ -203,9 +203,14 @@ class Roster:
         still stands.
         """
         found: dict[MemberId | Place, NotAddable] = {}
-        gone = self.gone(now_ms, skew_ms)
-        dead = self.dead()
-        for m, joined in self.joins.items():
+        doubtful = {
+            m: joined
+            for m, joined in self.joins.items()
+            if joined.suite != suite or m in refused or m in spoilt or joined.until_ts < now_ms
+        }
+        gone = self.gone(now_ms, skew_ms) if doubtful else {}
+        dead = self.dead() if doubtful else frozenset()
+        for m, joined in doubtful.items():
             if m in dead or gone.get(m, "expired") != "expired":
                 continue
             if gone.get(m) == "expired":
