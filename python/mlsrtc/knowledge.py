@@ -82,6 +82,7 @@ class Knowledge:
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _spoilt: set[MemberId] = field(default_factory=set)
     _verdicts: dict[MemberId, Verdict] | None = None
+    _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
     _view: View | None = None
     _view_of: tuple[object, ...] = ()
 
@@ -198,8 +199,7 @@ class Knowledge:
                 for member, joined in self.roster.joins.items()
                 if member not in gone and joined.from_ts <= limit
             }
-            refused = {member: verdict.reason for member, verdict in key[3].items() if isinstance(verdict, Refused)}
-            self._view, self._view_of = View(present, gone, refused), key
+            self._view, self._view_of = View(present, gone, self._refused), key
         return self._view
 
     def addable(self, view: View, suite: int) -> frozenset[MemberId]:
@@ -223,11 +223,9 @@ class Knowledge:
 
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
-        return frozenset(
-            member
-            for member, joined in view.present.items()
-            if self.levels.may_send(joined.leaf.user_id, names.COMMIT, state=False, creation=self.creation)
-        )
+        users = {joined.leaf.user_id for joined in view.present.values()}
+        able = self.levels.senders(users, names.COMMIT, state=False, creation=self.creation)
+        return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
 
     def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
         """Raises CannotSend if the room does not let this user take part."""
@@ -239,6 +237,9 @@ class Knowledge:
         if self._verdicts is None:
             revoked = self.roster.revoked
             self._verdicts = trust.assess(self.policy.trust, self.pins, self._all_claims(), revoked=revoked)
+            self._refused = {
+                member: verdict.reason for member, verdict in self._verdicts.items() if isinstance(verdict, Refused)
+            }
             self.pins = trust.pin_on_first_use(
                 self.pins, self._verdicts, [joined.leaf for joined in self.roster.joins.values()]
             )
@@ -247,12 +248,9 @@ class Knowledge:
     def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         verdicts = self.verdicts()
-        strict = self.policy.trust.value != "any_device"
-        return frozenset(
-            leaf.member_id
-            for leaf in leaves.values()
-            if isinstance(verdicts.get(leaf.member_id), Refused) or (strict and leaf.member_id not in verdicts)
-        )
+        members = {leaf.member_id for leaf in leaves.values()}
+        unseen = members - verdicts.keys() if self.policy.trust.value != "any_device" else set()
+        return frozenset(unseen | (members & self._refused.keys()))
 
     def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
         """The chain of a device as keys/query gave it."""

@@ -46,6 +46,7 @@ from mlsrtc.outbox import (
     RateLimited,
     Refused,
     Request,
+    RestartLeave,
     SendEvent,
 )
 from mlsrtc.policy import Policy
@@ -225,8 +226,12 @@ class Session:
 
     def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
         """What became of a request. An unknown id is ignored: the request was withdrawn meanwhile."""
-        self._stir(now)
         request = self._desk.outbox.get(request_id)
+        if isinstance(request, RestartLeave) and isinstance(outcome, Accepted):
+            # Every few seconds, for as long as the call lasts: nothing follows from it.
+            self._desk.forget(request_id)
+            return
+        self._stir(now)
         if request is None:
             return
         match outcome:
