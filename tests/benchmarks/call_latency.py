@@ -7,9 +7,6 @@ all devices' syncs, plus one trip of such an event to the committer; issue 4 ask
 import argparse
 import asyncio
 import cProfile
-import io
-import os
-import pstats
 import time
 from statistics import median
 from typing import Any
@@ -20,8 +17,8 @@ from stage import (
     Seat,
     Stage,
     add_output,
+    hottest,
     machine,
-    names,
     nearest_rank,
     processor_seconds,
     put_out,
@@ -30,6 +27,8 @@ from stage import (
     staged,
     table,
 )
+
+from mlsrtc.wire import names
 
 STEPS = (
     ("leave_answered", "the homeserver answers the leave"),
@@ -148,24 +147,6 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     if profile:
         facts["profile"] = hottest(profile, options.leaves)
     return facts
-
-
-def hottest(profile: cProfile.Profile, leaves: int, count: int = 40) -> dict[str, list[str]]:
-    """The functions with the most time of their own, and with the most below them, as milliseconds per leave."""
-    found = {}
-    for order, place in (("own", 2), ("with_callees", 3)):
-        stats = pstats.Stats(profile, stream=io.StringIO())
-        rows = sorted(stats.stats.items(), key=lambda row: row[1][place], reverse=True)[:count]  # type: ignore[attr-defined]
-        found[order] = [
-            f"{value[place] * 1000 / leaves:8.2f} ms  {value[1] / leaves:9.1f} calls  {_where(where)}"
-            for where, value in rows
-        ]
-    return found
-
-
-def _where(where: tuple[str, int, str]) -> str:
-    path, line, name = where
-    return f"{os.sep.join(path.split(os.sep)[-3:])}:{line} {name}" if line else name
 
 
 def describe(facts: dict[str, Any]) -> str:

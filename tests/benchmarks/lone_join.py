@@ -11,7 +11,9 @@ import time
 from statistics import median
 from typing import Any
 
-from stage import CALM, PROBE, Seat, Stage, add_output, machine, names, put_out, say, spread, staged, table
+from stage import CALM, PROBE, Seat, Stage, add_output, machine, put_out, say, spread, staged, table
+
+from mlsrtc.wire import names
 
 ALONE = 5.0  # seconds that a call of one is watched
 
