@@ -15,6 +15,7 @@ from forging import (
     remove,
 )
 from mlsrtc import mls
+from mlsrtc.identifiers import EpochId
 from mlsrtc.judge import Candidate, Judged, judge
 from mlsrtc.wire import encoding
 from mlsrtc.wire.commit_data import CommitData
@@ -42,7 +43,7 @@ class Call:
         group = self.groups[author.member_id]
         index = {member.signature_key: member.leaf for member in group.members()}
         packages = {device: device.client.key_package() for device in joiners}
-        said = CommitData(n=data.pop("n", 1), left={m.member_id: m.left() for m in leavers}, **data)
+        said = CommitData(self.parent, n=data.pop("n", 1), left={m.member_id: m.left() for m in leavers}, **data)
         made = group.commit(
             add=[package.public for package in packages.values()],
             remove=[index[leaver.signing_key.public] for leaver in leavers],
@@ -61,7 +62,7 @@ class Call:
     def join_external(self, joiner: Device, replaces: Device | None = None) -> Judged:
         host = next(iter(self.groups.values()))
         index = {member.signature_key: member.leaf for member in host.members()}
-        said = CommitData(1)
+        said = CommitData(self.parent, 1)
         made = joiner.client.join_external(
             host.group_info(with_tree=True),
             remove=None if replaces is None else index[replaces.signing_key.public],
@@ -73,6 +74,11 @@ class Call:
         self._arrive(joiner, made, said, None)
         assert self.judged is not None
         return self.judged
+
+    @property
+    def parent(self) -> EpochId | None:
+        """The newest epoch, which the next commit names as its parent."""
+        return None if self.judged is None else self.judged.committed.id
 
     def _arrive(self, author: Device, made: mls.Commit, said: CommitData, group_info_0: bytes | None) -> None:
         event = candidate(author, made.message, made.group_info, self.judged, said, group_info_0)

@@ -126,10 +126,6 @@ def random_evidence(rng: random.Random) -> list[Evidence]:
             )
         )
     evidence: list[Evidence] = list(commits)
-    for commit in commits:  # the same id on another parent: what an author with two GroupInfos makes possible
-        uncles = [c for c in commits if c.epoch + 1 == commit.epoch and c.id != commit.parent]
-        if uncles and rng.random() < 0.1:
-            evidence.append(_with_parent(commit, rng.choice(uncles)))
     for leaf in leaves:
         for _ in range(rng.choice([0, 1, 1, 1, 2])):
             start = rng.randint(0, 100)
@@ -153,8 +149,3 @@ def random_evidence(rng: random.Random) -> list[Evidence]:
             refuse = Refusal(rng.choice(near).id, "unopened")
         evidence.append(Spoken(leaf.member_id, leaf.user_id, target.root, count(leaf.member_id), target.id, refuse))
     return [value for value in evidence if not (isinstance(value, Committed) and rng.random() < 0.05)]
-
-
-def _with_parent(commit: Committed, parent: Committed) -> Committed:
-    fields = {name: getattr(commit, name) for name in commit.__dataclass_fields__}
-    return Committed(**{**fields, "parent": parent.id, "root": parent.root})

@@ -5,8 +5,9 @@ each clause of valid(c) can be broken alone. Nothing here opens or encrypts; tag
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -124,6 +125,11 @@ def candidate(
     )
 
 
+def said(n: int, left: Mapping[MemberId, bytes] | None = None) -> CommitData:
+    """What a forged commit says beside MLS; `Forged` names the parent."""
+    return CommitData(None, n, left or {})
+
+
 # -- the TLS presentation language (RFC 9420 section 2.1) ----------------------------------------------------
 
 
@@ -200,7 +206,8 @@ class Forged:
     proposals: Sequence[bytes] = ()
     path: bytes | bool = False
     place: int | None = None  # the author's leaf index after the commit, if the commit is external
-    data: CommitData = field(default_factory=lambda: CommitData(2))
+    data: CommitData = field(default_factory=lambda: said(2))
+    names: EpochId | EllipsisType | None = ...  # the parent that it names under its signature; ...: its own
     authenticated_data: bytes | None = None
     commit_key: mls.SigningKey | None = None
     info_key: mls.SigningKey | None = None
@@ -213,9 +220,11 @@ class Forged:
     context_extensions: bytes | None = None
     info_tag: bytes = TAG
     confirmed: bytes | None = None
+    tree_hash: bytes = bytes(32)
 
     def candidate(self) -> Candidate:
         parent = self.parent
+        data = replace(self.data, parent=parent.committed.id if isinstance(self.names, EllipsisType) else self.names)
         seat = self.index if self.index is not None else self.place or 0
         epoch = parent.committed.epoch if self.commit_epoch is None else self.commit_epoch
         group_id = parent.committed.group_id if self.group_id is None else self.group_id
@@ -227,14 +236,14 @@ class Forged:
             + opaque(group_id)
             + struct.pack(">Q", epoch)
             + (b"\4" if self.index is None else struct.pack(">BI", 1, self.index))
-            + opaque(self.data.encode() if self.authenticated_data is None else self.authenticated_data)
+            + opaque(data.encode() if self.authenticated_data is None else self.authenticated_data)
             + b"\3"
             + opaque(b"".join(self.proposals))
             + (b"\1" + path + opaque(b"") if path else b"\0")
         )
         message = framed + sign(self.commit_key or self.author.signing_key, "FramedContentTBS", framed + parent.context)
         message += opaque(TAG) + (b"" if self.index is None else opaque(bytes(32)))
-        return candidate(self.author, message, self.group_info(message, seat), parent, self.data)
+        return candidate(self.author, message, self.group_info(message, seat), parent, data)
 
     def group_info(self, message: bytes, seat: int) -> bytes:
         parent = self.parent
@@ -243,7 +252,7 @@ class Forged:
             suite=self.info_suite or parent.suite,
             group_id=self.info_group_id or parent.committed.group_id,
             epoch=parent.committed.epoch + 1 if self.info_epoch is None else self.info_epoch,
-            tree_hash=bytes(32),
+            tree_hash=self.tree_hash,
             confirmed=confirmed if self.confirmed is None else self.confirmed,
             extensions=parent.context_extensions if self.context_extensions is None else self.context_extensions,
         )
@@ -326,6 +335,6 @@ def epoch_0(info_0: bytes, creator: Device) -> Judged:
 
 def forged_root(creator: Device, info_0: bytes, **changes: Any) -> Candidate:
     """A root on that epoch 0."""
-    forged = Forged(creator, 0, epoch_0(info_0, creator), path=True, data=CommitData(1), **changes)
+    forged = Forged(creator, 0, epoch_0(info_0, creator), path=True, data=said(1), names=None, **changes)
     made = forged.candidate()
     return replace(made, parent=None, root=made.id, group_info_0=info_0)

@@ -11,7 +11,7 @@ import pytest
 import samples
 from mlsrtc import trust
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.identifiers import MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import decode_file, decrypt_attachment, encode_file
 from mlsrtc.wire.binding import decode_binding, verify_binding
@@ -508,7 +508,7 @@ COMMITS: list[Case] = [
 
 GONE = b"\0\1" + lp(EVE) + lp("DEV") + lp("uuid")
 TWICE = b"\0\2" + 2 * (lp(EVE) + lp("DEV") + lp("uuid"))
-DATA = CommitData(3, {ANNA.m: bytes(64)}, (epoch("bad"), "unopened"), ((EVE, "DEV", "uuid"),)).encode()
+DATA = CommitData(epoch("parent"), 3, {ANNA.m: bytes(64)}, (epoch("bad"), "unopened"), ((EVE, "DEV", "uuid"),)).encode()
 AD = "commit.authenticated_data"
 
 BYTES: list[Case] = [
@@ -522,20 +522,26 @@ BYTES: list[Case] = [
     ("commit data truncated", lambda: decode_commit_data(DATA[:-1]), "truncated", AD),
     ("commit data with more", lambda: decode_commit_data(DATA + b"\0"), "trailing_bytes", AD),
     (
+        "commit data with a parent of 31 bytes",
+        lambda: decode_commit_data(CommitData(EpochId(bytes(31)), 1).encode()),
+        "wrong_size",
+        f"{AD}.parent",
+    ),
+    (
         "commit data with n = 0",
-        lambda: decode_commit_data(replace(CommitData(1), n=0).encode()),
+        lambda: decode_commit_data(replace(CommitData(None, 1), n=0).encode()),
         "bad_count",
         AD,
     ),
     (
         "commit data with an unknown refusal",
-        lambda: decode_commit_data(CommitData(1, {}, (epoch("x"), "dislike")).encode()),
+        lambda: decode_commit_data(CommitData(None, 1, {}, (epoch("x"), "dislike")).encode()),
         "bad_refusal",
         AD,
     ),
     (
         "commit data with a bad name",
-        lambda: decode_commit_data(CommitData(1, {MemberId("x"): b""}).encode()),
+        lambda: decode_commit_data(CommitData(None, 1, {MemberId("x"): b""}).encode()),
         "bad_member_id",
         AD,
     ),

@@ -3,15 +3,15 @@
 import json
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls import Call, devices, party, scene
-from forging import (
-    TAG,
-)
+from forging import TAG, Forged, add
+from mlsrtc import mls
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.evidence import Refusal
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
@@ -221,6 +221,32 @@ def test_a_twin_with_another_membership_tag_is_the_same_epoch() -> None:
     event = here.call.candidates[1]
     twin = replace(event, commit=event.commit[:-32] + bytes(32))
     assert judge(twin, here.root).committed == judge(event, here.root).committed
+
+
+class WeakKey:
+    """An Ed25519 key of small order: the neutral point, under which one signature holds for every message."""
+
+    suite = 1
+    public = bytes([1]) + bytes(31)
+
+    def sign(self, message: bytes) -> bytes:
+        return bytes([1]) + bytes(63)
+
+
+def test_a_child_is_of_the_parent_that_it_names_whatever_else_its_signature_holds_for() -> None:
+    """One commit under two GroupInfos has two ids and one transcript, and the signature of a child (over its
+    parent's GroupContext, RFC 9420 section 6.1) need not tell them apart (docs/adr/0013)."""
+    here = scene()
+    weak = replace(here.guest, signing_key=cast(mls.SigningKey, WeakKey()))
+    adding = here.forged(proposals=[add(weak)])
+    one, two = (judge(replace(adding, tree_hash=bytes([n] * 32)).candidate(), here.judged) for n in (1, 2))
+    assert one.committed.id != two.committed.id
+    assert one.interim_transcript_hash == two.interim_transcript_hash
+    child = Forged(weak, 3, one, path=True).candidate()
+    assert judge(child, one).committed.parent == one.committed.id
+    with pytest.raises(RemoteProtocolError) as caught:
+        judge(replace(child, parent=two.committed.id), two)
+    assert (caught.value.reason, caught.value.where) == ("wrong_parent", "commit.authenticated_data.parent")
 
 
 def test_a_refused_commit_changes_nothing() -> None:

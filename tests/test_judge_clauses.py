@@ -24,13 +24,13 @@ from forging import (
     leaf_node,
     opaque,
     remove,
+    said,
 )
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Candidate, judge
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import EXTENSION_TYPE, Binding
-from mlsrtc.wire.commit_data import CommitData
 
 
 def test_what_the_forger_writes_is_valid_until_it_breaks_something() -> None:
@@ -39,7 +39,7 @@ def test_what_the_forger_writes_is_valid_until_it_breaks_something() -> None:
         here.forged(),
         here.idle(),
         here.removal(),
-        here.removal(data=CommitData(2, left={here.third.member_id: here.third.left()})),
+        here.removal(data=said(2, left={here.third.member_id: here.third.left()})),
         here.external(here.guest),
         here.external(here.third.again(), proposals=[EXTERNAL_INIT, remove(2)], place=2),
     ):
@@ -392,26 +392,26 @@ BROKEN: list[Broken] = [
     ),
     (
         "n beyond what JSON holds",
-        lambda here: here.forged(data=CommitData(2**53)).candidate(),
+        lambda here: here.forged(data=said(2**53)).candidate(),
         "bad_count",
         "commit.authenticated_data",
     ),
     (
         "leave of somebody who stays",
-        lambda here: here.forged(data=CommitData(2, {here.third.member_id: here.third.left()})).candidate(),
+        lambda here: here.forged(data=said(2, {here.third.member_id: here.third.left()})).candidate(),
         "left_not_removed",
         "commit.authenticated_data.left",
     ),
     (
         "leave that another signed",
-        lambda here: here.removal(data=CommitData(2, {here.third.member_id: here.second.left()})).candidate(),
+        lambda here: here.removal(data=said(2, {here.third.member_id: here.second.left()})).candidate(),
         "bad_signature",
         "commit.authenticated_data.left",
     ),
     (
         "leave of another slot",
         lambda here: here.removal(
-            data=CommitData(
+            data=said(
                 2,
                 {
                     here.third.member_id: here.third.signing_key.sign(
@@ -422,6 +422,19 @@ BROKEN: list[Broken] = [
         ).candidate(),
         "bad_signature",
         "commit.authenticated_data.left",
+    ),
+    (
+        "another parent",
+        lambda here: here.forged(names=here.root.committed.id).candidate(),
+        "wrong_parent",
+        "commit.authenticated_data.parent",
+    ),
+    ("no parent", forged(names=None), "wrong_parent", "commit.authenticated_data.parent"),
+    (
+        "another parent, from outside",
+        lambda here: here.external(here.guest, names=here.root.committed.id).candidate(),
+        "wrong_parent",
+        "commit.authenticated_data.parent",
     ),
     # rhythm
     (
@@ -458,7 +471,7 @@ def root_of(here: Scene, **changes: Any) -> Candidate:
 def forged_root_by_joiner(here: Scene) -> Candidate:
     info_0 = group_info_0(here.guest)
     base = epoch_0(info_0, here.guest)
-    forged = Forged(here.stranger, None, base, proposals=[EXTERNAL_INIT], path=True, place=1)
+    forged = Forged(here.stranger, None, base, proposals=[EXTERNAL_INIT], path=True, place=1, names=None)
     made = forged.candidate()
     return replace(made, parent=None, root=made.id, group_info_0=info_0)
 

@@ -187,7 +187,7 @@ class Committing:
         return drafts.commit(
             base,
             self._place(known, turn.parent),
-            CommitData(n, drafts.left_of(known.left, removes)),
+            CommitData(turn.parent, n, drafts.left_of(known.left, removes)),
             add=[known.roster.joins[member].key_package for member in turn.need.adds],
             remove=remove,
             path=turn.need.rekey,
@@ -218,7 +218,7 @@ class Committing:
             bodies[0].parts.group_info,
             tree,
             self._place(known, path[-1]),
-            CommitData(n),
+            CommitData(path[-1], n),
             replaces=old[0] if old else None,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlsrtc import mls
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.group import Participation, epoch_of
 from mlsrtc.identifiers import EpochId, EventId, LeafIndex, MemberId, SlotId
 from mlsrtc.outbox import SendEvent
@@ -49,6 +50,7 @@ def commit(
 
     add: KeyPackages. remove: leaves. path: refresh our leaf even if nothing else asks for it (a removal always does).
     """
+    _check_parent(place, data)
     group_info_0 = group.group_info(with_tree=True) if place.parent is None else None
     made = group.commit(add=list(add), remove=list(remove), path=path, authenticated_data=data.encode())
     return _draft(made, place, data, group_info_0, with_tree=bool(add))
@@ -64,8 +66,14 @@ def enter_from_outside(
     replaces: LeafIndex | None,
 ) -> tuple[Draft, SendEvent]:
     """An external commit (RFC 9420 section 12.4.3.2) on the epoch of `group_info`, removing our own old leaf if any."""
+    _check_parent(place, data)
     made = participation.client.join_external(group_info, tree=tree, remove=replaces, authenticated_data=data.encode())
     return _draft(made, place, data, None, with_tree=False)
+
+
+def _check_parent(place: Place, data: CommitData) -> None:
+    if data.parent != place.parent:
+        raise LocalProtocolError("a commit says under its signature the parent that its event names")
 
 
 def _draft(

@@ -109,6 +109,7 @@ def vectors() -> dict[str, Any]:
     left_signature = sign(LEAF_SEED, left)
     data = (
         part("mlsrtc commit 1")
+        + part(epoch)
         + number(7)
         + count(1)
         + part(m)
@@ -120,7 +121,7 @@ def vectors() -> dict[str, Any]:
         + part(DEVICE)
         + part("@anna:one.example:DEVICEA")
     )
-    plain_data = part("mlsrtc commit 1") + number(1) + count(0) + part(b"") + part(b"") + count(0)
+    plain_data = part("mlsrtc commit 1") + part(b"") + number(1) + count(0) + part(b"") + part(b"") + count(0)
 
     def text_of(label: str, body: bytes) -> str:
         return label + " " + hashlib.sha256(body).hexdigest()
@@ -197,7 +198,7 @@ def vectors() -> dict[str, Any]:
             "gone": [[USER, DEVICE, "@anna:one.example:DEVICEA"]],
             "bytes": data.hex(),
         },
-        "commit_data_of_nothing": {"n": 1, "bytes": plain_data.hex()},
+        "commit_data_of_a_root": {"n": 1, "bytes": plain_data.hex()},
         "order": {
             "root": sha(part("mlsrtc order 1"), part(bytes(32)), part(USER)).hex(),
             "child": sha(part("mlsrtc order 1"), part(epoch), part(USER)).hex(),

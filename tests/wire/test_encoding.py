@@ -170,6 +170,7 @@ def test_a_binding_holds_in_one_place_for_one_leaf(
 def test_commit_data() -> None:
     case = V["commit_data"]
     data = CommitData(
+        EPOCH,
         case["n"],
         {M: bytes.fromhex(V["left"]["signature"])},
         (REFUSED, case["why"]),
@@ -177,7 +178,7 @@ def test_commit_data() -> None:
     )
     assert data.encode().hex() == case["bytes"]
     assert decode_commit_data(bytes.fromhex(case["bytes"])) == data
-    assert CommitData(1).encode().hex() == V["commit_data_of_nothing"]["bytes"]
+    assert CommitData(None, 1).encode().hex() == V["commit_data_of_a_root"]["bytes"]
 
 
 MEMBER_IDS = st.binary(min_size=32, max_size=32).map(encoding.encode_base64url).map(MemberId)
@@ -187,6 +188,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 @given(
     st.builds(
         CommitData,
+        st.none() | st.binary(min_size=32, max_size=32).map(EpochId),
         st.integers(1, 2**64 - 1),
         st.dictionaries(MEMBER_IDS, st.binary(max_size=80)),
         st.none() | st.tuples(st.binary(min_size=32, max_size=32), st.sampled_from(["unopened", "still_here"])),

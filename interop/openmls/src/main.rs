@@ -192,7 +192,7 @@ impl Log {
             .iter()
             .map(|package| Ok(MlsMessageOut::from(package.clone()).tls_serialize_detached()?))
             .collect::<Outcome<Vec<_>>>()?;
-        group.set_aad(commit_data(plan.n, &plan.left));
+        group.set_aad(commit_data(&self.newest()?, plan.n, &plan.left));
         let bundle = group
             .commit_builder()
             .propose_adds(packages)
@@ -253,7 +253,7 @@ impl Log {
             .build();
         let (group, bundle) = MlsGroup::external_commit_builder()
             .with_config(join_config())
-            .with_aad(commit_data(1, &[]))
+            .with_aad(commit_data(&self.newest()?, 1, &[]))
             .build_group(&joiner.provider, info, joiner.credential.clone())?
             .leaf_node_parameters(parameters)
             .load_psks(joiner.provider.storage())?
@@ -270,6 +270,12 @@ impl Log {
             ..self.step(joiner, &group, "external commit", 1, &before, &commit)?
         });
         Ok(group)
+    }
+
+    /// The id of the newest epoch, which the next commit names as its parent; empty before the root.
+    fn newest(&self) -> Outcome<Vec<u8>> {
+        let id = self.steps.last().map(|step| hex::decode(&step.id));
+        Ok(id.transpose()?.unwrap_or_default())
     }
 
     fn step(

@@ -90,11 +90,11 @@ impl Call {
     }
 }
 
-/// A commit's authenticated data, with no refusal and nobody named as gone.
-pub fn commit_data(n: u64, left: &[(String, Vec<u8>)]) -> Vec<u8> {
+/// A commit's authenticated data, with no refusal and nobody named as gone. A root's parent is empty.
+pub fn commit_data(parent: &[u8], n: u64, left: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut sorted = left.to_vec();
     sorted.sort();
-    let mut out = tuple(&[b"mlsrtc commit 1"]);
+    let mut out = tuple(&[b"mlsrtc commit 1", parent]);
     out.extend_from_slice(&n.to_be_bytes());
     out.extend_from_slice(&(sorted.len() as u16).to_be_bytes());
     for (member_id, signature) in &sorted {

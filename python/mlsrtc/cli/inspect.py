@@ -90,6 +90,7 @@ def _commit(data: bytes) -> dict[str, Any]:
         "removes": list(facts.removes),
         "other_proposals": list(facts.other_proposals),
         "path_nodes": facts.path_nodes,
+        "parent": None if said is None or said.parent is None else said.parent.hex(),
         "n": None if said is None else said.n,
         "left": [] if said is None else sorted(said.left),
         "authenticated_data": encode_base64(facts.authenticated_data),

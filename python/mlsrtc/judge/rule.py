@@ -136,6 +136,8 @@ def _compare(
 
 def _authenticated_data(candidate: Candidate, commit: _core.CommitFacts) -> CommitData:
     data = decode_commit_data(commit.authenticated_data)
+    if data.parent != candidate.parent:
+        refuse("wrong_parent", "commit.authenticated_data.parent", "not the one that the event names")
     if data.n > INTEGER_LIMIT:
         refuse("bad_count", "commit.authenticated_data", "n does not fit into JSON")
     if data.n != candidate.n:

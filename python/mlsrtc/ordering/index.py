@@ -13,8 +13,6 @@ from mlsrtc.evidence import Committed, Joined, Leaf, Left, Refusal, Spoken
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 
 Evidence: TypeAlias = Joined | Left | Committed | Spoken
-Edge: TypeAlias = tuple[int, EpochId, bytes]
-"""epoch, id, and the parent's id or nothing."""
 Claim: TypeAlias = tuple[int, EpochId, tuple[bytes, str]]
 """−n, id, and the refused id with the reason (or two empty values): the least that holds is the word."""
 
@@ -36,9 +34,9 @@ class Index:
         self.joins: dict[MemberId, set[Joined]] = {}
         self.leaves: dict[MemberId, set[Left]] = {}
         self.words: dict[MemberId, set[Spoken]] = {}
-        # An author that signs two GroupInfos for one commit makes two ids on one parent, and a later commit
-        # can name either as its parent, under one id: the transcript does not tell them apart.
-        self.commits: dict[Edge, list[Body]] = {}
+        # An id has one content: its SHA-256, what its commit says of its parent and the judge see to that. Should
+        # two ever come, the first of the sorted list counts, so that every member takes the same one.
+        self.commits: dict[EpochId, list[Body]] = {}
         self.claims: dict[MemberId, list[Claim]] = {}
         self.leaf: dict[MemberId, Leaf] = {}
         self.member_bit: dict[MemberId, int] = {}
@@ -61,7 +59,7 @@ class Index:
         return grown
 
     def _add_commit(self, commit: Committed) -> bool:
-        bodies = self.commits.setdefault((commit.epoch, commit.id, commit.parent or b""), [])
+        bodies = self.commits.setdefault(commit.id, [])
         if any(body.commit == commit for body in bodies):
             return False
         for leaf in (commit.author, *commit.leaves.values()):
@@ -70,10 +68,7 @@ class Index:
         for leaf in commit.leaves.values():
             leaves |= 1 << self.member_bit[leaf.member_id]
         bodies.append(Body(commit, leaves))
-        if len(bodies) > 1:
-            # An id has one content, its SHA-256 sees to that; should the judge ever let two through, every
-            # member takes the same one.
-            bodies.sort(key=lambda body: _content(body.commit))
+        bodies.sort(key=lambda body: _content(body.commit))
         self._claim(commit.author.member_id, commit.n, commit.id, commit.refuse)
         return True
 
@@ -111,8 +106,8 @@ def _add_once(kept: dict[MemberId, set[_Value]], member_id: MemberId, value: _Va
 
 
 def _content(commit: Committed) -> tuple[object, ...]:
-    """An order among commits of one id and parent."""
+    """An order among commits of one id."""
     refuse = (commit.refuse.id, commit.refuse.why) if commit.refuse else (b"", "")
     leaves = sorted((index, leaf.member_id) for index, leaf in commit.leaves.items())
     changes = sorted(commit.left), sorted(commit.removed), sorted(commit.added)
-    return commit.author.member_id, commit.n, refuse, leaves, *changes, commit.root
+    return commit.epoch, commit.parent or b"", commit.author.member_id, commit.n, refuse, leaves, *changes, commit.root

@@ -108,14 +108,12 @@ class Ordering:
         return tuple(node.id for node in self._look().roots if node.present)
 
     def path(self, id: EpochId) -> tuple[EpochId, ...]:
-        """From the root to `id`, both included, along the head path where it can; empty if not in T."""
-        view = self._look()
+        """From the root to `id`, both included; empty if not in T."""
         path: list[EpochId] = []
-        node = view.nodes.get(id)
+        node = self._look().nodes.get(id)
         while node:
             path.append(node.id)
-            parents = [parent for parent in node.parents if parent.id in view.on_path] or node.parents
-            node = min(parents, key=lambda parent: parent.id, default=None)
+            node = node.parent
         return tuple(reversed(path))
 
     def is_below(self, lower: EpochId, upper: EpochId) -> bool:
@@ -153,8 +151,8 @@ class Ordering:
     def missing(self) -> frozenset[EpochId]:
         """Parents that commits in E name and that are not in T."""
         nodes = self._look().nodes
-        parents = (EpochId(parent) for _, _, parent in self._index.commits if parent)
-        return frozenset(parent for parent in parents if parent not in nodes)
+        parents = (body.commit.parent for bodies in self._index.commits.values() for body in bodies)
+        return frozenset(parent for parent in parents if parent is not None and parent not in nodes)
 
     def leaf(self, member_id: MemberId) -> Leaf | None:
         """The leaf of a member, if a join or a commit of E has named it."""

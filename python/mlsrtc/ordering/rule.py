@@ -4,6 +4,7 @@
 masks (`index`). Nothing here can become false when E grows, but for words, S, F and the head themselves.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from mlsrtc.evidence import Committed, Leaf, Refusal
@@ -35,9 +36,8 @@ class Node:
     ancestors: int = 0  # by number
     support: int = 0
     refusers: int = 0
-    is_root: bool = False
     present: bool = False  # somebody who is here has a leaf here or below (earlier calls in the slot)
-    parents: list["Node"] = field(default_factory=list)
+    parent: "Node | None" = None  # None: a root
     children: list["Node"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class View:
 def look(index: Index) -> View:
     """All definitions of section 2 for the present E."""
     nodes = _connect(index)
-    departed, stale, equivocators = _departed(index), _stale(index), _equivocators(index, nodes)
+    departed, stale, equivocators = _departed(index), _stale(index), _equivocators(nodes)
     words = _words(index, nodes, silent=departed | stale | equivocators)
     _count(index, nodes, words)
     roots = _sort(nodes, _present(index, departed | stale))
@@ -77,29 +77,23 @@ def latest_from(index: Index) -> int | None:
 def _connect(index: Index) -> dict[EpochId, Node]:
     """T, parents before children: commits that reach a root, each one epoch after its parent.
 
-    The epoch is inside the id, so nothing can be its own ancestor; a commit under two parents is below both.
+    Epoch and parent are inside the id, so nothing can be its own ancestor, and each has one parent.
     """
     nodes: dict[EpochId, Node] = {}
-    for edge in sorted(index.commits):
-        epoch, id, parent_id = edge
-        parent = nodes.get(EpochId(parent_id))
-        if parent_id and (parent is None or parent.commit.epoch + 1 != epoch):
-            continue
-        node = nodes.get(id)
-        if node is None:
-            body = index.commits[edge][0]
-            node = nodes[id] = Node(id, len(nodes), body.commit, body.leaves)
-        elif node.commit.epoch != epoch:
-            continue
+    first = (bodies[0] for bodies in index.commits.values())
+    for body in sorted(first, key=lambda body: (body.commit.epoch, body.commit.id)):
+        commit, parent = body.commit, None
+        if commit.parent is not None:
+            parent = nodes.get(commit.parent)
+            if parent is None or parent.commit.epoch + 1 != commit.epoch:
+                continue
+        node = nodes[commit.id] = Node(commit.id, len(nodes), commit, body.leaves, parent=parent)
         if parent:
-            node.parents.append(parent)
-            node.ancestors |= parent.ancestors | 1 << parent.number
+            node.ancestors = parent.ancestors | 1 << parent.number
             parent.children.append(node)
-        else:
-            node.is_root = True
     for node in reversed(nodes.values()):
-        for parent in node.parents:
-            parent.leaves_below |= node.leaves_below
+        if node.parent:
+            node.parent.leaves_below |= node.leaves_below
     return nodes
 
 
@@ -132,14 +126,10 @@ def _stale(index: Index) -> frozenset[MemberId]:
     )
 
 
-def _equivocators(index: Index, nodes: dict[EpochId, Node]) -> frozenset[MemberId]:
+def _equivocators(nodes: dict[EpochId, Node]) -> frozenset[MemberId]:
     """eq: authors of two commits with different ids on one parent; null counts as a parent."""
-    ids: dict[tuple[MemberId, bytes], set[EpochId]] = {}
-    for (_, id, parent), bodies in index.commits.items():
-        if id in nodes and (not parent or parent in nodes):
-            for body in bodies:
-                ids.setdefault((body.commit.author.member_id, parent), set()).add(id)
-    return frozenset(member_id for (member_id, _), several in ids.items() if len(several) > 1)
+    made = Counter((node.commit.author.member_id, node.commit.parent) for node in nodes.values())
+    return frozenset(member_id for (member_id, _), ids in made.items() if ids > 1)
 
 
 def _words(index: Index, nodes: dict[EpochId, Node], *, silent: frozenset[MemberId]) -> dict[MemberId, Word]:
@@ -173,8 +163,8 @@ def _count(index: Index, nodes: dict[EpochId, Node], words: dict[MemberId, Word]
         if word.refuse:
             refusers[word.refuse.id] = refusers.get(word.refuse.id, 0) | user
     for node in reversed(nodes.values()):
-        for parent in node.parents:
-            parent.support |= node.support
+        if node.parent:
+            node.parent.support |= node.support
         node.refusers = refusers.get(node.id, 0) & ~node.support
 
 
@@ -194,7 +184,7 @@ def _sort(nodes: dict[EpochId, Node], present: int) -> tuple[Node, ...]:
         if len(node.children) > 1:
             keys = {child.id: _order(node.id, child) for child in node.children}
             node.children.sort(key=lambda child, keys=keys: keys[child.id])  # type: ignore[misc]
-    return tuple(sorted((n for n in nodes.values() if n.is_root), key=lambda root: _order(None, root)))
+    return tuple(sorted((n for n in nodes.values() if n.parent is None), key=lambda root: _order(None, root)))
 
 
 def _order(parent: EpochId | None, child: Node) -> tuple[int, int, bytes, EpochId]:

@@ -1,7 +1,7 @@
 """What a commit says beside MLS: its `authenticated_data`, under the author's signature. Pure; knows no JSON.
 
-``lp("mlsrtc commit 1") ‖ u64 n ‖ list of (lp m ‖ lp signature) ‖ lp refused id ‖ lp why ‖ list of (lp user ‖
-lp device ‖ lp member id)``: docs/protocol.md, "Commit".
+``lp("mlsrtc commit 1") ‖ lp parent id ‖ u64 n ‖ list of (lp m ‖ lp signature) ‖ lp refused id ‖ lp why ‖ list of
+(lp user ‖ lp device ‖ lp member id)``: docs/protocol.md, "Commit".
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,11 @@ REASONS = frozenset({"unopened", "bad_tree", "unknown_leaf", "still_here"})
 
 @dataclass(frozen=True, slots=True)
 class CommitData:
-    """n counts the commits and words of its author from 1; `left` repeats the leaver's signature for those
-    removed.
+    """parent: the id of the epoch that it changes, None for a root, as in the event (docs/adr/0013). n counts the
+    commits and words of its author from 1; `left` repeats the leaver's signature for those removed.
     """
 
+    parent: EpochId | None
     n: int
     left: Mapping[MemberId, bytes] = field(default_factory=dict)
     refuse: tuple[EpochId, str] | None = None
@@ -44,6 +45,7 @@ class CommitData:
         refused, why = self.refuse or (None, None)
         return signing_tuple(
             COMMIT_LABEL,
+            self.parent,
             self.n,
             [(m, s) for m, s in sorted(self.left.items())],
             refused,
@@ -56,11 +58,16 @@ def decode_commit_data(value: bytes, *, where: str = WHERE) -> CommitData:
     """Strict inverse of `CommitData.encode`: lists ascending and without repetition.
 
     Raises RemoteProtocolError: truncated, trailing_bytes, bad_text, unknown_version (another label),
-    bad_count (n = 0), not_sorted, bad_member_id, bad_refusal, bad_user_id, bad_device_id.
+    wrong_size (the parent), bad_count (n = 0), not_sorted, bad_member_id, bad_refusal, bad_user_id, bad_device_id.
     """
     reader = Reader(value, where)
     if reader.bytes() != COMMIT_LABEL.encode():
         raise RemoteProtocolError("unknown_version", where=where)
+    parent = reader.bytes()
+    if len(parent) not in (0, HASH_SIZE):
+        raise RemoteProtocolError(
+            "wrong_size", f"{len(parent)} bytes, not {HASH_SIZE} or none", where=f"{where}.parent"
+        )
     n = reader.u64()
     if n == 0:
         raise RemoteProtocolError("bad_count", "n counts from 1", where=where)
@@ -79,7 +86,7 @@ def decode_commit_data(value: bytes, *, where: str = WHERE) -> CommitData:
     for names in ordered:
         if list(names) != sorted(set(names)):
             raise RemoteProtocolError("not_sorted", where=where)
-    return CommitData(n, dict(left), refuse, tuple(gone))
+    return CommitData(EpochId(parent) if parent else None, n, dict(left), refuse, tuple(gone))
 
 
 def decode_refusal(id: bytes, why: str, *, where: str) -> tuple[EpochId, str] | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.screen import Scene, Screen, choose, size
+from mlsrtc.cli.demo.screen import Scene, Screen, choose, picture, size
 
 HELP = "play a call of N devices on a homeserver that it starts itself"
 FEWEST = 5  # one to stay, one to leave, one to crash, one to stay beside it, and the stranger's neighbour
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=12, metavar="N", help="devices in the call (default 12, at least 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the homeserver's and our logs in DIR")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of the last table")
     parser.add_argument("--encrypted", action="store_true", help="hold the call in an encrypted room")
 
 
@@ -89,6 +90,8 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
         except scenario.DemoFailed as failed:
             ledger.failures.append(str(failed))
         facts |= _figures(scene)
+        if options.svg is not None:
+            options.svg.write_text(picture(scene))
         return ledger.check(play.seats[-1].number if play.seats[-1].call else None), facts
 
 

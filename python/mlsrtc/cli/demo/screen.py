@@ -4,7 +4,9 @@ network.
 All three say the same things in the same order: steps while it sets up, what happens in the call, the verdict.
 """
 
+import io
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -16,6 +18,7 @@ from mlsrtc.cli.demo.ledger import Epoch, Ledger
 from mlsrtc.identifiers import EpochId, MemberId
 
 ROWS = 12  # epochs that the live table shows
+SAID = 6  # lines under it
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +181,12 @@ class LiveScreen:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw, transient=False)
         self._scene: Scene | None = None
         self._said: list[str] = []
         self._steps: list[str] = []
         self._start = time.monotonic()
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=8, get_renderable=self._draw)
 
     def __enter__(self) -> "Screen":
         self._live.__enter__()
@@ -221,63 +224,85 @@ class LiveScreen:
         if self._scene is None:
             done = [Text(f"  {text}", style="dim") for text in self._steps[:-1]]
             return Group(*done, Spinner("dots", text=self._steps[-1] if self._steps else "starting"))
-        said = [Text(line) for line in self._said[-6:]]
-        return Group(self._table(self._scene), self._seats(self._scene), self._costs(self._scene), *said)
+        return draw(self._scene, self._said)
 
-    def _table(self, scene: Scene) -> Any:
-        from rich import box
-        from rich.table import Table
 
-        table = Table(box=box.SIMPLE, title="epochs of the call, newest last", title_justify="left", pad_edge=False)
-        for name, justify in (
-            ("epoch", "right"),
-            ("committer", "left"),
-            ("devices", "right"),
-            ("change", "left"),
-            ("standing on it", "right"),
-            ("safety code", "left"),
-            ("keys", "left"),
-        ):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        standing = scene.ledger.standing()
-        for epoch in scene.epochs()[-ROWS:]:
-            table.add_row(
-                str(epoch.number),
-                scene.committer(epoch),
-                str(len(epoch.members)),
-                change(epoch),
-                str(standing.get(epoch.id, 0)),
-                " ".join(epoch.safety_code[i : i + 5] for i in range(0, 30, 5)),
-                scene.ledger.fingerprint(epoch.id),
-                style="bold" if standing.get(epoch.id) else "dim",
-            )
-        return table
+def draw(scene: Scene, said: list[str]) -> Any:
+    """The epochs, the devices, the costs, and what was said last, as a rich renderable."""
+    from rich.console import Group
+    from rich.text import Text
 
-    def _seats(self, scene: Scene) -> Any:
-        from rich.text import Text
+    return Group(_epochs(scene), _devices(scene), _costs(scene), *(Text(line) for line in said[-SAID:]))
 
-        text = Text("  devices  ")
-        newest = scene.epochs()[-1].id if scene.ledger.epochs else None
-        for account in scene.ledger.accounts.values():
-            if not account.present:
-                text.append("· ", style="dim")
-            elif account.muted:
-                text.append("! ", style="bold red")
-            elif account.epoch is None:
-                text.append("○ ", style="yellow")
-            else:
-                text.append("● ", style="green" if account.epoch == newest else "yellow")
-        return text
 
-    def _costs(self, scene: Scene) -> Any:
-        from rich.text import Text
+def picture(scene: Scene) -> str:
+    """The scene as it would stand on a terminal of 110 columns, as SVG."""
+    from rich.console import Console
 
-        traffic, olm = scene.traffic, scene.olm_messages()
-        return Text(
-            f"  sent     {traffic.commits} commits, {sum(traffic.events.values())} events in all, "
-            f"{size(traffic.total_bytes)}\n"
-            f"  instead  {olm:,} Olm messages, {size(olm * scene.olm_bytes)}\n"
+    console = Console(record=True, width=110, file=io.StringIO(), highlight=False)
+    console.print(draw(scene, []))
+    # rich names a font to be fetched from elsewhere; a picture fetches nothing.
+    return re.sub(r"@font-face\s*{[^}]*}", "", console.export_svg(title="mlsrtc demo"))
+
+
+def _epochs(scene: Scene) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, title="epochs of the call, newest last", title_justify="left", pad_edge=False)
+    right, left = "right", "left"
+    columns = {
+        "epoch": right,
+        "committer": left,
+        "devices": right,
+        "change": left,
+        "standing": right,
+        "safety code": left,
+        "keys": left,
+    }
+    for name, justify in columns.items():
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    standing = scene.ledger.standing()
+    for epoch in scene.epochs()[-ROWS:]:
+        table.add_row(
+            str(epoch.number),
+            scene.committer(epoch),
+            str(len(epoch.members)),
+            change(epoch),
+            str(standing.get(epoch.id, 0)),
+            " ".join(epoch.safety_code[at : at + 5] for at in range(0, len(epoch.safety_code), 5)),
+            scene.ledger.fingerprint(epoch.id),
+            style="bold" if standing.get(epoch.id) else "dim",
         )
+    return table
+
+
+def _devices(scene: Scene) -> Any:
+    from rich.text import Text
+
+    text = Text("  devices  ")
+    newest = scene.epochs()[-1].id if scene.ledger.epochs else None
+    for account in scene.ledger.accounts.values():
+        if not account.present:
+            text.append("· ", style="dim")
+        elif account.muted:
+            text.append("! ", style="bold red")
+        elif account.epoch is None:
+            text.append("○ ", style="yellow")
+        else:
+            text.append("● ", style="green" if account.epoch == newest else "yellow")
+    return text
+
+
+def _costs(scene: Scene) -> Any:
+    from rich.text import Text
+
+    traffic, olm = scene.traffic, scene.olm_messages()
+    return Text(
+        f"  sent     {traffic.commits} commits, {sum(traffic.events.values())} events in all, "
+        f"{size(traffic.total_bytes)}\n"
+        f"  instead  {olm:,} Olm messages, {size(olm * scene.olm_bytes)}\n"
+    )
 
 
 def change(epoch: Epoch) -> str:
@@ -305,7 +330,7 @@ def size(count: float) -> str:
 
 def closing_lines(wrong: list[str], facts: dict[str, Any]) -> list[str]:
     """The figures and the verdict in words."""
-    lines = ["", *(f"  {name.replace('_', ' '):<34}{value}" for name, value in facts.items()), ""]
+    lines = ["", *(f"  {name.replace('_', ' '):<42}{value}" for name, value in facts.items()), ""]
     if wrong:
         return [*lines, *(f"FAIL  {text}" for text in wrong)]
     return [

@@ -91,7 +91,7 @@ async def intrude(play: "Play", seat: "Seat") -> str:
         root = archive.judged[path[-1]].committed.root
         place = Place(play.slot_id, path[-1], root, archive.root_event(root), policy.content_limit)
         info = archive.bodies(path[-1])[0].parts.group_info
-        _, request = enter_from_outside(made, info, tree, place, CommitData(1, {}), replaces=None)
+        _, request = enter_from_outside(made, info, tree, place, CommitData(path[-1], 1), replaces=None)
         await channel.send(request)
 
     def all_refused() -> bool:
