@@ -7,7 +7,7 @@ an application was told does.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -23,12 +23,14 @@ from mlsrtc.notices import (
     Notice,
     SendKeySwitched,
 )
-from mlsrtc.outbox import Outcome, Request
+from mlsrtc.outbox import Outcome, Request, SendEvent
 from mlsrtc.policy import Policy
 from mlsrtc.session import Session
-from mlsrtc.testing import Limits, Party, PartyDevice
+from mlsrtc.testing import LabDevice, Limits, Party, PartyDevice
+from mlsrtc.testing.identities import SigningIdentity
+from mlsrtc.turns import ranking
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
+from mlsrtc.wire.incoming import GapOpened, HistoryComplete, Incoming, Now, RoomEvent
 
 SLOT = SlotId("m.call#ROOM")
 
@@ -116,6 +118,7 @@ class Watched:
     def __init__(self, inner: Session, device: PartyDevice, ledger: Ledger) -> None:
         self.inner, self.device, self.ledger = inner, device, ledger
         self.handed_out: list[Request] = []
+        self.gap = True  # the past is not read, or a gap is open
         self._unsaved: set[MemberId] = set()
         ledger.begins(device.lives)
 
@@ -127,8 +130,15 @@ class Watched:
 
     def receive(self, incoming: Incoming, now: Now) -> None:
         self.inner.receive(incoming, now)
-        if isinstance(incoming, RoomEvent):
-            self._unsaved |= leaves_in(incoming)
+        match incoming:
+            case RoomEvent():
+                self._unsaved |= leaves_in(incoming)
+            case GapOpened():
+                self.gap = True
+            case HistoryComplete():
+                self.gap = False
+            case _:
+                pass
 
     def tick(self, now: Now) -> None:
         self.inner.tick(now)
@@ -143,6 +153,8 @@ class Watched:
 
     def outgoing(self) -> Sequence[Request]:
         requests = self.inner.outgoing()
+        if self.gap and any(isinstance(request, SendEvent) for request in requests):
+            self.ledger.faults.append("sends into the room inside a gap")
         self.handed_out += requests
         return requests
 
@@ -154,6 +166,8 @@ class Watched:
         if self.inner.member_id is not None:
             self.ledger.identities.add(self.inner.member_id)
         for notice in told:
+            if self.gap and isinstance(notice, EpochChanged):
+                self.ledger.faults.append("asks for the head inside a gap")
             self.ledger.tell(notice, self.device.world.network.time, self.device.lives, self.inner.member_id)
         return told
 
@@ -195,6 +209,41 @@ class Watch:
         watched = Watched(session, device, self.ledgers[device.index])
         self.sessions[device.index].append(watched)
         return watched
+
+    # -- what becomes of users and devices --
+
+    def disguise(self, index: int, matrix: LabDevice) -> None:
+        """Gives a device whose process is down other keys or another signature than the party gave it, and tells its
+        homeserver."""
+        assert not self.party[index].running
+        self.party[index].matrix = matrix
+        self.world.log_in(matrix.name, keys=matrix.user.keys())
+
+    def kill(self, index: int) -> None:
+        """Ends a device's process at once."""
+        self.party[index].crash()
+
+    def impostor(self, index: int) -> None:
+        """Somebody takes part in a device's name without its key: every signature of the device is false."""
+        matrix = self.party[index].matrix
+        self.disguise(index, replace(matrix, _signing=SigningIdentity(b"somebody else", "device")))
+
+    def not_cross_signed(self, index: int) -> None:
+        """A device that its user has not signed: its homeserver may have invented it."""
+        matrix = self.party[index].matrix
+        self.disguise(index, matrix.user.add_device(matrix.device_id, cross_signed=False))
+
+    def resets(self, index: int) -> None:
+        """A device's user has lost its cross-signing keys and made new ones."""
+        matrix = self.party[index].matrix
+        matrix.user.reset()
+        self.disguise(index, matrix.user.devices[matrix.device_id])
+
+    def ranked(self) -> list[int]:
+        """The devices on the present epoch by their rank as its committers."""
+        watcher = next(device for device in self.party.present() if self.session(device.index).epoch_id)
+        members = {self.member(device.index): device.index for device in self.party.present()}
+        return [members[member] for member in ranking(self.session(watcher.index).epoch_id, members)]
 
     # -- shorthands --
 
@@ -289,9 +338,7 @@ def fingerprint(secret: bytes) -> str:
 
 
 def leaves_in(event: RoomEvent) -> set[MemberId]:
-    """The member_id whose leave a membership carries. A leave inside a commit is told as a removal, if the commit
-    counts.
-    """
+    """The member_id whose leave a membership carries. One inside a commit is told as a removal, if that counts."""
     block = event.content.get(names.BLOCK)
     if isinstance(block, Mapping) and isinstance(left := block.get("left"), Mapping):
         return {MemberId(left["member_id"])}

@@ -7,6 +7,7 @@ by id.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -60,7 +61,7 @@ class Archive:
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _events: set[str] = field(default_factory=set)  # those of the bodies
     _bad: set[bytes] = field(default_factory=set)
-    _waiting: dict[EventId, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)
+    _waiting: dict[bytes, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)  # by digest
     _files: dict[str, bytes | None] = field(default_factory=dict)
 
     def receive(self, event: RoomEvent, parts: CommitEvent) -> list[Judged]:
@@ -125,7 +126,7 @@ class Archive:
 
     def holds(self, event_id: str) -> bool:
         """Whether an event's commit is kept: as a body, or because it waits. A copy of a known one is not."""
-        return event_id in self._waiting or event_id in self._events
+        return event_id in self._events or any(event.event_id == event_id for event, _ in self._waiting.values())
 
     def lacks(self, part: Part | None) -> str | None:
         """The address of a part that must be fetched first, or None."""
@@ -161,7 +162,8 @@ class Archive:
     def _wait(self, event: RoomEvent, parts: CommitEvent) -> None:
         while len(self._waiting) >= WAITING_LIMIT:
             self._waiting.pop(next(iter(self._waiting)))
-        self._waiting[EventId(event.event_id)] = (event, parts)
+        # Not by the event's id: what another member sent us to-device may claim any.
+        self._waiting[_digest(event)] = (event, parts)
 
     def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
         commit = self.bytes_of(parts.commit, where="content.commit_file")
@@ -186,10 +188,10 @@ class Archive:
         progress = True
         while progress:
             progress = False
-            for event_id, (event, parts) in list(self._waiting.items()):
+            for digest, (event, parts) in list(self._waiting.items()):
                 if not self._ready(parts):
                     continue
-                del self._waiting[event_id]
+                del self._waiting[digest]
                 progress = True
                 try:
                     judged = self._judge(event, parts)
@@ -198,3 +200,8 @@ class Archive:
                     continue
                 if judged is not None:
                     yield judged
+
+
+def _digest(event: RoomEvent) -> bytes:
+    content = json.dumps(event.content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{event.event_id}\0{event.sender}\0{content}".encode("utf-8", "surrogatepass")).digest()

@@ -5,6 +5,7 @@ believed for who sent it.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mlsrtc import drafts, mls, recovery
@@ -48,17 +49,27 @@ class Exchange:
             self.fetch(desk, uri)
         others = [member for member in known.look(desk.now).present if member != attendance.member_id]
         lacking: set[EpochId | None] = set(known.archive.missing_parents())
-        if self.unreadable and known.ordering.head() is None and others:
+        if self.unreadable and known.ordering.head() is None and _was_before(known, attendance, others):
             lacking.add(None)
         if self._tree_of is not None and self._tree_of not in known.archive.trees:
             lacking.add(self._tree_of)
         self._recovery.lacks(frozenset(lacking), now)
         for question in self._recovery.due(now):
             self._ask(desk, known, attendance, question, others)
-        if None in self._recovery.waited(now, self.policy.history_timeout) and not self._hopeless:
+        unanswered = self._recovery.waited(now, self.policy.history_timeout)
+        if self.unreadable and known.ordering.head() is None and unanswered and not self._hopeless:
             self._hopeless = True
             desk.tell(HistoryNotVisible())
         desk.at(self._recovery.next_timer(now))
+
+    def is_blind(self, known: Knowledge, attendance: Attendance, others: Iterable[MemberId]) -> bool:
+        """Whether there may be a call that we cannot see: then we create none beside it. For ever if a commit shows
+        that there is one, else until nobody has answered for so long that it is told."""
+        if not self.unreadable or known.ordering.head() is not None:
+            return False
+        if known.archive.missing_parents():
+            return True
+        return _was_before(known, attendance, others) and not self._hopeless
 
     def want_tree(self, epoch_id: EpochId) -> None:
         """Ask a member for the tree of an epoch."""
@@ -102,6 +113,8 @@ class Exchange:
             case names.HAVE:
                 have = decode_have(event.content)
                 if (have.room_id, have.slot_id) != (known.room_id, known.slot_id):
+                    return
+                if not self._recovery.has_asked(have.id):
                     return
                 if have.file is not None:
                     self._answers[have.file.url] = have
@@ -152,6 +165,12 @@ class Exchange:
             known.archive.add_tree(have.id, have.tree)
         for event in have.events:
             try:
-                known.room_event(event, now)
+                known.told_event(event, now)
             except RemoteProtocolError as error:
                 known.archive.refuse(event, error)
+
+
+def _was_before(known: Knowledge, attendance: Attendance, others: Iterable[MemberId]) -> bool:
+    """Whether somebody joined before us, and so can be in a call whose beginning we have not seen."""
+    ours = known.starts.get(attendance.member_id) if attendance.member_id is not None else None
+    return any(ours is None or known.starts[member] < ours for member in others)

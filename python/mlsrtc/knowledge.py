@@ -116,6 +116,17 @@ class Knowledge:
             case _:
                 pass
 
+    def told_event(self, event: RoomEvent, now: Now) -> None:
+        """Take in what another member says is an event of the room: only what its own signatures prove. Where a
+        membership stands, and whether somebody overwrote it, only the room says. Raises as `room_event`."""
+        match event.type:
+            case names.COMMIT | names.WORD:
+                self.room_event(event, now)
+            case kind if kind in MEMBERSHIP_TYPES:
+                self._membership(event, now, told=True)
+            case _:
+                pass
+
     def device_keys(self, keys: DeviceKeys) -> None:
         """Take in what keys/query says of one user: chains for its devices, and which leaves' devices are gone."""
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
@@ -358,15 +369,16 @@ class Knowledge:
     def _leaf(self, member: MemberId) -> Leaf | None:
         return self.ordering.leaf(member)
 
-    def _membership(self, event: RoomEvent, now: Now) -> None:
+    def _membership(self, event: RoomEvent, now: Now, *, told: bool = False) -> None:
         decoded = decode_membership(event)
         if decoded is None:
             return
+        told = told or isinstance(decoded, RtcSealed)
         block = getattr(decoded, "block", None)
         if isinstance(block, JoinBlock) and block.slot_id == self.slot_id:
             joined = trust.verify_join(self.room_id, decoded.user_id, block)
             self._join(joined, block.chain, now)
-            if not isinstance(decoded, RtcSealed):
+            if not told:
                 self.roster = self.roster.with_membership(decoded, joined.leaf.member_id)
             self._keep(event)
         elif isinstance(block, LeftBlock) and block.slot_id == self.slot_id:
@@ -375,10 +387,10 @@ class Knowledge:
             self.roster = self.roster.with_left(left)
             self.left.setdefault(left.member_id, left.signature)
             self.gone_since.setdefault(left.member_id, now.monotonic)
-            if not isinstance(decoded, RtcSealed):
+            if not told:
                 self.roster = self.roster.with_membership(decoded)
             self._keep(event)
-        elif not isinstance(decoded, RtcSealed):
+        elif not told:
             self.roster = self.roster.with_membership(decoded)
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:

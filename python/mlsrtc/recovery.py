@@ -76,6 +76,11 @@ class Recovery:
         """The questions to ask now."""
         return [question for question in self._questions.values() if question.due(now)]
 
+    def has_asked(self, id: EpochId | None) -> bool:
+        """Whether somebody was asked for this and it is still lacking: nobody else's answer is listened to."""
+        question = self._questions.get(id)
+        return question is not None and question.asked > 0
+
     def waited(self, now: float, seconds: float) -> frozenset[EpochId | None]:
         """What has been lacking for so long although it was asked for."""
         return frozenset(key for key, question in self._questions.items() if now - question.since >= seconds)

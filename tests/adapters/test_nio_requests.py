@@ -19,6 +19,7 @@ from mlsrtc.outbox import (
     ScheduleLeave,
     SendEvent,
     SendState,
+    SendToDevice,
 )
 from mlsrtc.wire.incoming import Attachment, DeviceKeys
 
@@ -83,6 +84,15 @@ async def test_a_request_sent_again_after_429_does_not_upload_again(scripted: Sc
     assert scripted.asked[0][3] == b"x"
     first, second = (json.loads(body) for _, _, _, body in scripted.asked[1:])
     assert first == second == {"tree_file": {"v": "v2", "url": "mxc://localhost/m"}}
+
+
+async def test_an_answer_to_a_device_brings_its_file(scripted: Scripted) -> None:
+    scripted.answer = lambda method, path, query: web.json_response({"content_uri": "mxc://localhost/m"})
+    request = SendToDevice("h1", "dev.mlsrtc.have", "@b:localhost", "PHONE", {"file": {}}, attachments={"file": b"x"})
+    assert await _channel(scripted).send(request) == Accepted()
+    assert [method for method, *_ in scripted.asked] == ["POST", "PUT"]
+    sent = json.loads(scripted.asked[1][3])
+    assert sent == {"messages": {"@b:localhost": {"PHONE": {"file": {"url": "mxc://localhost/m"}}}}}
 
 
 async def test_a_failed_upload_sends_no_event(scripted: Scripted) -> None:

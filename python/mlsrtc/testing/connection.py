@@ -233,7 +233,11 @@ class Connection:
         window: list[int] = []
         hidden = False
         for position in range(end - 1, first - 1, -1):
-            if not room.visible(user, position):
+            stored = room.timeline[position]
+            state_key = stored.event.state_key
+            # What is the room's state today is shown whoever may read the rest (Synapse: always_include_ids).
+            current = state_key is not None and room.state.get((stored.event.type, state_key)) is stored
+            if not current and not room.visible(user, position):
                 hidden = True
             elif len(window) == limit:
                 return window[::-1], True, hidden or not room.visible(user, first)

@@ -155,15 +155,22 @@ class Homeserver:
         return self._send(device, request.type, request.content, state_key=request.state_key)
 
     def _send_event(self, device: DeviceName, request: SendEvent) -> Outcome:
-        content = dict(request.content)
-        for name, data in request.attachments.items():
-            if len(data) > self.limits.upload_bytes:
-                return Refused(413, "M_TOO_LARGE")
-            content[name] = {**content.get(name, {}), "url": self._upload(data)}
+        content = self._with_uploads(request)
+        if content is None:
+            return Refused(413, "M_TOO_LARGE")
         clear = dict(request.clear) if request.encrypt else None
         return self._send(
             device, request.type, content, transaction_id=request.id, sticky_ms=request.sticky_ms, clear=clear
         )
+
+    def _with_uploads(self, request: SendEvent | SendToDevice) -> dict[str, Any] | None:
+        """The content with the addresses of its attachments, which a transport uploads first; None: too large."""
+        content = dict(request.content)
+        for name, data in request.attachments.items():
+            if len(data) > self.limits.upload_bytes:
+                return None
+            content[name] = {**content.get(name, {}), "url": self._upload(data)}
+        return content
 
     def _upload(self, data: bytes) -> str:
         uri = f"mxc://{self.name}/{self._opaque('media')[:24]}"
@@ -273,7 +280,10 @@ class Homeserver:
     # -- to-device --
 
     def _send_to_device(self, device: DeviceName, request: SendToDevice) -> Outcome:
-        message = ToDevice(request.type, device[0], request.content)
+        content = self._with_uploads(request)
+        if content is None:
+            return Refused(413, "M_TOO_LARGE")
+        message = ToDevice(request.type, device[0], content)
         target = self.server_of(request.user_id)
         if target is not None and not self.network.chance(self.network.hostility.to_device_loss):
             delay = self.network.hostility.to_device_delay
@@ -287,7 +297,7 @@ class Homeserver:
             else:
                 self.network.after(late, lambda: self.network.carry(self.name, target.name, arrive))
         self.events[request.type] += 1
-        self.bytes[request.type] += len(encode_canonical_json(request.content))
+        self.bytes[request.type] += len(encode_canonical_json(content))
         return Accepted()
 
     def server_of(self, user_id: str) -> "Homeserver | None":

@@ -73,9 +73,7 @@ class Executor:
             case SendEvent():
                 return await self._send_event(request)
             case SendToDevice():
-                target = path("client", "v3", "sendToDevice", request.type, request.id)
-                body = {"messages": {request.user_id: {request.device_id: dict(request.content)}}}
-                return _sent(await ask(self._client, "PUT", target, body))
+                return await self._send_to_device(request)
             case ScheduleLeave():
                 return await self._schedule(request)
             case RestartLeave():
@@ -101,13 +99,22 @@ class Executor:
             content = {**request.clear, **encrypted}
         target = room_path(self._room_id, "send", event_type, request.id)
         target = with_query(target, {STICKY: request.sticky_ms})
-        outcome = _sent(await ask(self._client, "PUT", target, content))
+        return self._settled(request, _sent(await ask(self._client, "PUT", target, content)))
+
+    async def _send_to_device(self, request: SendToDevice) -> Outcome:
+        content = await self._with_attachments(request)
+        target = path("client", "v3", "sendToDevice", request.type, request.id)
+        body = {"messages": {request.user_id: {request.device_id: content}}}
+        return self._settled(request, _sent(await ask(self._client, "PUT", target, body)))
+
+    def _settled(self, request: SendEvent | SendToDevice, outcome: Outcome) -> Outcome:
+        """What was uploaded for a request need not be remembered once it was sent."""
         if isinstance(outcome, Accepted):
             for field in request.attachments:
                 self._uploaded.pop((request.id, field), None)
         return outcome
 
-    async def _with_attachments(self, request: SendEvent) -> dict[str, Any]:
+    async def _with_attachments(self, request: SendEvent | SendToDevice) -> dict[str, Any]:
         content: dict[str, Any] = copy.deepcopy(dict(request.content))
         for field, ciphertext in request.attachments.items():
             place = content.get(field)

@@ -1,0 +1,525 @@
+"""The session against what a real homeserver does, one thing at a time."""
+
+from typing import Any
+
+import pytest
+
+from mlsrtc.errors import CannotSend
+from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.notices import (
+    EpochChanged,
+    HistoryNotVisible,
+    Left,
+    Muted,
+    NotAddable,
+    Rejoining,
+    Stranded,
+)
+from mlsrtc.outbox import SendEvent, SendToDevice
+from mlsrtc.policy import Policy, Trust
+from mlsrtc.session import Phase
+from mlsrtc.testing import Limits, RoomSettings, Twins
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import RoomEvent
+from watching import SLOT, Watch
+
+HOUR_MS = 3_600_000
+
+
+def call(devices: int, seed: int = 1, **settings: Any) -> Watch:
+    """A call that everybody is in, quiet for a while."""
+    watch = Watch(devices, seed, **settings)
+    watch.join_all()
+    watch.party.run(5)
+    return watch
+
+
+def nobody_rejoined(watch: Watch) -> bool:
+    return not any(ledger.notices(Rejoining) for ledger in watch.ledgers)
+
+
+def shout(watch: Watch, index: int, times: int) -> None:
+    """A user sends so many messages at once that its homeserver takes nothing more from it for a while."""
+    for number in range(times):
+        message = SendEvent(f"shout {number}", "m.room.message", {"body": "!"})
+        watch.world.act(watch.party[index].matrix.name, message)
+
+
+# -- gaps and the room's past ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("messages", [5, 40, 400])
+def test_a_gap_is_filled_before_the_head_is_asked(messages: int) -> None:
+    """While device 2 sleeps, one leaves and one joins; a limited sync brings it less than that. `Watch.check` finds who
+    asks inside the gap."""
+    watch = Watch(5)
+    for index in range(4):
+        watch.party.join(index, after=index / 4)
+    watch.until_agreed(4)
+    watch.party.run(5)
+    connection = watch.party[2].connection
+    assert connection is not None
+    connection.pause()
+    watch.party.leave(0)
+    watch.party.join(4, after=2)
+    watch.party.run(6)
+    watch.world.chatter(messages)
+    connection.resume()
+    watch.until_agreed(4, timeout=10)
+    assert nobody_rejoined(watch)
+    watch.check()
+
+
+def test_who_slept_longer_than_its_delayed_leave_comes_back() -> None:
+    watch = call(4)
+    connection = watch.party[2].connection
+    assert connection is not None
+    connection.cut()
+    watch.world.chatter(30)
+    watch.party.run(60)
+    connection.mend()
+    watch.until_agreed(4, timeout=30)
+    watch.check()
+
+
+def test_a_long_past_of_talk_is_no_hindrance() -> None:
+    watch = Watch(4)
+    for index in range(3):
+        watch.party.join(index, after=index)
+        watch.world.chatter(300)
+    watch.until_agreed(3)
+    watch.world.chatter(2000)
+    watch.party.join(3)
+    watch.until_agreed(4, timeout=10)
+    watch.check()
+
+
+def late(visibility: str = "joined") -> Watch:
+    """A call of three in a room whose past a newcomer may not read, and device 3, whose user is not in the room."""
+    watch = Watch(4, room=RoomSettings(history_visibility=visibility))
+    watch.world.kick(watch.party[3].matrix.user_id)
+    for index in range(3):
+        watch.party.join(index, after=index)
+    watch.until_agreed(3)
+    watch.party.run(30)
+    return watch
+
+
+def test_a_newcomer_without_history_asks_and_is_answered() -> None:
+    watch = late()
+    watch.world.enter(watch.party[3].matrix.user_id)
+    watch.party.join(3)
+    watch.until_agreed(4, timeout=20)
+    assert watch.world.sent()[names.NEED] >= 1
+    assert watch.world.sent()[names.HAVE] >= 1
+    assert watch.ledgers[3].notices(HistoryNotVisible) == []
+    watch.check()
+
+
+def test_a_newcomer_that_nobody_answers_is_told_so_and_enters_when_somebody_does() -> None:
+    watch = late()
+    hostility = watch.world.network.hostility
+    hostility.to_device_loss = 1.0
+    watch.world.enter(watch.party[3].matrix.user_id)
+    watch.party.join(3)
+    watch.party.run(Policy().history_timeout + 5)
+    assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
+    assert watch.ledgers[3].muted
+    watch.check()
+
+
+def test_an_answer_that_does_not_fit_comes_as_a_file() -> None:
+    watch = late()
+    for number in range(12):  # Departed members make the answer long.
+        watch.party.leave(number % 2)
+        watch.party.join(number % 2, after=3)
+        watch.party.run(10)
+    watch.until_agreed(3)
+    watch.policies[0] = watch.policies[1] = watch.policies[2] = Policy(content_limit=8000)
+    for index in range(3):
+        watch.party.crash(index)
+        watch.party.restart(index)
+    watch.party.run(5)
+    watch.until_agreed(3)
+    watch.world.enter(watch.party[3].matrix.user_id)
+    watch.party.join(3)
+    watch.until_agreed(4, timeout=20)
+    assert any(server.media for server in watch.world.servers.values())
+    watch.check()
+
+
+def test_answers_that_nobody_asked_for_change_nothing() -> None:
+    """Anybody can send a to-device event. This one says that a member's membership was overwritten, as only the room
+    can say."""
+    watch = call(3)
+    victim = watch.party[0].matrix
+    erased = {
+        "type": names.STATE_MEMBER,
+        "sender": watch.world.moderator[0],
+        "event_id": "$told",
+        "origin_server_ts": watch.world.now.wall_ms + 1,
+        "state_key": f"_{watch.party[1].matrix.user_id}_{watch.party[1].matrix.device_id}_m.call",
+        "content": {},
+    }
+    content = {"room_id": watch.world.room_id, "slot_id": SLOT, "id": None, "events": [erased]}
+    told = SendToDevice("told", names.HAVE, victim.user_id, victim.device_id, content)
+    watch.world.act(watch.party[2].matrix.name, told)
+    watch.party.run(10)
+    assert watch.agreed(3)
+    assert len(watch.session(0).members) == 3
+    assert all(len(ledger.epochs) == len(watch.ledgers[0].epochs) for ledger in watch.ledgers)
+    watch.check()
+
+
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "tail"),
+    [("commit", 32), ("commit", None), ("welcome", None), ("tree", None), ("group_info", None), ("group_info_0", None)],
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_garbled_twins_before_the_genuine_commit_change_nothing(field: str, tail: int | None, seed: int) -> None:
+    """`commit` with `tail` 32 is the membership tag, which only members can check: the twin has the same id."""
+    watch = Watch(4, seed)
+    watch.world.servers["one.test"].rewrite = Twins(fields=(field,), tail=tail)
+    for index in range(3):
+        watch.party.join(index, after=index / 2)
+    watch.until_agreed(3)
+    watch.party.run(3)
+    watch.party.join(3)
+    watch.until_agreed(4)
+    watch.party.run(3)
+    watch.party.leave(0)
+    watch.until_agreed(3)
+    assert nobody_rejoined(watch)
+    assert watch.world.sent()[names.WORD] == 0
+    watch.check()
+
+
+def test_garbled_memberships_are_refused_and_the_genuine_ones_hold() -> None:
+    def twins(event: RoomEvent, viewer: tuple[str, str]) -> tuple[RoomEvent, ...]:
+        block = event.content.get(names.BLOCK)
+        if event.type != names.STATE_MEMBER or not isinstance(block, dict) or "signature" not in block:
+            return (event,)
+        forged = {**block, "until": block["until"] - 1}
+        twin = RoomEvent(
+            content={**event.content, names.BLOCK: forged},
+            type=event.type,
+            sender=event.sender,
+            event_id=event.event_id + "twin",
+            origin_server_ts=event.origin_server_ts + 1,
+            state_key=event.state_key,
+        )
+        return (twin, event)
+
+    watch = Watch(3)
+    watch.world.servers["one.test"].rewrite = twins
+    watch.join_all()
+    assert {error.reason for device in watch.party.devices for error in device.refused} == {"bad_signature"}
+    watch.check()
+
+
+def test_a_welcome_that_never_comes_whole_leads_to_a_new_join() -> None:
+    """The homeserver shows device 2 only garbled Welcomes for a while."""
+    watch = Watch(3)
+    for index in range(2):
+        watch.party.join(index)
+    watch.until_agreed(2)
+    victim = watch.party[2].matrix.name
+    garble = Twins(fields=("welcome",), alone=True)
+    server = watch.world.servers["one.test"]
+    server.rewrite = lambda event, viewer: garble(event, viewer) if viewer == victim else (event,)
+    watch.party.join(2)
+    watch.party.run(4)
+    assert watch.ledgers[2].notices(Stranded)
+    server.rewrite = None
+    watch.until_agreed(3, timeout=30)
+    watch.check()
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_at_429_the_next_rank_takes_over_and_nothing_is_sent_twice() -> None:
+    watch = call(4, limits=Limits())
+    leaver = 3
+    first = next(index for index in watch.ranked() if index != leaver)
+    watch.party.run(60)
+    shout(watch, first, 10)
+    before = watch.world.sent()[names.COMMIT]
+    watch.party.leave(leaver)
+    took = watch.until_agreed(3, timeout=10)
+    assert took < Policy().failover_step + 1.5
+    watch.party.run(60)
+    assert watch.world.sent()[names.COMMIT] == before + 1
+    watch.check()
+
+
+def test_at_429_the_same_bytes_are_sent_later_if_they_are_still_needed() -> None:
+    watch = call(3, limits=Limits())
+    watch.party.run(60)
+    first, second = [index for index in watch.ranked() if index != 2]
+    shout(watch, first, 10)
+    watch.party.run(2)
+    shout(watch, second, 10)
+    before = watch.world.sent()[names.COMMIT]
+    watch.party.leave(2)
+    watch.until_agreed(2, timeout=15)
+    watch.party.run(60)
+    assert watch.world.sent()[names.COMMIT] == before + 1
+    last = watch.ledgers[first].epochs[watch.ledgers[first].switches[-1].id].epoch
+    tries = [
+        request
+        for request in watch.sessions[first][-1].handed_out
+        if isinstance(request, SendEvent) and request.content.get("epoch") == last
+    ]
+    assert len(tries) == 2
+    assert tries[0] == tries[1]
+    watch.check()
+
+
+@pytest.mark.parametrize("limit", [5000, 8000])
+def test_what_does_not_fit_into_an_event_goes_to_the_media_repository(limit: int) -> None:
+    watch = Watch(8, policy=Policy(content_limit=limit))
+    watch.join_all(within=0.3)
+    watch.party.run(2)
+    watch.party.leave(0)
+    watch.until_agreed(7)
+    assert watch.world.servers["one.test"].media
+    commits = [s.event for s in watch.world.servers["one.test"].room.timeline if s.event.type == names.COMMIT]
+    assert any(name.endswith("_file") for commit in commits for name in commit.content)
+    watch.check()
+
+
+def test_a_crowd_that_leaves_is_removed_by_as_many_commits_as_it_takes() -> None:
+    """The leaves that a commit repeats go into no attachment."""
+    watch = Watch(32, policy=Policy(content_limit=4000))
+    watch.join_all(within=0.5)
+    watch.party.run(3)
+    for index in range(29):
+        watch.party.leave(index)
+    watch.until_agreed(3, timeout=20)
+    watch.check()
+
+
+def test_an_attachment_that_is_lost_leads_to_a_new_join() -> None:
+    watch = Watch(6, policy=Policy(content_limit=5000))
+    server = watch.world.servers["one.test"]
+    for index in range(5):
+        watch.party.join(index, after=index / 10)
+    watch.until_agreed(5)
+    watch.party.run(2)
+    server.withhold(lambda event: event.type == names.COMMIT, 1.0)
+    watch.party.join(5)
+    watch.party.run(0.5)
+    server.media.clear()
+    watch.until_agreed(6, timeout=40)
+    watch.check()
+
+
+# -- power -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [names.COMMIT, names.WORD, names.STATE_MEMBER])
+def test_whom_the_room_lets_not_take_part_is_told_at_once(kind: str) -> None:
+    state = {names.STATE_MEMBER: 0} | {kind: 50}
+    watch = Watch(1, room=RoomSettings(power_levels={"events": state}))
+    watch.party.start(0)
+    watch.party.run(1)
+    with pytest.raises(CannotSend) as caught:
+        watch.session(0).join(watch.party[0].now)
+    assert (caught.value.event_type, caught.value.need, caught.value.have) == (kind, 50, 0)
+    assert watch.session(0).phase is Phase.LOBBY
+    watch.party.run(5)
+    assert watch.world.sent() == {}
+
+
+def test_who_may_no_longer_commit_is_not_waited_for() -> None:
+    watch = call(4)
+    leaver = 3
+    first = next(index for index in watch.ranked() if index != leaver)
+    users = {watch.party[index].matrix.user_id: 20 for index in range(4) if index != first}
+    levels = {"users": {watch.world.moderator[0]: 100} | users, "events": {names.COMMIT: 20, names.STATE_MEMBER: 0}}
+    watch.world.moderate(names.POWER_LEVELS, "", levels)
+    watch.party.run(1)
+    watch.party.leave(leaver)
+    assert watch.until_agreed(3, timeout=10) < 1.5
+    watch.check()
+
+
+# -- the end of a stay -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["kicked", "banned"])
+def test_a_kick_or_a_ban_ends_the_call_for_its_user_and_gives_the_others_new_keys(reason: str) -> None:
+    watch = call(3)
+    gone = watch.party[1].matrix.user_id
+    (watch.world.kick if reason == "kicked" else watch.world.ban)(gone)
+    watch.party.run_until(lambda: watch.session(1).phase is Phase.OVER, timeout=2)
+    assert [notice.reason for notice in watch.ledgers[1].notices(Left)] == [reason]
+    watch.party.run_until(lambda: watch.session(0).epoch_id not in watch.ledgers[1].epochs, timeout=5)
+    watch.party.run(2)
+    stand = watch.session(0).epoch_id
+    assert stand == watch.session(2).epoch_id
+    assert watch.ledgers[0].sending == watch.ledgers[2].sending == stand
+    watch.check()
+
+
+def test_who_was_kicked_and_is_back_in_the_room_joins_as_somebody_new() -> None:
+    watch = call(3)
+    member = watch.member(1)
+    watch.world.kick(watch.party[1].matrix.user_id)
+    watch.party.run(5)
+    watch.party.crash(1)
+    watch.world.enter(watch.party[1].matrix.user_id)
+    watch.party.run(1)
+    watch.party.restart(1)
+    watch.until_agreed(3, timeout=20)
+    assert watch.member(1) != member
+    watch.check()
+
+
+def test_a_tombstone_ends_the_call_for_all() -> None:
+    watch = call(3)
+    watch.world.tombstone()
+    watch.party.run(1)
+    assert [[n.reason for n in ledger.notices(Left)] for ledger in watch.ledgers] == [["room_closed"]] * 3
+    assert all(ledger.held == {} for ledger in watch.ledgers)
+
+
+def test_an_erased_membership_is_written_again_and_its_delayed_leave_scheduled() -> None:
+    watch = call(3)
+    watch.world.erase_memberships(watch.party[1].matrix.user_id)
+    watch.party.run(1)
+    watch.until_agreed(3, timeout=20)
+    watch.party.run(30)
+    assert watch.agreed(3)
+    assert len(watch.world.servers["one.test"].delayed) == 3
+    watch.check()
+
+
+def test_who_keeps_being_erased_does_not_fight_without_end() -> None:
+    watch = call(3)
+    before = watch.world.sent()[names.STATE_MEMBER]
+    for _ in range(60):
+        watch.world.erase_memberships(watch.party[1].matrix.user_id)
+        watch.party.run(1)
+    erasures = 60
+    assert watch.world.sent()[names.STATE_MEMBER] - before - erasures <= 30
+    watch.until_agreed(3, timeout=60)
+    watch.check()
+
+
+# -- trust -------------------------------------------------------------------------------------------------------------
+
+
+def began_with(watch: Watch, member: MemberId) -> set[EpochId]:
+    """The epochs with this member as a leaf that any other device began to send under."""
+    return {
+        switch.id
+        for ledger in watch.ledgers
+        for switch in ledger.switches
+        if member not in ledger.identities and member in ledger.epochs[switch.id].members
+    }
+
+
+def test_a_changed_master_key_is_not_let_in_until_it_is_accepted() -> None:
+    watch = call(3)
+    watch.party.leave(2)
+    watch.until_agreed(2)
+    before = set(watch.ledgers[2].identities)
+    watch.kill(2)
+    watch.resets(2)
+    watch.party.join(2)
+    watch.party.run(30)
+    for index in (0, 1):
+        told = {(notice.user_id, notice.reason) for notice in watch.ledgers[index].notices(NotAddable)}
+        assert told == {(watch.party[2].matrix.user_id, "master_changed")}
+        assert watch.ledgers[index].sending is not None
+    for member in watch.ledgers[2].identities - before:
+        assert began_with(watch, member) == set()
+    master = watch.party[2].matrix.user.master.public
+    for index in range(3):  # Device 2 has pinned its own old key, too.
+        watch.session(index).accept_master_key(watch.session(2).user_id, master, watch.party[index].now)
+        watch.party[index].pump()
+    watch.until_agreed(3, timeout=60)
+    watch.check()
+
+
+@pytest.mark.parametrize("trust", [Trust.CROSS_SIGNED, Trust.ANY_DEVICE])
+def test_a_device_without_cross_signing_is_let_in_by_any_device_only(trust: Trust) -> None:
+    watch = Watch(3, policy=Policy(trust=trust))
+    watch.not_cross_signed(2)
+    for index in range(3):
+        watch.party.join(index)
+    watch.party.run(25)
+    stranger = watch.ledgers[2].identities
+    reasons = {notice.reason for index in (0, 1) for notice in watch.ledgers[index].notices(NotAddable)}
+    if trust is Trust.ANY_DEVICE:
+        assert watch.agreed(3)
+        assert reasons == set()
+    else:
+        assert reasons == {"no_chain"}
+        assert set().union(*(began_with(watch, member) for member in stranger)) == set()
+        assert watch.ledgers[0].sending is not None
+    watch.check()
+
+
+def test_under_verified_nobody_is_let_in_before_the_application_says_so() -> None:
+    watch = Watch(2, policy=Policy(trust=Trust.VERIFIED))
+    for index in range(2):
+        watch.party.join(index)
+    watch.party.run(15)
+    assert {notice.reason for ledger in watch.ledgers for notice in ledger.notices(NotAddable)} == {"not_verified"}
+    for index in range(2):
+        for device in watch.party.devices:
+            master = device.matrix.user.master.public
+            watch.session(index).accept_master_key(
+                watch.session(device.index).user_id, master, watch.party[index].now, verified=True
+            )
+    watch.until_agreed(2, timeout=20)
+    watch.check()
+
+
+# -- clocks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew_ms", [-4 * 60_000, 4 * 60_000, -HOUR_MS])
+def test_clocks_that_differ_are_no_hindrance(skew_ms: int) -> None:
+    watch = Watch(3)
+    watch.party[1].step_clock(skew_ms)
+    watch.join_all()
+    watch.party.run(60)
+    assert watch.agreed(3)
+    assert nobody_rejoined(watch)
+    watch.check()
+
+
+def test_who_joins_from_the_future_is_in_once_its_clock_is_right() -> None:
+    watch = Watch(3)
+    watch.party[1].step_clock(2 * HOUR_MS)
+    for index in range(3):
+        watch.party.join(index)
+    watch.party.run(20)
+    watch.party[1].step_clock(-2 * HOUR_MS)
+    watch.until_agreed(3, timeout=60)
+    watch.check()
+
+
+def test_a_clock_that_jumps_during_the_call_moves_nobody_out_for_good() -> None:
+    watch = call(3)
+    watch.party[1].step_clock(24 * HOUR_MS)
+    watch.party.run(20)
+    watch.party[1].step_clock(-24 * HOUR_MS)
+    watch.until_agreed(3, timeout=60)
+    watch.check()
+
+
+def test_nobody_is_muted_in_an_ordinary_call() -> None:
+    watch = call(5, servers=3)
+    watch.party.leave(2)
+    watch.party.run(20)
+    assert not any(ledger.notices(Muted) for ledger in watch.ledgers)
+    assert not any(ledger.notices(Stranded) for ledger in watch.ledgers)
+    assert all(len(ledger.notices(EpochChanged)) == len(ledger.epochs) for ledger in watch.ledgers)
