@@ -16,7 +16,7 @@ from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
-from mlsrtc.policy import Policy
+from mlsrtc.policy import Policy, Trust
 from mlsrtc.roster import Roster
 from mlsrtc.trust import Claim, Pins, Refused, Verdict
 from mlsrtc.turns import Lapses, ranking
@@ -260,7 +260,7 @@ class Knowledge:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         verdicts = self.verdicts()
         members = {leaf.member_id for leaf in leaves.values()}
-        unseen = members - verdicts.keys() if self.policy.trust.value != "any_device" else set()
+        unseen = members - verdicts.keys() if self.policy.trust is not Trust.ANY_DEVICE else set()
         return frozenset(unseen | (members & self._refused.keys()))
 
     def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
