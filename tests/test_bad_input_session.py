@@ -204,7 +204,7 @@ def answer(here: Stage, *events: RoomEvent) -> ToDevice:
         | ({} if event.state_key is None else {"state_key": event.state_key})
         for event in events
     ]
-    made = have(events=told)(here)
+    made = have(events=told, id=here.commit.content["id"])(here)
     assert isinstance(made, ToDevice)
     return made
 
@@ -425,7 +425,7 @@ class Late:
 
     first: Callable[[Stage], Sequence[Incoming]]
     bad: str
-    after: Callable[[Stage], Sequence[Incoming]] = lambda here: ()  # when the genuine ones have come
+    asked: bool = False  # an answer counts only if its question was asked
 
 
 def early(change: Callable[[Stage], Mapping[str, Any]]) -> Late:
@@ -446,7 +446,7 @@ def in_file(data: bytes | None) -> Late:
 
 def told(*changes: Callable[[Stage], RoomEvent]) -> Late:
     """An answer that holds a bad event and a good one."""
-    return Late(lambda here: [answer(here, *(change(here) for change in changes), here.join)], "$bad")
+    return Late(lambda here: [answer(here, *(change(here) for change in changes), here.join)], "$bad", asked=True)
 
 
 LATE: list[tuple[str, Late, str, str]] = [
@@ -505,20 +505,28 @@ def test_what_is_refused_later_is_told_and_the_genuine_one_applies(
     name: str, late: Late, reason: str, where: str
 ) -> None:
     here = stage()
-    session = here.start()
+    session, now = here.start(), here.now
+    if late.asked:
+        session.receive(here.next_commit, now)  # Its parent is not here: the session asks for it.
+        settle(session, now)
+        now = Now(now.monotonic + 3, now.wall_ms + 3000)
+        settle(session, now)
     for incoming in late.first(here):
-        session.receive(incoming, here.now)
-    notices = settle(session, here.now)
+        session.receive(incoming, now)
+    notices = settle(session, now)
     user = here.watch.party.users[2]
     for incoming in (DeviceKeys(user.user_id, user.keys()), here.join, here.commit):
-        session.receive(incoming, here.now)
-    notices += settle(session, here.now)
+        session.receive(incoming, now)
+    notices += settle(session, now)
     refused = [notice for notice in notices if isinstance(notice, EventRefused)]
     assert [(notice.event_id, notice.reason, notice.where) for notice in refused] == [(late.bad, reason, where)]
-    assert session.epoch_id == here.epoch
     assert not [notice for notice in notices if isinstance(notice, Stranded)]
     never = here.start()
     here.go_on(never)
+    if late.asked:
+        never.receive(here.next_commit, now)
+        settle(never, now)
+    assert session.epoch_id == never.epoch_id
     assert dump(session.known.ordering) == dump(never.known.ordering)
     assert session.members == never.members
 
