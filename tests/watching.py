@@ -39,14 +39,15 @@ N = TypeVar("N", bound=Notice)
 
 @dataclass(frozen=True)
 class Switch:
-    """When a device began to send under an epoch, in which of its lives, and whose leaves it had seen by then."""
+    """When a device began to send under an epoch, in which of its lives. `barred`: whose leave it had seen by then, and
+    whom an epoch that it stood on had removed."""
 
     life: int
     moment: float
     id: EpochId
     epoch: int
     index: int
-    leaves_seen: frozenset[MemberId]
+    barred: frozenset[MemberId]
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Ledger:
     switches: list[Switch] = field(default_factory=list)
     sending: EpochId | None = None
     leaves_seen: set[MemberId] = field(default_factory=set)
+    removed: set[MemberId] = field(default_factory=set)  # by epochs that it stood on since it joined
     identities: set[MemberId] = field(default_factory=set)  # who this device itself has been
     faults: list[str] = field(default_factory=list)  # promises that were broken while it was watched
 
@@ -84,7 +86,7 @@ class Ledger:
         match notice:
             case EpochChanged():
                 self.epochs[notice.id] = notice
-                self.leaves_seen |= set(notice.removed)
+                self.removed |= set(notice.removed)
                 if me is not None and me not in notice.members:
                     self.faults.append(f"stands on epoch {notice.epoch} without being a leaf of it")
             case MediaKeysChanged():
@@ -105,9 +107,14 @@ class Ledger:
                 if self.held.get(int(index)) != id:
                     self.faults.append(f"sends under epoch {epoch} without holding its keys")
                 self.sending = id
-                self.switches.append(Switch(life, moment, id, epoch, int(index), frozenset(self.leaves_seen)))
-            case Muted() | Left():
+                self.switches.append(
+                    Switch(life, moment, id, epoch, int(index), frozenset(self.leaves_seen | self.removed))
+                )
+            case Muted():
                 self.sending = None
+            case Left():
+                self.sending = None
+                self.removed.clear()
             case _:
                 pass
 
@@ -286,8 +293,7 @@ class Watch:
         if set(told.members) != {self.member(device.index) for device in present}:
             return False
         return all(
-            ledger.sending == stand or (excused and not ledger.leaves_seen.isdisjoint(told.members))
-            for ledger in ledgers
+            ledger.sending == stand or (excused and not ledger.removed.isdisjoint(told.members)) for ledger in ledgers
         )
 
     # -- the promises --
@@ -319,7 +325,7 @@ class Watch:
         keys only of epochs that it is a leaf of."""
         for index, ledger in enumerate(self.ledgers):
             for switch in ledger.switches:
-                heard = switch.leaves_seen & set(ledger.epochs[switch.id].members)
+                heard = switch.barred & set(ledger.epochs[switch.id].members)
                 assert not heard, f"device {index} began epoch {switch.epoch}, which {heard} can read"
             for id in ledger.keys:
                 assert ledger.identities & set(ledger.epochs[id].members)
