@@ -142,7 +142,8 @@ class Attendance:
             self._restart_at = now + self.policy.delayed_leave_restart
         if ready:
             desk.at(self._refresh_at)
-        desk.at(self._restart_at)
+        if self.delay_id is not None:
+            desk.at(self._restart_at)
         return None
 
     def rejoin(self, desk: Desk, known: Knowledge, reason: str) -> bool:
