@@ -59,6 +59,7 @@ class Archive:
     refusals: list[Refusal] = field(default_factory=list)
     trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
+    _events: set[str] = field(default_factory=set)  # those of the bodies
     _bad: set[bytes] = field(default_factory=set)
     _waiting: dict[bytes, tuple[RoomEvent, CommitEvent, int]] = field(default_factory=dict)  # by digest; bytes
     _waiting_bytes: int = 0
@@ -83,6 +84,7 @@ class Archive:
     def forget_bodies(self, epoch_ids: Iterable[EpochId]) -> list[EventId]:
         """Forget the bytes of commits; what was judged stays. Returns the events they came in."""
         forgotten = [body for epoch_id in epoch_ids for body in self._bodies.pop(epoch_id, ())]
+        self._events -= {body.event.event_id for body in forgotten}
         return [EventId(body.event.event_id) for body in forgotten]
 
     def attach(self, uri: str, data: bytes | None) -> list[Judged]:
@@ -109,19 +111,31 @@ class Archive:
         """Never try this body again; a twin of the same id may still be good."""
         self._bad.add(body.digest)
 
-    def bytes_of(self, part: Part | None) -> bytes | None:
+    def bytes_of(self, part: Part | None, *, where: str = "attachment") -> bytes | None:
         """A part's bytes: from the event, or from its file if that was fetched.
 
-        Raises RemoteProtocolError if the file is not what the event says.
+        Raises RemoteProtocolError if the download is not what the event says; it counts as not fetched then.
         """
         if isinstance(part, EncryptedFile):
             data = self._files.get(part.url)
-            return None if data is None else decrypt_attachment(part, data)
+            try:
+                return None if data is None else decrypt_attachment(part, data, where=where)
+            except RemoteProtocolError:
+                del self._files[part.url]
+                raise
         return part
+
+    def holds(self, event_id: str) -> bool:
+        """Whether an event's commit is kept: as a body, or because it waits. A copy of a known one is not."""
+        return event_id in self._events or any(event.event_id == event_id for event, _ in self._waiting.values())
 
     def lacks(self, part: Part | None) -> str | None:
         """The address of a part that must be fetched first, or None."""
-        return part.url if isinstance(part, EncryptedFile) and part.url not in self._files else None
+        return part.url if isinstance(part, EncryptedFile) and not self.fetched(part.url) else None
+
+    def fetched(self, uri: str) -> bool:
+        """Whether a download was answered, if only with "not there"."""
+        return uri in self._files
 
     def wanted_files(self) -> Iterator[str]:
         """Addresses of commits that cannot be judged before they are fetched."""
@@ -161,7 +175,7 @@ class Archive:
         self._waiting_bytes -= self._waiting.pop(digest)[2]
 
     def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
-        commit = self.bytes_of(parts.commit)
+        commit = self.bytes_of(parts.commit, where="content.commit_file")
         if commit is None:
             raise RemoteProtocolError("missing_attachment", where="content.commit_file")
         body = Body(event, parts, commit)
@@ -172,6 +186,7 @@ class Archive:
         judged = judge(candidate, None if parts.parent is None else self.judged[parts.parent])
         if len(known) < BODIES_LIMIT:
             self._bodies.setdefault(parts.id, []).append(body)
+            self._events.add(event.event_id)
         if parts.id in self.judged:
             return None
         self.judged[parts.id] = judged

@@ -16,6 +16,7 @@ from mlsrtc.group import SAME_DEVICE, Participation, enter, follow, place_of
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.judge import Judged
 from mlsrtc.policy import Policy
+from mlsrtc.wire.attachment import EncryptedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +161,17 @@ class Epochs:
             uris = [uri for part in (body.parts.welcome, body.parts.tree) if (uri := archive.lacks(part))]
             if uris:
                 return Fetching(tuple(uris))
+            if body.parts.welcome is None:
+                continue
             try:
-                welcome = archive.bytes_of(body.parts.welcome)
-                tree = archive.bytes_of(body.parts.tree)
-                if welcome is None:
-                    continue
+                welcome = archive.bytes_of(body.parts.welcome, where="content.welcome_file")
+                tree = archive.bytes_of(body.parts.tree, where="content.tree_file")
+            except RemoteProtocolError:
+                files = (part.url for part in (body.parts.welcome, body.parts.tree) if isinstance(part, EncryptedFile))
+                return Fetching(tuple(uri for uri in files if not archive.fetched(uri)))
+            if welcome is None:
+                continue  # It is not in the media repository.
+            try:
                 return enter(participation, welcome, tree, identifier, judged.leaves)
             except RemoteProtocolError as error:
                 archive.found_bad(body)

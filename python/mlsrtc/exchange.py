@@ -4,6 +4,7 @@ Knows the desk and what is known; decides by `recovery` how often. Answers check
 believed for who sent it.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from mlsrtc.wire.attachment import decrypt_attachment
 from mlsrtc.wire.incoming import Attachment, Now, ToDevice
 from mlsrtc.wire.to_device import Have, Need, decode_have, decode_have_file, decode_need, encode_have, encode_need
 
+FETCH_TRIES = 4  # of one attachment: a download may be damaged, and a hostile server may damage every one
+
 
 @dataclass(slots=True)
 class Exchange:
@@ -32,6 +35,7 @@ class Exchange:
     _recovery: recovery.Recovery = field(init=False)
     _tree_of: EpochId | None = None  # the epoch whose tree we need and cannot work out
     _fetching: set[str] = field(default_factory=set)
+    _tries: Counter[str] = field(default_factory=Counter)
     _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
     _hopeless: bool = False
 
@@ -71,11 +75,16 @@ class Exchange:
         """Ask a member for the tree of an epoch."""
         self._tree_of = epoch_id
 
-    def fetch(self, desk: Desk, uri: str) -> None:
-        """Download an attachment; nothing if that is going on."""
-        if uri not in self._fetching:
-            self._fetching.add(uri)
-            desk.draft(FetchAttachment(desk.new_id("fetch"), uri))
+    def fetch(self, desk: Desk, uri: str) -> bool:
+        """Download an attachment, if that is not going on. False if it has been tried often enough: it is not there."""
+        if uri in self._fetching:
+            return True
+        if self._tries[uri] >= FETCH_TRIES:
+            return False
+        self._tries[uri] += 1
+        self._fetching.add(uri)
+        desk.draft(FetchAttachment(desk.new_id("fetch"), uri))
+        return True
 
     def fetch_failed(self, uri: str) -> None:
         """The download was refused: it may be asked for again."""
@@ -83,11 +92,13 @@ class Exchange:
 
     def attachment(self, known: Knowledge, attachment: Attachment, now: Now) -> None:
         """Take in a download. Raises RemoteProtocolError if it is an answer that does not hold."""
-        have = self._answers.pop(attachment.uri, None)
+        self._fetching.discard(attachment.uri)
+        have = self._answers.get(attachment.uri)
         if have is None:
             known.attachment(attachment.uri, attachment.data, now)
         elif have.file is not None and attachment.data is not None:
             plaintext = decrypt_attachment(have.file, attachment.data)
+            del self._answers[attachment.uri]
             self._take_answer(known, decode_have_file(have, plaintext), now)
 
     def to_device(

@@ -36,6 +36,7 @@ class Footing:
     safety_code: str | None = None
     kept: set[EpochId] = field(default_factory=set)  # groups that are in the store
     _trouble: tuple[EpochId, Trouble] | None = None  # with the way to this head
+    _ranked: tuple[EpochId, str, int] | None = None  # our rank on an epoch; its leaves never change
 
     def __post_init__(self) -> None:
         self.epochs = Epochs(self.policy)
@@ -101,9 +102,12 @@ class Footing:
     def _rank(self, known: Knowledge, stand: EpochId | None, member: str) -> int:
         if stand is None:
             return 0
-        leaves = known.archive.judged[stand].committed.leaves.values()
-        ranked = turns.ranking(stand, [leaf.member_id for leaf in leaves])
-        return next((place for place, other in enumerate(ranked) if other == member), len(ranked))
+        if self._ranked is None or self._ranked[:2] != (stand, member):
+            leaves = known.archive.judged[stand].committed.leaves.values()
+            ranked = turns.ranking(stand, [leaf.member_id for leaf in leaves])
+            rank = next((place for place, other in enumerate(ranked) if other == member), len(ranked))
+            self._ranked = (stand, member, rank)
+        return self._ranked[2]
 
     def _lost(self, known: Knowledge, attendance: Attendance) -> str | None:
         """We stand nowhere and were on the head's path already: nobody can add us again, and no Welcome opens."""
@@ -123,8 +127,10 @@ class Footing:
             case Walked(steps):
                 self._arrived(desk, known, steps)
             case Fetching(uris):
-                for uri in uris:
-                    exchange.fetch(desk, uri)
+                asked = [exchange.fetch(desk, uri) for uri in uris]
+                if not all(asked):
+                    desk.tell(Stranded("missing_attachment"))
+                    return "missing_attachment"
             case Closed(_, reason):
                 desk.tell(Stranded(reason))
                 self._trouble = (path[-1], Trouble.UNREADABLE)

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlsrtc import _core, trust
-from mlsrtc.archive import Archive
+from mlsrtc.archive import Archive, Refusal
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
-from mlsrtc.policy import Policy
+from mlsrtc.policy import Policy, Trust
 from mlsrtc.roster import Roster
 from mlsrtc.trust import Claim, Pins, Refused, Verdict
 from mlsrtc.turns import Lapses, ranking
@@ -82,6 +82,7 @@ class Knowledge:
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _spoilt: set[MemberId] = field(default_factory=set)
     _verdicts: dict[MemberId, Verdict] | None = None
+    _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
     _view: View | None = None
     _view_of: tuple[object, ...] = ()
 
@@ -169,6 +170,15 @@ class Knowledge:
             self.events.pop(event_id, None)
         return events
 
+    def take_refusals(self) -> list[Refusal]:
+        """Events that did not hold when their turn came; they are evidence no more."""
+        refusals = self.archive.take_refusals()
+        for refusal in refusals:
+            self.events.pop(refusal.event.event_id, None)
+        refused = {refusal.event.event_id for refusal in refusals}
+        self.fresh = [event for event in self.fresh if event.event_id not in refused]
+        return refusals
+
     # -- what is known: the room -----------------------------------------------------------------------------------
 
     @property
@@ -200,8 +210,7 @@ class Knowledge:
                 for member, joined in self.roster.joins.items()
                 if member not in gone and joined.from_ts <= limit
             }
-            refused = {member: verdict.reason for member, verdict in key[3].items() if isinstance(verdict, Refused)}
-            self._view, self._view_of = View(present, gone, refused), key
+            self._view, self._view_of = View(present, gone, self._refused), key
         return self._view
 
     def addable(self, view: View, suite: int) -> frozenset[MemberId]:
@@ -225,11 +234,9 @@ class Knowledge:
 
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
-        return frozenset(
-            member
-            for member, joined in view.present.items()
-            if self.levels.may_send(joined.leaf.user_id, names.COMMIT, state=False, creation=self.creation)
-        )
+        users = {joined.leaf.user_id for joined in view.present.values()}
+        able = self.levels.senders(users, names.COMMIT, state=False, creation=self.creation)
+        return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
 
     def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
         """Raises CannotSend if the room does not let this user take part."""
@@ -241,6 +248,9 @@ class Knowledge:
         if self._verdicts is None:
             revoked = self.roster.revoked
             self._verdicts = trust.assess(self.policy.trust, self.pins, self._all_claims(), revoked=revoked)
+            self._refused = {
+                member: verdict.reason for member, verdict in self._verdicts.items() if isinstance(verdict, Refused)
+            }
             self.pins = trust.pin_on_first_use(
                 self.pins, self._verdicts, [joined.leaf for joined in self.roster.joins.values()]
             )
@@ -249,12 +259,9 @@ class Knowledge:
     def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         verdicts = self.verdicts()
-        strict = self.policy.trust.value != "any_device"
-        return frozenset(
-            leaf.member_id
-            for leaf in leaves.values()
-            if isinstance(verdicts.get(leaf.member_id), Refused) or (strict and leaf.member_id not in verdicts)
-        )
+        members = {leaf.member_id for leaf in leaves.values()}
+        unseen = members - verdicts.keys() if self.policy.trust is not Trust.ANY_DEVICE else set()
+        return frozenset(unseen | (members & self._refused.keys()))
 
     def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
         """The chain of a device as keys/query gave it."""
@@ -311,7 +318,9 @@ class Knowledge:
             return
         for judged in self.archive.receive(event, parts):
             self._add_commit(judged, now)
-        self._keep(event)
+        if self.archive.holds(event.event_id):
+            # A copy of a commit that is known already says nothing new, and anybody may send any number of them.
+            self._keep(event)
 
     def _add_commit(self, judged: Judged, now: Now) -> None:
         commit = judged.committed

@@ -159,11 +159,12 @@ class Roster:
         """X, and why: kicked, banned, left_room, expired, revoked or erased. `now_ms`: our wall clock;
         `skew_ms`: events from further in the future than that erase nothing yet."""
         reasons: dict[MemberId, str] = {}
+        erased = self._erased(now_ms + skew_ms)
         for m, joined in self.joins.items():
             reason = self._gone_by_room(joined.leaf.user_id)
             if reason is None and joined.until_ts < now_ms:
                 reason = "expired"
-            if reason is None and self._erased(m, now_ms + skew_ms):
+            if reason is None and m in erased:
                 reason = "erased"
             if reason is not None:
                 reasons[m] = reason
@@ -202,9 +203,14 @@ class Roster:
         still stands.
         """
         found: dict[MemberId | Place, NotAddable] = {}
-        gone = self.gone(now_ms, skew_ms)
-        dead = self.dead()
-        for m, joined in self.joins.items():
+        doubtful = {
+            m: joined
+            for m, joined in self.joins.items()
+            if joined.suite != suite or m in refused or m in spoilt or joined.until_ts < now_ms
+        }
+        gone = self.gone(now_ms, skew_ms) if doubtful else {}
+        dead = self.dead() if doubtful else frozenset()
+        for m, joined in doubtful.items():
             if m in dead or gone.get(m, "expired") != "expired":
                 continue
             if gone.get(m) == "expired":
@@ -231,12 +237,14 @@ class Roster:
             return "banned"
         return "left_room" if member.by == user_id else "kicked"
 
-    def _erased(self, m: MemberId, latest: int) -> bool:
-        """Whether every place of m's memberships was overwritten by somebody else since."""
-        places = self.standing_at.get(m, frozenset())
-        return bool(places) and all(
-            isinstance(event := self.places[place], RtcErased) and event.stamp.ts <= latest for place in places
-        )
+    def _erased(self, latest: int) -> frozenset[MemberId]:
+        """Those of whose memberships every place was overwritten by somebody else since."""
+        erased = {
+            place for place, event in self.places.items() if isinstance(event, RtcErased) and event.stamp.ts <= latest
+        }
+        if not erased:  # as nearly always, and this is asked at every step
+            return frozenset()
+        return frozenset(m for m, places in self.standing_at.items() if places and places <= erased)
 
     def _stands(self, m: MemberId) -> bool:
         return any(isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset()))

@@ -15,11 +15,13 @@ from mlsrtc.errors import StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.outbox import Request
+from mlsrtc.trust import Pins
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
 from mlsrtc.wire.incoming import RoomEvent
 
 VERSION = 1
+PIN = "pin/"  # the records that every call of a user shares
 EVENT_FIELDS = tuple(field.name for field in fields(RoomEvent))
 REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
 
@@ -55,6 +57,21 @@ def load_meta(records: Records) -> dict[str, Any] | None:
     if meta.get("version") != VERSION:
         raise StoreError(f"the store was written by schema version {meta.get('version')}, this code reads {VERSION}")
     return meta
+
+
+def changed_pins(before: Pins, after: Pins) -> Iterator[tuple[str, bytes]]:
+    """A record for each user whose pinned master key is new or another: one a user, so that calls share them."""
+    for user, key in after.masters.items():
+        pin = Pins({user: key}, after.verified & {user})
+        if (before.masters.get(user), user in before.verified) != (key, user in after.verified):
+            yield f"{PIN}{user}", pin.encode()
+
+
+def load_pins(records: Records) -> Pins:
+    """Every pinned master key. Raises StoreError."""
+    pins = [Pins.decode(records[key]) for key in sorted(records) if key.startswith(PIN)]
+    masters = {user: key for pin in pins for user, key in pin.masters.items()}
+    return Pins(masters, frozenset(user for pin in pins for user in pin.verified))
 
 
 def dump_request(request: Request) -> bytes:

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from mlsrtc import saved, trust
+from mlsrtc import saved
 from mlsrtc.attendance import Attendance, Device, is_leave
 from mlsrtc.committing import Committing
 from mlsrtc.desk import Desk
@@ -46,11 +46,12 @@ from mlsrtc.outbox import (
     RateLimited,
     Refused,
     Request,
+    RestartLeave,
     SendEvent,
 )
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
-from mlsrtc.wire import encoding, names
+from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
     Attachment,
     DeviceKeys,
@@ -121,6 +122,7 @@ class Session:
         self._told: list[Notice] = []
         self._shown: frozenset[MemberId] = frozenset()
         self._refused_told: Mapping[tuple[UserId, DeviceId | None], str] = {}
+        self._pins = self.known.pins  # as the store has them
         if records:
             self._restore(records)
         self._desk.draft(QueryKeys(self._desk.new_id("keys"), (self.user_id,)))
@@ -224,8 +226,12 @@ class Session:
 
     def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
         """What became of a request. An unknown id is ignored: the request was withdrawn meanwhile."""
-        self._stir(now)
         request = self._desk.outbox.get(request_id)
+        if isinstance(request, RestartLeave) and isinstance(outcome, Accepted):
+            # Every few seconds, for as long as the call lasts: nothing follows from it.
+            self._desk.forget(request_id)
+            return
+        self._stir(now)
         if request is None:
             return
         match outcome:
@@ -338,6 +344,9 @@ class Session:
         self._tell_what_changed(now)
         if self._phase is Phase.INSIDE:
             self._settle_media(now)
+        for key, pin in saved.changed_pins(self._pins, self.known.pins):
+            desk.keep(key, pin)
+        self._pins = self.known.pins
 
     def _take_part(self) -> None:
         """Membership, stand, turn, questions: each is asked with what the one before has made of things."""
@@ -420,8 +429,9 @@ class Session:
                     self._desk.tell(Muted(reason))
 
     def _tell_what_changed(self, now: Now) -> None:
-        for refusal in self.known.archive.take_refusals():
+        for refusal in self.known.take_refusals():
             event, error = refusal.event, refusal.error
+            self._desk.drop(f"event/{event.event_id}")
             self._desk.tell(EventRefused(EventId(event.event_id), UserId(event.sender), error.reason, error.where))
         view = self.known.look(now)
         present = frozenset(view.present)
@@ -454,16 +464,15 @@ class Session:
                 "head": None if presence is None else saved.hexed(presence.head),
                 "replaces": [] if presence is None else sorted(presence.replaces),
                 "created_ts": 0 if presence is None else presence.created_ts,
-                "pins": encoding.encode_base64(self.known.pins.encode()),
             }
         )
 
     def _restore(self, records: saved.Records) -> None:
+        self.known.pins = self._pins = saved.load_pins(records)
         meta = saved.load_meta(records)
         if meta is None:
             return
         desk = self._desk
-        self.known.pins = trust.Pins.decode(encoding.decode_base64(meta["pins"]))
         desk.tag, desk.numbers = meta["tag"], meta["numbers"]
         desk.outbox.restore(saved.load_requests(records))
         # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).

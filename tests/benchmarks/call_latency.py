@@ -23,6 +23,7 @@ from stage import (
     processor_seconds,
     put_out,
     say,
+    set_aside,
     spread,
     staged,
     table,
@@ -112,6 +113,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         await asyncio.gather(*(stage.join(seat) for seat in stage.seats))
         await stage.agreed()
         await asyncio.sleep(CALM)
+        set_aside()
         leaves, probes = [], []
         for turn in range(options.leaves):
             leaver = stage.seats[1 + turn % (options.n - 1)]

@@ -47,6 +47,8 @@ async def one_join(stage: Stage, joiner: Seat) -> dict[str, Any]:
     join = stage.last_sent(names.STATE_MEMBER, since)
     commit = stage.last_sent(names.COMMIT, since)
     keyed, trip = joiner.keys[0].at, median(trips)
+    joined_at_committer = stage.seats[commit.seat].seen[join.event_id or ""]
+    commit_at_joiner = joiner.seen[commit.event_id or ""]
     await stage.leave(joiner)
     await stage.agreed()
     await asyncio.sleep(CALM)
@@ -54,9 +56,11 @@ async def one_join(stage: Stage, joiner: Seat) -> dict[str, Any]:
         "round_trip": trip,
         "past_read": joiner.joined - joiner.entered,
         "join_to_membership_put": join.began - joiner.joined,
-        "join_to_commit_put": commit.began - joiner.joined,
+        "membership_trip": joined_at_committer - join.began,
+        "committer": commit.began - joined_at_committer,
+        "commit_trip": commit_at_joiner - commit.began,
+        "welcome": keyed - commit_at_joiner,
         "join_to_keys": keyed - joiner.joined,
-        "membership_put_to_keys": keyed - join.began,
         "round_trips": (keyed - joiner.joined) / trip,
         "events": events,
     }
@@ -96,7 +100,10 @@ def describe(facts: dict[str, Any]) -> str:
         "join_to_keys": "Session.join → the joiner has keys, s",
         "round_trips": "the same in round trips (goal 2)",
         "join_to_membership_put": "Session.join → PUT of the membership, s",
-        "join_to_commit_put": "Session.join → PUT of the commit, s",
+        "membership_trip": "PUT of the membership → the committer's sync brings it, s",
+        "committer": "from there → PUT of the commit, s",
+        "commit_trip": "PUT of the commit → the joiner's sync brings it, s",
+        "welcome": "from there → the joiner has keys, s",
         "past_read": "reading the room's past before it, s",
     }
     for size, call in facts["calls"].items():

@@ -45,7 +45,7 @@ def test_the_numbers_that_are_not_in_force_are_those_that_nothing_reads() -> Non
 
 def test_every_part_of_the_package_stands_in_one_row() -> None:
     found = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
-    parts = found - {"__init__", "__pycache__"} | {"_core"}
+    parts = found - {"__init__", "__main__", "__pycache__"} | {"_core"}
     listed = [module for layer in layers() for module in layer]
     assert sorted(listed) == sorted(parts)
 

@@ -4,6 +4,7 @@ import pytest
 
 import samples
 from mlsrtc.errors import CannotSend
+from mlsrtc.identifiers import UserId
 from mlsrtc.wire import names
 from mlsrtc.wire.room import (
     NO_POWER_LEVELS,
@@ -20,6 +21,8 @@ from mlsrtc.wire.room import (
     encode_slot,
 )
 from people import ANNA, BERT, SLOT
+
+OTHER = UserId("@other:one.example")
 
 
 def test_the_specification_s_defaults() -> None:
@@ -42,6 +45,7 @@ def test_who_may_send() -> None:
     )
     assert levels.may_send(ANNA.user, names.SLOT, state=True)
     assert not levels.may_send(BERT.user, names.WORD, state=False)
+    assert levels.senders((ANNA.user, BERT.user), names.WORD, state=False) == {ANNA.user}
     levels.check(ANNA.user, names.COMMIT, state=False)
     with pytest.raises(CannotSend) as caught:
         levels.check(BERT.user, names.COMMIT, state=False)
@@ -55,6 +59,8 @@ def test_creators_stand_above_from_room_version_12() -> None:
         creation = decode_create(event)
         assert creation == Creation(frozenset({ANNA.user, BERT.user}), version)
         assert levels.may_send(BERT.user, names.COMMIT, state=False, creation=creation) is above
+        able = levels.senders((BERT.user, OTHER), names.COMMIT, state=False, creation=creation)
+        assert able == ({BERT.user} if above else set())
     assert decode_create(samples.event({}, names.ROOM_CREATE)).version == "1"
 
 

@@ -17,9 +17,10 @@ from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.errors import MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
-from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Notice, SendKeySwitched
+from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
 from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
 from mlsrtc.policy import Policy
+from mlsrtc.saved import PIN
 from mlsrtc.session import CallMember, Device, Session
 from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
 
@@ -55,6 +56,7 @@ class Call:
         self._transport = transport
         self._store = store
         self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
+        self._shared_scope = f"{device.user_id}/pins"  # pinned master keys hold in every call
         self.session = Session(
             device,
             room_id,
@@ -63,7 +65,7 @@ class Call:
             intent=intent,
             sticky=sticky,
             now=now(),
-            records=store.load(self._scope),
+            records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
         self._notices: deque[Notice] = deque()
         self._told = asyncio.Event()
@@ -148,6 +150,11 @@ class Call:
         """30 digits that are equal for everybody on our epoch, or None before the first."""
         return self.session.safety_code
 
+    def accept_master_key(self, user_id: str, key: bytes, *, verified: bool = False) -> None:
+        """`key` (Ed25519, 32 bytes) is the user's master key from now on, whatever was pinned before."""
+        self.session.accept_master_key(UserId(user_id), key, now(), verified=verified)
+        self._wake.set()
+
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     async def _run(self, channel: Channel) -> None:
@@ -198,7 +205,7 @@ class Call:
                 self._entered.set_result(None)
 
     def _step(self) -> None:
-        self.session.checkpoint(lambda changes: self._store.save(self._scope, changes))
+        self.session.checkpoint(self._save)
         for request in self.session.outgoing():
             if isinstance(request, SendState | SendEvent | ScheduleLeave):
                 self._ordered.put_nowait(request)
@@ -208,6 +215,13 @@ class Call:
                 task.add_done_callback(self._sending.discard)
         for notice in self.session.notices():
             self._tell(notice)
+
+    def _save(self, changes: Mapping[str, bytes | None]) -> None:
+        shared = {key: value for key, value in changes.items() if key.startswith(PIN)}
+        if shared:
+            # Before the rest: a pin that nothing refers to yet does no harm.
+            self._store.save(self._shared_scope, shared)
+        self._store.save(self._scope, {key: value for key, value in changes.items() if key not in shared})
 
     async def _send_in_order(self, channel: Channel) -> None:
         while True:
@@ -231,6 +245,8 @@ class Call:
         match notice:
             case SendKeySwitched():
                 self._keyed.set()
+            case Muted():
+                self._keyed.clear()
             case Left():
                 self._finish(None)
             case _:

@@ -42,12 +42,20 @@ def checked(scope: str, changes: Mapping[str, bytes | None]) -> dict[str, bytes 
     Raises LocalProtocolError otherwise, before anything is written.
     """
     for name in (scope, *changes):
-        if not isinstance(name, str) or any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not isinstance(name, str) or not _is_text(name):
             raise LocalProtocolError("a store's scopes and names are text")
     for name, value in changes.items():
         if value is not None and not isinstance(value, bytes):
             raise LocalProtocolError(f"a store keeps bytes, {name} is {type(value).__name__}")
     return dict(changes)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 class MemoryStore:

@@ -1,7 +1,10 @@
 """The keys of one epoch (docs/protocol.md, Media keys). No key is ever sent: all of them follow from the epoch."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import canonicaljson
 
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId, RoomId, SlotId, UserId
@@ -22,6 +25,17 @@ class MediaKey:
     leaf: LeafIndex
     index: KeyIndex
     secret: Secret
+
+    @property
+    def livekit_identity(self) -> str:
+        """The sender's participant identity in LiveKit, as Element Call forms it: ``@user:server:DEVICE``."""
+        return f"{self.user_id}:{self.device_id}"
+
+    @property
+    def hashed_livekit_identity(self) -> str:
+        """The same in Matrix 2.0 mode (MSC4195): unpadded base64 of SHA-256 of ``[user, device, member id]``."""
+        names = [self.user_id, self.device_id, self.member_id]
+        return encoding.encode_base64(hashlib.sha256(canonicaljson.encode_canonical_json(names)).digest())
 
 
 @dataclass(frozen=True, slots=True)

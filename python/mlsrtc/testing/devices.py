@@ -4,7 +4,7 @@ Knows nio and the test homeserver; nothing of calls. The clients keep their Olm 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,20 @@ def nio_client(server: Synapse, account: Account) -> nio.AsyncClient:
     config = nio.AsyncClientConfig(encryption_enabled=True, store=SqliteMemoryStore, store_sync_tokens=False)
     client = nio.AsyncClient(server.base_url, account.user_id, config=config)
     client.restore_login(account.user_id, account.device_id, account.access_token)
+    _save_less(client.store)
     return client
+
+
+def _save_less(store: SqliteMemoryStore) -> None:
+    """nio tells its store the newly encrypted rooms at every sync, mostly none, and it binds ten tables for that:
+    milliseconds that fifty clients of one process would all wait for."""
+    save = store.save_encrypted_rooms
+
+    def save_encrypted_rooms(rooms: Collection[str]) -> None:
+        if rooms:
+            save(rooms)
+
+    store.save_encrypted_rooms = save_encrypted_rooms
 
 
 @asynccontextmanager

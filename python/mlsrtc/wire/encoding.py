@@ -40,6 +40,9 @@ MEDIA_LABEL = "mlsrtc media 1"  # MLS exporter label of the media secret
 CODE_LABEL = "mlsrtc code 1"  # MLS exporter label of the safety code
 SENDER_LABEL = "sender"
 
+_U16 = struct.Struct(">H").pack
+_U64 = struct.Struct(">Q").pack
+
 NO_EPOCH = bytes(HASH_SIZE)
 """Stands for the missing id of a root's parent in the order and rank hashes."""
 
@@ -57,31 +60,31 @@ def lp(value: bytes | str) -> bytes:
             raise LocalProtocolError("text with a lone surrogate has no encoding") from None
     if len(value) > LP_LIMIT:
         raise LocalProtocolError(f"{len(value)} bytes do not fit behind a u16 length")
-    return struct.pack(">H", len(value)) + value
+    return _U16(len(value)) + value
 
 
 def u64(value: int) -> bytes:
     """The integer as 8 bytes, big-endian. Raises LocalProtocolError outside 0..2^64-1."""
     if not 0 <= value < 1 << 64:
         raise LocalProtocolError(f"{value} is no u64")
-    return struct.pack(">Q", value)
+    return _U64(value)
 
 
 def encode(item: Item) -> bytes:
     """One item by the rules of this module's first lines."""
+    if isinstance(item, (str, bytes)):  # not a union type, which is made anew each time: a call encodes thousands
+        return lp(item)
+    if isinstance(item, tuple):
+        return b"".join(map(encode, item))
     if item is None:
         return lp(b"")
     if isinstance(item, bool):
         raise LocalProtocolError("a truth value has no encoding")
-    if isinstance(item, bytes | str):
-        return lp(item)
     if isinstance(item, int):
         return u64(item)
-    if isinstance(item, tuple):
-        return b"".join(map(encode, item))
     if len(item) > LP_LIMIT:
         raise LocalProtocolError(f"{len(item)} items do not fit behind a u16 count")
-    return struct.pack(">H", len(item)) + b"".join(map(encode, item))
+    return _U16(len(item)) + b"".join(map(encode, item))
 
 
 def signing_tuple(label: str, *items: Item) -> bytes:
@@ -203,7 +206,7 @@ class Identity:
 
     def encode(self) -> bytes:
         """The credential's identity bytes."""
-        return encode((self.user_id, self.device_id, self.member_id))
+        return lp(self.user_id) + lp(self.device_id) + lp(self.member_id)
 
 
 def decode_identity(value: bytes, *, where: str = "credential") -> Identity:
@@ -293,9 +296,12 @@ def export_context(room: RoomId, slot: SlotId) -> bytes:
     return encode((room, slot))
 
 
+_SENDER = lp(SENDER_LABEL)
+
+
 def sender_info(user: UserId, device: DeviceId, member: MemberId, leaf: LeafIndex, epoch: int) -> bytes:
     """HKDF-Expand info of one sender's media key (docs/protocol.md, "Media keys")."""
-    return signing_tuple(SENDER_LABEL, user, device, member, leaf, epoch)
+    return _SENDER + lp(user) + lp(device) + lp(member) + u64(leaf) + u64(epoch)
 
 
 def safety_code(exported: bytes) -> str:

@@ -2,7 +2,7 @@
 values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,9 +78,17 @@ class PowerLevels:
 
     def may_send(self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None) -> bool:
         """Whether the user may send the event."""
-        if creation is not None and creation.creators_stand_above and user_id in creation.creators:
-            return True
-        return self.level_of(user_id) >= self.needed(event_type, state=state)
+        return user_id in self.senders((user_id,), event_type, state=state, creation=creation)
+
+    def senders(
+        self, users: Iterable[UserId], event_type: str, *, state: bool, creation: Creation | None = None
+    ) -> frozenset[UserId]:
+        """Those of the users who may send the event."""
+        above: frozenset[UserId] = frozenset()
+        if creation is not None and creation.creators_stand_above:
+            above = creation.creators
+        needed = self.needed(event_type, state=state)
+        return frozenset(user for user in users if self.level_of(user) >= needed or user in above)
 
     def check(self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None) -> None:
         """Raises CannotSend if the user may not send the event."""
