@@ -127,7 +127,7 @@ class Archive:
 
     def holds(self, event_id: str) -> bool:
         """Whether an event's commit is kept: as a body, or because it waits. A copy of a known one is not."""
-        return event_id in self._events or any(event.event_id == event_id for event, _ in self._waiting.values())
+        return event_id in self._events or any(event.event_id == event_id for event, _, _ in self._waiting.values())
 
     def lacks(self, part: Part | None) -> str | None:
         """The address of a part that must be fetched first, or None."""
