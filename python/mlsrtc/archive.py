@@ -15,7 +15,7 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
 from mlsrtc.judge import Candidate, Judged, judge
 from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
-from mlsrtc.wire.commit import CommitEvent, Part
+from mlsrtc.wire.commit import CommitEvent, Part, encode_commit
 from mlsrtc.wire.incoming import RoomEvent
 
 BODIES_LIMIT = 4  # of each commit, rule section 2
@@ -162,7 +162,7 @@ class Archive:
 
     def _wait(self, event: RoomEvent, parts: CommitEvent) -> None:
         # Not by the event's id: what another member sent us to-device may claim any.
-        content = json.dumps(event.content, sort_keys=True, separators=(",", ":"))
+        content = json.dumps(encode_commit(parts), sort_keys=True, separators=(",", ":"))
         key = f"{event.event_id}\0{event.sender}\0{content}".encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(key).digest()
         if digest not in self._waiting:
