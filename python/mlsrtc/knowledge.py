@@ -6,7 +6,7 @@ What is evidence is also told to the caller as the raw event, for the store to k
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive, Refusal
@@ -37,6 +37,7 @@ from mlsrtc.wire.room import (
     decode_room_member,
     decode_slot,
 )
+from mlsrtc.wire.to_device import reduced
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
@@ -309,6 +310,8 @@ class Knowledge:
 
     def _keep(self, event: RoomEvent) -> None:
         if event.event_id not in self.events:
+            # What nobody reads is not kept: it could be deeper or larger than a record may be.
+            event = replace(event, content=reduced(event))
             self.events[event.event_id] = event
             self.fresh.append(event)
 
