@@ -1,0 +1,83 @@
+"""Whoever sends much makes nobody else send, fetch or keep as much."""
+
+from test_lies import STEADY, Eve
+
+from mlsrtc.outbox import FetchAttachment, Request, SendToDevice
+from mlsrtc.policy import Policy
+from mlsrtc.testing import RoomSettings
+from mlsrtc.wire import names
+from watching import SLOT, Watch
+
+
+def handed_out(watch: Watch, index: int) -> list[Request]:
+    return [request for session in watch.sessions[index] for request in session.handed_out]
+
+
+def to_device(watch: Watch, index: int, type: str) -> list[SendToDevice]:
+    return [
+        request for request in handed_out(watch, index) if isinstance(request, SendToDevice) and request.type == type
+    ]
+
+
+def newcomer() -> Watch:
+    """A call of three in a room whose past the fourth may not read; it has joined, and no question of it arrives."""
+    watch = Watch(4, 1, latency=STEADY, room=RoomSettings(history_visibility="joined"))
+    watch.world.kick(watch.party[3].matrix.user_id)
+    for index in range(3):
+        watch.party.join(index, after=index)
+    watch.until_agreed(3)
+    watch.party.run(5)
+    watch.world.enter(watch.party[3].matrix.user_id)
+    watch.world.network.hostility.to_device_loss = 1.0
+    watch.party.join(3)
+    watch.party.run(3)
+    return watch
+
+
+def test_commits_on_parents_that_nobody_knows_make_nobody_ask_much() -> None:
+    watch = newcomer()
+    eve = Eve(watch)
+    for _ in range(50):
+        eve.raise_a_question()
+    watch.party.run(60)
+    asked = [len(to_device(watch, index, names.NEED)) for index in range(4)]
+    assert 0 < max(asked) <= 2 * Policy().questions_per_minute  # a full bucket, and what flows into it
+
+
+def test_one_answer_is_taken_for_each_question() -> None:
+    watch = newcomer()
+    watch.world.network.hostility.to_device_loss = 0.0
+    victim = watch.party[3].matrix
+    file = {
+        "v": "v2",
+        "key": {"kty": "oct", "key_ops": ["encrypt", "decrypt"], "alg": "A256CTR", "k": "A" * 43, "ext": True},
+        "iv": "A" * 22,
+        "hashes": {"sha256": "A" * 43},
+    }
+    questions = len(to_device(watch, 3, names.NEED))
+    assert questions > 0
+    for number in range(300):
+        content = {"room_id": watch.world.room_id, "slot_id": SLOT, "id": None}
+        content |= {"file": {**file, "url": f"mxc://one.test/{number}"}}
+        have = SendToDevice(f"have{number}", names.HAVE, victim.user_id, victim.device_id, content)
+        watch.world.act(watch.party[number % 3].matrix.name, have)
+    watch.party.run(0.5)
+    fetches = [request for request in handed_out(watch, 3) if isinstance(request, FetchAttachment)]
+    assert 0 < len(fetches) <= questions
+    watch.until_agreed(4, timeout=20)
+    assert not watch.session(3)._exchange._answers
+
+
+def test_one_who_asks_much_takes_no_answer_from_another() -> None:
+    watch = Watch(3, 1, latency=STEADY)
+    watch.join_all()
+    victim = watch.party[0].matrix
+    for index in (1, 2):
+        content = {"room_id": watch.world.room_id, "slot_id": SLOT, "member_id": watch.member(index), "id": None}
+        for number in range(100 if index == 1 else 1):
+            need = SendToDevice(f"n{index} {number}", names.NEED, victim.user_id, victim.device_id, content)
+            watch.world.act(watch.party[index].matrix.name, need)
+    watch.party.run(2)
+    to = [request.user_id for request in to_device(watch, 0, names.HAVE)]
+    assert to.count(watch.party[1].matrix.user_id) == Policy().answers_per_asker
+    assert to.count(watch.party[2].matrix.user_id) == 1
