@@ -6,11 +6,13 @@ Each value was checked by itself before it was made: `trust` makes `Joined` and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, UserId
+from mlsrtc.wire.encoding import Identity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Leaf:
     """One participation of one device, as its leaf, its join and its leave name it. `member_id` commits to the rest."""
 
@@ -19,6 +21,16 @@ class Leaf:
     device_id: DeviceId
     device_key: bytes  # Ed25519 of the Matrix device, 32 bytes
     signature_key: bytes  # the MLS leaf's, in the suite's scheme
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What its credential says."""
+        return Identity(self.user_id, self.device_id, self.member_id)
+
+    @cached_property
+    def credential(self) -> bytes:
+        """The identity of its basic credential; every epoch asks for it again."""
+        return self.identity.encode()
 
 
 @dataclass(frozen=True, slots=True)

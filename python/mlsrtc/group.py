@@ -59,9 +59,8 @@ def restore(
 
 
 def _client(leaf: Leaf, signing_key: mls.SigningKey, bound: binding.Binding) -> mls.Client:
-    identity = encoding.Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode()
     return mls.Client(
-        identity,
+        leaf.credential,
         signing_key,
         leaf_extensions=[(binding.EXTENSION_TYPE, bound.encode())],
         extension_types=[binding.EXTENSION_TYPE],
@@ -119,10 +118,7 @@ def _checked(group: mls.Group, expected: EpochId, leaves: Mapping[LeafIndex, Lea
 def check_leaves(members: list[mls.Member], leaves: Mapping[LeafIndex, Leaf]) -> None:
     """The tree holds exactly the leaves that were judged. Raises RemoteProtocolError("bad_tree")."""
     found = {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in members}
-    judged = {
-        place: (encoding.Identity(leaf.user_id, leaf.device_id, leaf.member_id).encode(), leaf.signature_key)
-        for place, leaf in leaves.items()
-    }
+    judged = {place: (leaf.credential, leaf.signature_key) for place, leaf in leaves.items()}
     if found != judged:
         raise RemoteProtocolError("bad_tree", "the tree holds other leaves than the commits say", where="tree")
 

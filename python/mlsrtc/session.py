@@ -347,9 +347,9 @@ class Session:
         self._tell_what_changed(now)
         if self._phase is Phase.INSIDE:
             self._settle_media(now)
-        for key, pin in saved.changed_pins(self._pins, self.known.pins):
-            desk.keep(key, pin)
-        self._pins = self.known.pins
+        if self.known.pins is not self._pins:
+            desk.records.update(saved.changed_pins(self._pins, self.known.pins))
+            self._pins = self.known.pins
 
     def _take_part(self) -> None:
         """Membership, stand, turn, questions: each is asked with what the one before has made of things."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, UserId
 from mlsrtc.media.gate import Blocked, may_begin
-from mlsrtc.media.keys import EpochKeys, MediaKey, digits
+from mlsrtc.media.keys import EpochKeys, MediaKey
 from mlsrtc.media.table import Installed, KeyTable, Retired, Silenced, Stand, Switched
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
@@ -205,32 +205,3 @@ def test_gate_names_the_first_reason_and_whom() -> None:
     assert may_begin([a, b], {b, c}, {a}, set()) == Blocked("gone", (b,))
     assert may_begin([a, b], set(), {a}, {b}) == Blocked("removed", (a,))
     assert may_begin([a, b], set(), set(), {b}) == Blocked("refused", (b,))
-
-
-def test_safety_code_is_thirty_digits() -> None:
-    assert digits(bytes(16)) == "0" * 30
-    assert digits(b"\xff" * 16) == str((2**128 - 1) % 10**30).zfill(30)
-
-
-def test_an_index_held_by_the_epoch_in_use_comes_free_after_the_grace() -> None:
-    """Epochs of one number on two branches collide with 1 in 16: the one that waits supersedes the other, else both
-    would wait for ever."""
-    table = KeyTable(POLICY)
-    table.settle(0.0, stand(1, branch=1), None)
-    rival = EpochId(bytes([17]) + epoch_id(1)[1:])
-    waiting = Stand(rival, 1, False, None, lambda: keys_of(1, branch=1))
-    assert table.settle(1.0, waiting, None) == []
-    assert table.in_use == epoch_id(1, branch=1)
-    assert table.next_timer() == 1.0 + POLICY.old_media_key_seconds
-    effects = table.settle(11.0, waiting, None)
-    assert [type(effect) for effect in effects] == [Retired, Installed, Switched]
-    assert table.in_use == rival
-
-
-def test_who_may_not_begin_the_next_epoch_falls_silent_when_the_old_key_goes() -> None:
-    table = KeyTable(POLICY, closed={epoch_id(2)})
-    table.settle(0.0, stand(1), None)
-    assert [type(effect) for effect in table.settle(1.0, stand(2), None)] == [Installed]
-    effects = table.settle(11.0, stand(2), None)
-    assert [type(effect) for effect in effects] == [Retired, Silenced]
-    assert table.next_timer() is None

@@ -103,7 +103,7 @@ def test_order_and_rank() -> None:
 def test_media() -> None:
     media = V["media"]
     assert encoding.export_context(ROOM, SLOT).hex() == media["export_context"]
-    info = encoding.sender_info(USER, DEVICE, M, LeafIndex(media["leaf"]), media["epoch"])
+    info = encoding.sender_info(encoding.Identity(USER, DEVICE, M).encode(), LeafIndex(media["leaf"]), media["epoch"])
     assert info.hex() == media["sender_info"]
     for case in V["safety_code"]:
         assert encoding.safety_code(bytes.fromhex(case["exported"])) == case["code"]

@@ -11,7 +11,6 @@ from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId,
 from mlsrtc.mls import Group, Secret
 from mlsrtc.wire import encoding
 
-CODE_DIGITS = 30
 CODE_BYTES = 16
 
 
@@ -64,10 +63,7 @@ def derive(
     context = encoding.export_context(room_id, slot_id)
     index = encoding.key_index(group.epoch, epoch_id)
     ordered = sorted(leaves.items())
-    infos = [
-        encoding.sender_info(leaf.user_id, leaf.device_id, leaf.member_id, place, group.epoch)
-        for place, leaf in ordered
-    ]
+    infos = [encoding.sender_info(leaf.credential, place, group.epoch) for place, leaf in ordered]
     secrets = group.sender_keys(encoding.MEDIA_LABEL, context, infos)
     keys = {
         leaf.member_id: MediaKey(leaf.member_id, leaf.user_id, leaf.device_id, place, index, secret)
@@ -78,9 +74,5 @@ def derive(
 
 def safety_code(group: Group, room_id: RoomId, slot_id: SlotId) -> str:
     """What people on one epoch compare aloud: 30 digits of an exporter of its own (docs/protocol.md, Media keys)."""
-    return digits(group.export(encoding.CODE_LABEL, encoding.export_context(room_id, slot_id), CODE_BYTES).expose())
-
-
-def digits(exported: bytes) -> str:
-    """30 decimal digits of the 16 exported bytes: their big-endian number modulo 10^30, with leading zeros."""
-    return str(int.from_bytes(exported, "big") % 10**CODE_DIGITS).zfill(CODE_DIGITS)
+    context = encoding.export_context(room_id, slot_id)
+    return encoding.safety_code(group.export(encoding.CODE_LABEL, context, CODE_BYTES).expose())

@@ -26,7 +26,7 @@ from mlsrtc.wire.binding import (
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent
-from mlsrtc.wire.encoding import JOIN_LABEL, WORD_LABEL, Identity, member_id, signing_text, signing_tuple
+from mlsrtc.wire.encoding import JOIN_LABEL, WORD_LABEL, member_id, signing_text, signing_tuple
 from mlsrtc.wire.leaf_signature import (
     LeafSigner,
     left_message,
@@ -115,8 +115,7 @@ def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     if block.member_id in block.replaces:
         raise RemoteProtocolError("replaces_itself", where=f"{BLOCK}.replaces")
     leaf = leaf_of_join(sender, block)
-    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
-    verify_binding(room, block.slot_id, identity, leaf.signature_key, block.binding, where=f"{BLOCK}.binding")
+    verify_binding(room, block.slot_id, leaf.identity, leaf.signature_key, block.binding, where=f"{BLOCK}.binding")
     verify_text(leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature")
     return Joined(
         leaf=leaf,
@@ -161,8 +160,7 @@ def verify_key_package(room: RoomId, slot: SlotId, joined: Joined, facts: LeafFa
     """
     where = f"{BLOCK}.key_package"
     leaf = joined.leaf
-    identity = Identity(leaf.user_id, leaf.device_id, leaf.member_id)
-    if facts.identity != identity.encode():
+    if facts.identity != leaf.credential:
         raise RemoteProtocolError("wrong_credential", where=where)
     if facts.signature_key != leaf.signature_key:
         raise RemoteProtocolError("wrong_leaf_key", where=where)
@@ -172,7 +170,7 @@ def verify_key_package(room: RoomId, slot: SlotId, joined: Joined, facts: LeafFa
     binding = decode_binding(bodies[0], where=where)
     if binding.device_key != leaf.device_key:
         raise RemoteProtocolError("wrong_device_key", where=where)
-    verify_binding(room, slot, identity, leaf.signature_key, binding, where=where)
+    verify_binding(room, slot, leaf.identity, leaf.signature_key, binding, where=where)
 
 
 # -- leaves --------------------------------------------------------------------------------------------------

@@ -299,15 +299,16 @@ def export_context(room: RoomId, slot: SlotId) -> bytes:
 _SENDER = lp(SENDER_LABEL)
 
 
-def sender_info(user: UserId, device: DeviceId, member: MemberId, leaf: LeafIndex, epoch: int) -> bytes:
-    """HKDF-Expand info of one sender's media key (docs/protocol.md, "Media keys")."""
-    return _SENDER + lp(user) + lp(device) + lp(member) + u64(leaf) + u64(epoch)
-
-
 def safety_code(exported: bytes) -> str:
-    """What people compare: the 16 exported bytes as a number modulo 10^30, as six groups of five digits."""
-    digits = f"{int.from_bytes(exported, 'big') % 10**30:030}"
-    return " ".join(digits[start : start + 5] for start in range(0, 30, 5))
+    """What people compare: the 16 exported bytes as a number modulo 10^30, 30 digits with leading zeros."""
+    return f"{int.from_bytes(exported, 'big') % 10**30:030}"
+
+
+def sender_info(credential: bytes, leaf: LeafIndex, epoch: int) -> bytes:
+    """HKDF-Expand info of one sender's media key (docs/protocol.md, "Media keys"): ``lp("sender")``, what its
+    credential says (`Identity.encode`), leaf and epoch.
+    """
+    return _SENDER + credential + u64(leaf) + u64(epoch)
 
 
 def key_index(epoch: int, epoch_id: EpochId) -> KeyIndex:
