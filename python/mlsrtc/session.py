@@ -167,8 +167,11 @@ class Session:
     def receive(self, incoming: Incoming, now: Now) -> None:
         """Take in what came; `tick` is due at once and acts on it.
 
-        Raises RemoteProtocolError if it does not hold: nothing is changed then.
+        Raises RemoteProtocolError if it does not hold: nothing is changed then. When the call is over nothing is taken
+        in any more.
         """
+        if self._phase is Phase.OVER:
+            return
         match incoming:
             case RoomEvent():
                 self.known.room_event(incoming, now)
@@ -518,8 +521,7 @@ class Session:
             for identifier, state in saved.load_groups(records)
             if identifier in self.known.archive.judged
         }
-        self._footing.kept = {identifier for identifier, _ in saved.load_groups(records)}
-        self._footing.epochs = Epochs(
+        epochs = Epochs(
             self.policy,
             stand=stand if stand in held else None,
             held=held,
@@ -527,6 +529,7 @@ class Session:
             removed={MemberId(member) for member in meta["removed"]},
             key_package_used=now if held else None,
         )
+        self._footing.resume(epochs, kept={identifier for identifier, _ in saved.load_groups(records)})
 
 
 __all__ = ["CallMember", "Device", "Phase", "Session"]
