@@ -16,7 +16,7 @@ from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
 from mlsrtc.judge import Candidate, Judged, judge
 from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
 from mlsrtc.wire.commit import CommitEvent, Part, encode_commit
-from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.incoming import RoomEvent, claimed_id
 
 BODIES_LIMIT = 4  # of each commit, rule section 2
 WAITING_LIMIT = 32 * 1024 * 1024  # bytes of commits whose parent, or whose file, is not here yet: a long call's past
@@ -150,10 +150,18 @@ class Archive:
         parents = {parts.parent for _, parts, _ in self._waiting.values() if parts.parent is not None}
         return frozenset(parents - waited - set(self.judged))
 
+    def roots_of_waiting(self) -> frozenset[EventId]:
+        """The events of the roots that commits name whose parent nobody has shown us."""
+        missing = self.missing_parents()
+        waiting = (parts for _, parts, _ in self._waiting.values())
+        return frozenset(
+            parts.relates_to for parts in waiting if parts.parent in missing and parts.relates_to is not None
+        )
+
     def root_event(self, root: EpochId) -> EventId | None:
         """The event in which we first saw a root: what later commits and words refer to."""
         bodies = self._bodies.get(root)
-        return EventId(bodies[0].event.event_id) if bodies else None
+        return EventId(claimed_id(bodies[0].event.event_id)) if bodies else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
-"""Promise 8: whatever the bytes, `receive` either succeeds or raises RemoteProtocolError, changes nothing when it raises,
-and the genuine next event still applies.
+"""Promise 8: whatever the bytes, `receive` either succeeds or raises RemoteProtocolError, changes nothing when it
+raises, and the genuine next event still applies.
 
-In the midst of a call, every event and to-device message that comes to a device is preceded by damaged copies of itself.
-The whole call goes on over them, to the same end.
+In the midst of a call, every event and to-device message that comes to a device is preceded by damaged copies of
+itself. The whole call goes on over them, to the same end.
 """
 
 import base64
@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from test_promises import DEVICES, churn
 
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.notices import Rejoining, Stranded
@@ -22,7 +23,6 @@ from mlsrtc.testing.schedule import play
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import Attachment, DeviceKeys, Incoming, Now, RoomEvent, ToDevice
 from searching import CAMPAIGN
-from test_promises import DEVICES, churn
 from watching import Watch, Watched
 
 COPIES = 4  # damaged ones before each genuine one
@@ -30,7 +30,8 @@ DEEP: Any = []
 for _ in range(20_000):
     DEEP = [DEEP]
 JUNK: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**53, 2**64, 0.5, "", "x", "=", "AAAA", "é\ud800", "m" * 70_000, [], [[]], {}, {"": ""}, DEEP,
+    None, True, 0, -1, 1, 2**53, 2**64, 0.5, "", "x", "=", "AAAA", "é\ud800", "m" * 70_000, [], [[]], {}, {"": ""},
+    DEEP,
 )  # fmt: skip
 
 
