@@ -225,9 +225,11 @@ class Session:
     def outgoing(self) -> Sequence[Request]:
         """The released requests whose moment has come; each is handed out once per try.
 
-        Before the room's past is read, and while a gap is open, nothing leaves that others would see in the room.
+        Before the room's past is read, and while a gap is open, nothing leaves that others would see in the room, but
+        our own leave.
         """
-        return self._desk.outbox.take(self._desk.now.monotonic, into_room=self._complete)
+        into_room = self._complete or self._phase is Phase.LEAVING
+        return self._desk.outbox.take(self._desk.now.monotonic, into_room=into_room)
 
     def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
         """What became of a request. An unknown id is ignored: the request was withdrawn meanwhile."""
