@@ -19,6 +19,7 @@ from mlsrtc.identifiers import EpochId, EventId, RoomId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import EventRefused, Notice, Stranded
 from mlsrtc.ordering import dump
+from mlsrtc.outbox import SendToDevice
 from mlsrtc.session import Phase, Session
 from mlsrtc.testing import Latency, Twins
 from mlsrtc.testing.device import SCOPE
@@ -27,7 +28,16 @@ from mlsrtc.wire.attachment import encode_file, encrypt_attachment, with_url
 from mlsrtc.wire.block import encode_block
 from mlsrtc.wire.commit import encode_word
 from mlsrtc.wire.encoding import decode_base64, encode_base64
-from mlsrtc.wire.incoming import Attachment, DeviceKeys, HistoryComplete, Incoming, Now, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import (
+    Attachment,
+    DeviceKeys,
+    HistoryComplete,
+    HistoryRefused,
+    Incoming,
+    Now,
+    RoomEvent,
+    ToDevice,
+)
 from people import fixed_random
 from samples import spoilt, without
 from watching import SLOT, Watch, Watched
@@ -540,19 +550,26 @@ def test_the_tables_are_large_and_their_names_are_their_own() -> None:
 def test_bad_events_in_an_answer_are_told_and_the_rest_of_it_counts() -> None:
     here = stage()
     session = here.start()
+    session.receive(HistoryRefused("M_FORBIDDEN"), here.now)
     session.receive(here.next_commit, here.now)
     settle(session, here.now)
     later = Now(here.now.monotonic + 3, here.now.wall_ms + 3000)
-    settle(session, later)  # The parent of that commit is missing: by now it was asked for.
+    settle(
+        session, later
+    )  # The parent of that commit is missing, and the room cannot be read: by now it was asked for.
+    (need,) = [one for one in session.outgoing() if isinstance(one, SendToDevice)]
     bad_commit = replace(here.commit, event_id="$commit", content=with_flip(here.commit.content, "commit", 200))
     bad_join = replace(here.join, event_id="$join", content={**here.join.content, "device_id": "X"})
-    made = answer(here, bad_commit, bad_join, here.join, here.commit)
+    made = replace(answer(here, bad_commit, bad_join, here.join, here.commit), sender=need.user_id)
     asked = {**made.content, "id": encode_base64(here.epoch)}
     unasked = {**made.content, "id": encode_base64(bytes(32))}
     user = here.watch.party.users[2]
-    session.receive(DeviceKeys(user.user_id, user.keys()), later)
-    session.receive(replace(made, content=unasked), later)
-    assert settle(session, later) == [], "nobody was asked for that"
+    for unwanted in (replace(made, content=unasked), replace(made, content=asked, sender=EVE)):
+        session.receive(unwanted, later)
+        assert settle(session, later) == [], "nobody was asked for that, or somebody else"
+    for incoming in (DeviceKeys(user.user_id, user.keys()), here.join):
+        session.receive(incoming, later)
+    settle(session, later)
     session.receive(replace(made, content=asked), later)
     notices = settle(session, later)
     refused = {(one.event_id, one.reason, one.where) for one in notices if isinstance(one, EventRefused)}

@@ -190,12 +190,14 @@ class Watch:
         policy: Policy | None = None,
         policies: Mapping[int, Policy] | None = None,
         sticky: bool = False,
+        watched: "type[Watched] | None" = None,
         limits: Limits | None = None,
         **settings: Any,
     ) -> None:
         self.policy = policy or Policy()
         self.policies = dict(policies or {})
         self.sticky = sticky
+        self.watched = watched or Watched
         self.ledgers = [Ledger() for _ in range(devices)]
         self.sessions: list[list[Watched]] = [[] for _ in range(devices)]
         self.party = Party(
@@ -213,7 +215,7 @@ class Watch:
             now=now,
             records=records,
         )
-        watched = Watched(session, device, self.ledgers[device.index])
+        watched = self.watched(session, device, self.ledgers[device.index])
         self.sessions[device.index].append(watched)
         return watched
 

@@ -15,11 +15,11 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
 from mlsrtc.judge import Candidate, Judged, judge
 from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
-from mlsrtc.wire.commit import CommitEvent, Part
-from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.commit import CommitEvent, Part, encode_commit
+from mlsrtc.wire.incoming import RoomEvent, claimed_id
 
 BODIES_LIMIT = 4  # of each commit, rule section 2
-WAITING_LIMIT = 256  # commits whose parent, or whose bytes in a file, are not here yet
+WAITING_LIMIT = 32 * 1024 * 1024  # bytes of commits whose parent, or whose file, is not here yet: a long call's past
 FILES_LIMIT = 64  # downloaded attachments kept
 
 
@@ -61,7 +61,8 @@ class Archive:
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _events: set[str] = field(default_factory=set)  # those of the bodies
     _bad: set[bytes] = field(default_factory=set)
-    _waiting: dict[bytes, tuple[RoomEvent, CommitEvent]] = field(default_factory=dict)  # by digest
+    _waiting: dict[bytes, tuple[RoomEvent, CommitEvent, int]] = field(default_factory=dict)  # by digest; bytes
+    _waiting_bytes: int = 0
     _files: dict[str, bytes | None] = field(default_factory=dict)
 
     def receive(self, event: RoomEvent, parts: CommitEvent) -> list[Judged]:
@@ -126,7 +127,7 @@ class Archive:
 
     def holds(self, event_id: str) -> bool:
         """Whether an event's commit is kept: as a body, or because it waits. A copy of a known one is not."""
-        return event_id in self._events or any(event.event_id == event_id for event, _ in self._waiting.values())
+        return event_id in self._events or any(event.event_id == event_id for event, _, _ in self._waiting.values())
 
     def lacks(self, part: Part | None) -> str | None:
         """The address of a part that must be fetched first, or None."""
@@ -138,21 +139,29 @@ class Archive:
 
     def wanted_files(self) -> Iterator[str]:
         """Addresses of commits that cannot be judged before they are fetched."""
-        for _, parts in self._waiting.values():
+        for _, parts, _ in self._waiting.values():
             uri = self.lacks(parts.commit)
             if uri is not None and (parts.parent is None or parts.parent in self.judged):
                 yield uri
 
     def missing_parents(self) -> frozenset[EpochId]:
         """Epochs that waiting commits build on and that nobody has shown us."""
-        waited = {parts.id for _, parts in self._waiting.values()}
-        parents = {parts.parent for _, parts in self._waiting.values() if parts.parent is not None}
+        waited = {parts.id for _, parts, _ in self._waiting.values()}
+        parents = {parts.parent for _, parts, _ in self._waiting.values() if parts.parent is not None}
         return frozenset(parents - waited - set(self.judged))
+
+    def roots_of_waiting(self) -> frozenset[EventId]:
+        """The events of the roots that commits name whose parent nobody has shown us."""
+        missing = self.missing_parents()
+        waiting = (parts for _, parts, _ in self._waiting.values())
+        return frozenset(
+            parts.relates_to for parts in waiting if parts.parent in missing and parts.relates_to is not None
+        )
 
     def root_event(self, root: EpochId) -> EventId | None:
         """The event in which we first saw a root: what later commits and words refer to."""
         bodies = self._bodies.get(root)
-        return EventId(bodies[0].event.event_id) if bodies else None
+        return EventId(claimed_id(bodies[0].event.event_id)) if bodies else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -160,10 +169,18 @@ class Archive:
         return (parts.parent is None or parts.parent in self.judged) and self.lacks(parts.commit) is None
 
     def _wait(self, event: RoomEvent, parts: CommitEvent) -> None:
-        while len(self._waiting) >= WAITING_LIMIT:
-            self._waiting.pop(next(iter(self._waiting)))
         # Not by the event's id: what another member sent us to-device may claim any.
-        self._waiting[_digest(event)] = (event, parts)
+        content = json.dumps(encode_commit(parts), sort_keys=True, separators=(",", ":"))
+        key = f"{event.event_id}\0{event.sender}\0{content}".encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(key).digest()
+        if digest not in self._waiting:
+            self._waiting[digest] = (event, parts, len(key))
+            self._waiting_bytes += len(key)
+        while self._waiting_bytes > WAITING_LIMIT:
+            self._stop_waiting(next(iter(self._waiting)))
+
+    def _stop_waiting(self, digest: bytes) -> None:
+        self._waiting_bytes -= self._waiting.pop(digest)[2]
 
     def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
         commit = self.bytes_of(parts.commit, where="content.commit_file")
@@ -188,10 +205,10 @@ class Archive:
         progress = True
         while progress:
             progress = False
-            for digest, (event, parts) in list(self._waiting.items()):
+            for digest, (event, parts, _) in list(self._waiting.items()):
                 if not self._ready(parts):
                     continue
-                del self._waiting[digest]
+                self._stop_waiting(digest)
                 progress = True
                 try:
                     judged = self._judge(event, parts)
@@ -200,8 +217,3 @@ class Archive:
                     continue
                 if judged is not None:
                     yield judged
-
-
-def _digest(event: RoomEvent) -> bytes:
-    content = json.dumps(event.content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{event.event_id}\0{event.sender}\0{content}".encode("utf-8", "surrogatepass")).digest()

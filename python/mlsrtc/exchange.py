@@ -13,16 +13,17 @@ from mlsrtc.attendance import Attendance
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import tree_at
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.identifiers import EpochId, MemberId, UserId
+from mlsrtc.identifiers import EpochId, EventId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import HistoryNotVisible
-from mlsrtc.outbox import FetchAttachment, SendToDevice
+from mlsrtc.outbox import FetchAttachment, FetchRelations, SendToDevice
 from mlsrtc.policy import Policy
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import decrypt_attachment
 from mlsrtc.wire.incoming import Attachment, Now, ToDevice
 from mlsrtc.wire.to_device import Have, Need, decode_have, decode_have_file, decode_need, encode_have, encode_need
 
+ROOTS_READ = 16  # roots whose relations are fetched in one call
 FETCH_TRIES = 4  # of one attachment: a download may be damaged, and a hostile server may damage every one
 
 
@@ -37,6 +38,8 @@ class Exchange:
     _fetching: set[str] = field(default_factory=set)
     _tries: Counter[str] = field(default_factory=Counter)
     _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
+    _asked: dict[EpochId | None, set[UserId]] = field(default_factory=dict)
+    _read: set[EventId] = field(default_factory=set)  # roots whose relations were fetched
     _hopeless: bool = False
 
     def __post_init__(self) -> None:
@@ -48,9 +51,13 @@ class Exchange:
         for uri in known.archive.wanted_files():
             self.fetch(desk, uri)
         others = [member for member in known.look(desk.now).present if member != attendance.member_id]
-        lacking: set[EpochId | None] = set(known.archive.missing_parents())
-        if self.unreadable and known.ordering.head() is None and _was_before(known, attendance, others):
-            lacking.add(None)
+        lacking: set[EpochId | None] = set()
+        if self.unreadable:
+            lacking |= known.archive.missing_parents()
+            if known.ordering.head() is None and _was_before(known, attendance, others):
+                lacking.add(None)
+        else:
+            self._read_back(desk, known)
         if self._tree_of is not None and self._tree_of not in known.archive.trees:
             lacking.add(self._tree_of)
         self._recovery.lacks(frozenset(lacking), now)
@@ -61,6 +68,15 @@ class Exchange:
             self._hopeless = True
             desk.tell(HistoryNotVisible())
         desk.at(self._recovery.next_timer(now))
+
+    def _read_back(self, desk: Desk, known: Knowledge) -> None:
+        """What is missing is asked of the room, where nobody can claim another sender; of few roots, because anybody
+        may name any."""
+        for event_id in sorted(known.archive.roots_of_waiting() - self._read):
+            if len(self._read) >= ROOTS_READ:
+                return
+            self._read.add(event_id)
+            desk.draft(FetchRelations(desk.new_id("relations"), event_id))
 
     def is_blind(self, known: Knowledge, attendance: Attendance, others: Iterable[MemberId]) -> bool:
         """Whether there may be a call that we cannot see: then we create none beside it. For ever if a commit shows
@@ -114,8 +130,8 @@ class Exchange:
                 have = decode_have(event.content)
                 if (have.room_id, have.slot_id) != (known.room_id, known.slot_id):
                     return
-                if not self._recovery.has_asked(have.id):
-                    return
+                if event.sender not in self._asked.get(have.id, ()) or not self._recovery.has_asked(have.id):
+                    return  # Nobody asked for it: of a readable room we ask the homeserver.
                 if have.file is not None:
                     self._answers[have.file.url] = have
                     self.fetch(desk, have.file.url)
@@ -138,6 +154,7 @@ class Exchange:
         if member is None:
             return
         leaf = known.roster.joins[member].leaf
+        self._asked.setdefault(question.id, set()).add(leaf.user_id)
         tree = question.id is not None and question.id == self._tree_of
         need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=tree))
         desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
@@ -163,7 +180,7 @@ class Exchange:
     def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
         if have.tree is not None and have.id is not None:
             known.archive.add_tree(have.id, have.tree)
-        for event in have.events:
+        for event in have.events if self.unreadable else ():
             try:
                 known.told_event(event, now)
             except RemoteProtocolError as error:

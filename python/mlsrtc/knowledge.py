@@ -5,8 +5,10 @@ An event is decoded and checked whole before anything is changed, so a bad one c
 What is evidence is also told to the caller as the raw event, for the store to keep.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive, Refusal
@@ -24,7 +26,8 @@ from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain, decode_keys_query
 from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
-from mlsrtc.wire.incoming import DeviceKeys, Now, RoomEvent
+from mlsrtc.wire.encoding import encode_base64url
+from mlsrtc.wire.incoming import TOLD, DeviceKeys, Now, RoomEvent, claimed_id, told_id
 from mlsrtc.wire.membership import RtcSealed, decode_membership
 from mlsrtc.wire.room import (
     NO_POWER_LEVELS,
@@ -37,6 +40,7 @@ from mlsrtc.wire.room import (
     decode_room_member,
     decode_slot,
 )
+from mlsrtc.wire.to_device import reduced
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
@@ -117,13 +121,20 @@ class Knowledge:
                 pass
 
     def told_event(self, event: RoomEvent, now: Now) -> None:
-        """Take in what another member says is an event of the room: only what its own signatures prove. Where a
-        membership stands, and whether somebody overwrote it, only the room says. Raises as `room_event`."""
+        """Take in what another member says is an event of the room. Nobody vouches for its sender, so it counts for the
+        head alone: who is in the call, whom we trust and where a membership stands, only the room says. Raises as
+        `room_event`.
+        """
+        if not event.event_id.startswith(TOLD):
+            # Under an id of its content: what it claims must neither hide nor forget an event of the room.
+            content = json.dumps([event.type, event.sender, reduced(event)], sort_keys=True, separators=(",", ":"))
+            digest = encode_base64url(hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest())
+            event = replace(event, event_id=told_id(digest, event.event_id))
         match event.type:
             case names.COMMIT | names.WORD:
                 self.room_event(event, now)
             case kind if kind in MEMBERSHIP_TYPES:
-                self._membership(event, now, told=True)
+                self._told_membership(event, now)
             case _:
                 pass
 
@@ -287,7 +298,9 @@ class Knowledge:
         """The events that lead to the end of `path`: its commits, and every join, leave and word that is known."""
         commits = {body.event.event_id for step in path for body in self.archive.bodies(step)}
         return tuple(
-            event for event_id, event in self.events.items() if event.type != names.COMMIT or event_id in commits
+            replace(event, event_id=claimed_id(event_id))
+            for event_id, event in self.events.items()
+            if event.type != names.COMMIT or event_id in commits
         )
 
     def next_timer(self, now: Now) -> float | None:
@@ -309,6 +322,8 @@ class Knowledge:
 
     def _keep(self, event: RoomEvent) -> None:
         if event.event_id not in self.events:
+            # What nobody reads is not kept: it could be deeper or larger than a record may be.
+            event = replace(event, content=reduced(event))
             self.events[event.event_id] = event
             self.fresh.append(event)
 
@@ -369,34 +384,57 @@ class Knowledge:
     def _leaf(self, member: MemberId) -> Leaf | None:
         return self.ordering.leaf(member)
 
-    def _membership(self, event: RoomEvent, now: Now, *, told: bool = False) -> None:
+    def _membership(self, event: RoomEvent, now: Now) -> None:
         decoded = decode_membership(event)
         if decoded is None:
             return
-        told = told or isinstance(decoded, RtcSealed)
+        member = None
         block = getattr(decoded, "block", None)
         if isinstance(block, JoinBlock) and block.slot_id == self.slot_id:
             joined = trust.verify_join(self.room_id, decoded.user_id, block)
             self._join(joined, block.chain, now)
-            if not told:
-                self.roster = self.roster.with_membership(decoded, joined.leaf.member_id)
+            member = joined.leaf.member_id
             self._keep(event)
         elif isinstance(block, LeftBlock) and block.slot_id == self.slot_id:
-            left = trust.verify_left(self.room_id, decoded.user_id, block)
-            self.ordering.add(left)
-            self.roster = self.roster.with_left(left)
-            self.left.setdefault(left.member_id, left.signature)
-            self.gone_since.setdefault(left.member_id, now.monotonic)
-            if not told:
-                self.roster = self.roster.with_membership(decoded)
+            self._left(trust.verify_left(self.room_id, decoded.user_id, block), now)
             self._keep(event)
-        elif not told:
-            self.roster = self.roster.with_membership(decoded)
+        if not isinstance(decoded, RtcSealed):
+            self.roster = self.roster.with_membership(decoded, member)
+
+    def _told_membership(self, event: RoomEvent, now: Now) -> None:
+        decoded = decode_membership(event)
+        block = getattr(decoded, "block", None)
+        if decoded is None or getattr(block, "slot_id", None) != self.slot_id:
+            return
+        if isinstance(block, JoinBlock):
+            self._hear_join(trust.verify_join(self.room_id, decoded.user_id, block), now)
+            self._keep(event)
+        elif isinstance(block, LeftBlock):
+            # Only the leaf key that m commits to can have signed it: it needs nobody to vouch for its sender.
+            self._left(trust.verify_left(self.room_id, decoded.user_id, block), now)
+            self._keep(event)
+
+    def _left(self, left: LeftEvidence, now: Now) -> None:
+        self.ordering.add(left)
+        self.roster = self.roster.with_left(left)
+        self.left.setdefault(left.member_id, left.signature)
+        self.gone_since.setdefault(left.member_id, now.monotonic)
+
+    def _hear_join(self, joined: Joined, now: Now) -> None:
+        """A join counts for the head once its time has come."""
+        if self.is_early(joined, now):
+            self._early.append(joined)
+        else:
+            self.ordering.add(joined)
+        self._retry_words()
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:
         member = joined.leaf.member_id
         try:
             facts = _core.inspect_key_package(joined.key_package)
+            facts.verify()
+            if facts.suite != joined.suite:
+                raise RemoteProtocolError("wrong_suite", where="key_package")
             trust.verify_key_package(self.room_id, self.slot_id, joined, facts)
         except RemoteProtocolError:
             # Whoever added it would make an invalid commit: the device is here, and cannot be added.
@@ -405,16 +443,12 @@ class Knowledge:
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)
-        if self.is_early(joined, now):
-            self._early.append(joined)
-        else:
-            self.ordering.add(joined)
         # A refresh without a chain, or with another one, takes nothing from a chain that came before.
         claims, claim = self._claims.setdefault(member, []), Claim(joined.leaf, chain)
         if claim not in claims and len(claims) < CHAINS_LIMIT:
             claims.append(claim)
             self._verdicts = None
-        self._retry_words()
+        self._hear_join(joined, now)
 
     def _all_claims(self) -> list[Claim]:
         claims = [claim for several in self._claims.values() for claim in several]

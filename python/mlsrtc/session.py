@@ -54,6 +54,7 @@ from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
+    TOLD,
     Attachment,
     DeviceKeys,
     GapOpened,
@@ -63,6 +64,7 @@ from mlsrtc.wire.incoming import (
     Now,
     RoomEvent,
     ToDevice,
+    claimed_id,
 )
 from mlsrtc.wire.membership import MembershipFormat
 
@@ -434,7 +436,8 @@ class Session:
         for refusal in self.known.take_refusals():
             event, error = refusal.event, refusal.error
             self._desk.drop(f"event/{event.event_id}")
-            self._desk.tell(EventRefused(EventId(event.event_id), UserId(event.sender), error.reason, error.where))
+            event_id = EventId(claimed_id(event.event_id))
+            self._desk.tell(EventRefused(event_id, UserId(event.sender), error.reason, error.where))
         view = self.known.look(now)
         present = frozenset(view.present)
         if present != self._shown:
@@ -482,8 +485,9 @@ class Session:
         self._format = self._attendance.format = MembershipFormat(meta["format"])
         for event in saved.load_events(records):
             self.known.events[event.event_id] = event
+            take_in = self.known.told_event if event.event_id.startswith(TOLD) else self.known.room_event
             try:
-                self.known.room_event(event, desk.now)
+                take_in(event, desk.now)
             except RemoteProtocolError as error:
                 self.known.archive.refuse(event, error)
         self._phase = Phase(meta["phase"])

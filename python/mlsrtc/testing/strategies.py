@@ -73,12 +73,13 @@ def schedules(
     *,
     servers: int = 1,
     steps: int = 30,
+    fewest: int = 0,
     with_crashes: bool = True,
     with_gaps: bool = True,
     with_lies: bool = True,
     with_clock_steps: bool = True,
 ) -> list[Step]:
-    """A schedule of up to `steps` steps, waits not counted, with a pause between any two. Half of what
+    """A schedule of `fewest` to `steps` steps, waits not counted, with a pause between any two. Half of what
     happens is churn.
 
     Cuts are made if there are two servers or more. The schedule may end in the middle of a cut or with
@@ -97,6 +98,6 @@ def schedules(
         kinds.append(clock_steps(devices))
     step = st.one_of(churn(devices), st.one_of(kinds)) if kinds else churn(devices)
     happened: list[Step] = []
-    for one, pause in draw(st.lists(st.tuples(step, waits()), max_size=steps)):
+    for one, pause in draw(st.lists(st.tuples(step, waits()), min_size=fewest, max_size=steps)):
         happened += [one, pause]
     return happened

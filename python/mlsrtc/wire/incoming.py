@@ -79,3 +79,19 @@ class Attachment:
 
 
 Incoming: TypeAlias = RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | Attachment
+
+
+# -- what another member told --------------------------------------------------------------------------------
+
+TOLD = "told/"
+
+
+def told_id(digest: str, claimed: str) -> str:
+    """The id under which an event from another member's answer is kept: of its content, so that it can take no other
+    event's place, whatever id it claims. No event of a room has such an id: those begin with ``$``."""
+    return f"{TOLD}{digest}/{claimed}"
+
+
+def claimed_id(event_id: str) -> str:
+    """The id that a told event claims; that of an event of the room is its own."""
+    return event_id.removeprefix(TOLD).partition("/")[2] if event_id.startswith(TOLD) else event_id
