@@ -110,12 +110,15 @@ class Exchange:
     def attachment(self, known: Knowledge, attachment: Attachment, now: Now) -> None:
         """Take in a download. Raises RemoteProtocolError if it is an answer that does not hold."""
         self._fetching.discard(attachment.uri)
-        have = self._answers.pop(attachment.uri, None)
+        have = self._answers.get(attachment.uri)
         if have is None:
             known.attachment(attachment.uri, attachment.data, now)
         elif have.file is not None and attachment.data is not None:
-            plaintext = decrypt_attachment(have.file, attachment.data)
-            self._take_answer(known, decode_have_file(have, plaintext), now)
+            answer = decode_have_file(have, decrypt_attachment(have.file, attachment.data))
+            del self._answers[attachment.uri]
+            self._take_answer(known, answer, now)
+        else:
+            del self._answers[attachment.uri]
 
     def to_device(
         self, desk: Desk, known: Knowledge, attendance: Attendance, event: ToDevice, now: Now, *, inside: bool
