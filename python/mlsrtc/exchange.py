@@ -48,7 +48,7 @@ class Exchange:
     def settle(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
         """Ask for what is missing, when it is time to."""
         now = desk.now.monotonic
-        for uri in known.archive.wanted_files():
+        for uri in known.wanted_files():
             self.fetch(desk, uri)
         others = [member for member in known.look(desk.now).present if member != attendance.member_id]
         lacking: set[EpochId | None] = set()

@@ -7,7 +7,7 @@ What is evidence is also told to the caller as the raw event, for the store to k
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsrtc import _core, trust
@@ -80,6 +80,7 @@ class Knowledge:
     lapses: Lapses = field(default_factory=Lapses)
     events: dict[str, RoomEvent] = field(default_factory=dict)  # evidence as it came, by event id
     fresh: list[RoomEvent] = field(default_factory=list)  # the part of it that is not saved yet
+    _joined_users: set[UserId] = field(default_factory=set)  # of joins that the room or a member showed
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
     _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
@@ -303,6 +304,10 @@ class Knowledge:
             if event.type != names.COMMIT or event_id in commits
         )
 
+    def wanted_files(self) -> Iterator[str]:
+        """Addresses of commits to fetch before they can be judged."""
+        return self.archive.wanted_files(self._joined_users)
+
     def next_timer(self, now: Now) -> float | None:
         """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""
         waits = [early.from_ts - self._skew_ms - now.wall_ms for early in self._early]
@@ -422,6 +427,7 @@ class Knowledge:
 
     def _hear_join(self, joined: Joined, now: Now) -> None:
         """A join counts for the head once its time has come."""
+        self._joined_users.add(joined.leaf.user_id)
         if self.is_early(joined, now):
             self._early.append(joined)
         else:

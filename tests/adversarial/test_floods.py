@@ -1,11 +1,18 @@
 """Whoever sends much makes nobody else send, fetch or keep as much."""
 
+import os
+
 from test_lies import STEADY, Eve
 
-from mlsrtc.outbox import FetchAttachment, Request, SendToDevice
+from mlsrtc.archive import FILES_BYTES, Archive
+from mlsrtc.identifiers import RoomId
+from mlsrtc.outbox import FetchAttachment, Request, SendEvent, SendToDevice
 from mlsrtc.policy import Policy
 from mlsrtc.testing import RoomSettings
+from mlsrtc.testing.identities import LabDevice
 from mlsrtc.wire import names
+from mlsrtc.wire.attachment import encode_file, encrypt_attachment
+from mlsrtc.wire.encoding import encode_base64
 from watching import SLOT, Watch
 
 
@@ -81,3 +88,39 @@ def test_one_who_asks_much_takes_no_answer_from_another() -> None:
     to = [request.user_id for request in to_device(watch, 0, names.HAVE)]
     assert to.count(watch.party[1].matrix.user_id) == Policy().answers_per_asker
     assert to.count(watch.party[2].matrix.user_id) == 1
+
+
+def junk_in_file(watch: Watch, user: LabDevice, number: int, size: int) -> None:
+    """A commit on the root whose bytes, of no sense, are in the media repository."""
+    timeline = watch.world.servers["one.test"].room.timeline
+    root = next(stored.event for stored in timeline if stored.event.type == names.COMMIT)
+    file, ciphertext = encrypt_attachment(bytes(size), os.urandom)
+    content = {name: value for name, value in root.content.items() if name not in ("group_info_0", "commit")} | {
+        "parent": root.content["id"],
+        "id": encode_base64(os.urandom(32)),
+        "epoch": 2,
+        "root": root.content["id"],
+        "commit_file": {**encode_file(file), "url": "mxc://one.test/placeholder"},
+        "m.relates_to": {"rel_type": "m.reference", "event_id": root.event_id},
+    }
+    junk = SendEvent(f"file{number}", names.COMMIT, content, attachments={"commit_file": ciphertext})
+    watch.world.act(user.name, junk)
+
+
+def test_files_of_an_outsider_are_not_fetched_and_those_of_a_member_are_not_kept() -> None:
+    watch = Watch(3, 1, latency=STEADY)
+    watch.join_all()
+    for number, user in enumerate([Eve(watch).device] * 4 + [watch.party[1].matrix] * 2):
+        junk_in_file(watch, user, number, 100_000)
+    watch.party.run(5)
+    assert [sum(isinstance(request, FetchAttachment) for request in handed_out(watch, n)) for n in range(3)] == [2] * 3
+    assert [watch.session(n).known.archive._files for n in range(3)] == [{}] * 3
+    watch.party.leave(2)
+    watch.until_agreed(2)
+
+
+def test_downloads_are_kept_within_a_number_of_bytes() -> None:
+    archive = Archive(RoomId("!r:one.test"), SLOT)
+    for number in range(8):
+        archive.attach(f"mxc://one.test/{number}", bytes(FILES_BYTES // 4))
+    assert [archive.fetched(f"mxc://one.test/{number}") for number in range(8)] == [False] * 4 + [True] * 4
