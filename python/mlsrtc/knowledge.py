@@ -44,6 +44,7 @@ from mlsrtc.wire.to_device import reduced
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
+EARLY_LIMIT = 64  # joins from the future kept of one user
 CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
 
 
@@ -428,10 +429,13 @@ class Knowledge:
     def _hear_join(self, joined: Joined, now: Now) -> None:
         """A join counts for the head once its time has come."""
         self._joined_users.add(joined.leaf.user_id)
-        if self.is_early(joined, now):
-            self._early.append(joined)
-        else:
+        if not self.is_early(joined, now):
             self.ordering.add(joined)
+        elif joined not in self._early:
+            own = [early for early in self._early if early.leaf.user_id == joined.leaf.user_id]
+            if len(own) >= EARLY_LIMIT:
+                self._early.remove(own[0])
+            self._early.append(joined)
         self._retry_words()
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:

@@ -5,14 +5,19 @@ import os
 from test_lies import STEADY, Eve
 
 from mlsrtc.archive import FILES_BYTES, Archive
-from mlsrtc.identifiers import RoomId
-from mlsrtc.outbox import FetchAttachment, Request, SendEvent, SendToDevice
+from mlsrtc.group import participate
+from mlsrtc.identifiers import DeviceId, RoomId, UserId
+from mlsrtc.knowledge import EARLY_LIMIT
+from mlsrtc.outbox import FetchAttachment, Request, SendEvent, SendState, SendToDevice
 from mlsrtc.policy import Policy
+from mlsrtc.presence import Presence
 from mlsrtc.testing import RoomSettings
 from mlsrtc.testing.identities import LabDevice
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import encode_file, encrypt_attachment
 from mlsrtc.wire.encoding import encode_base64
+from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.membership import MembershipFormat
 from watching import SLOT, Watch
 
 
@@ -124,3 +129,42 @@ def test_downloads_are_kept_within_a_number_of_bytes() -> None:
     for number in range(8):
         archive.attach(f"mxc://one.test/{number}", bytes(FILES_BYTES // 4))
     assert [archive.fetched(f"mxc://one.test/{number}") for number in range(8)] == [False] * 4 + [True] * 4
+
+
+def future_join(watch: Watch, user: LabDevice, number: int) -> RoomEvent:
+    """A join of a new member_id from an hour ahead of now."""
+    room = RoomId(watch.world.room_id)
+    user_id, device_id = UserId(user.user_id), DeviceId(user.device_id)
+    participation = participate(room, SLOT, user_id, device_id, device_key=user.device_key, sign=user.sign, suite=1)
+    presence = Presence(
+        room_id=room,
+        slot_id=SLOT,
+        participation=participation,
+        sign=user.sign,
+        format=MembershipFormat.STATE,
+        encrypted=False,
+        intent="audio",
+        chain=None,
+        head=None,
+        replaces=frozenset(),
+        created_ts=1,
+    )
+    now_ms = watch.world.now.wall_ms
+    request = presence.join("join", now_ms + 3_600_000, Policy())
+    assert isinstance(request, SendState)
+    return RoomEvent(request.type, user_id, f"${user_id}{number}", now_ms, request.content, request.state_key)
+
+
+def test_joins_from_the_future_are_kept_in_bounds_and_nobody_crowds_out_another() -> None:
+    watch = Watch(2, 1, latency=STEADY)
+    watch.join_all()
+    known, now = watch.session(0).known, watch.party[0].now
+    eve = Eve(watch)
+    known.room_event(future_join(watch, watch.party[1].matrix, 0), now)
+    for number in range(EARLY_LIMIT + 10):
+        known.room_event(future_join(watch, eve.device, number), now)
+    last = future_join(watch, eve.device, -1)
+    for _ in range(10):
+        known.room_event(last, now)
+    assert len(known._early) == EARLY_LIMIT + 1
+    assert known._early[0].leaf.user_id == watch.party[1].matrix.user_id
