@@ -92,7 +92,7 @@ class Scene:
         return author.client.create_group(encoding.group_id(ROOM, SLOT, author.leaf.member_id))
 
     def commit(self, group: mls.Group, *joiners: Participation) -> mls.Commit:
-        return group.commit(add=[joiner.key_package.public for joiner in joiners])
+        return group.commit(add=[joiner.public_key_package for joiner in joiners])
 
 
 def after_secrets(message: bytes) -> int:
@@ -174,7 +174,7 @@ def leaf_node(one: Participation) -> bytes:
     """The LeafNode in a KeyPackage (RFC 9420 section 10): it stands between the init key and the extensions, of which
     there are none, and the signature."""
     head, init_key, extensions, signature = 4 + 2 + 2, 1 + 32, 1, 2 + 64
-    return one.key_package.public[head + init_key : -extensions - signature]
+    return one.public_key_package[head + init_key : -extensions - signature]
 
 
 Case = tuple[str, Make, str, str]
@@ -219,7 +219,7 @@ WELCOMES: list[Case] = [
     ),
     (
         "KeyPackage in the Welcome's place",
-        lambda here: replace(here.genuine, welcome=here.guest.key_package.public),
+        lambda here: replace(here.genuine, welcome=here.guest.public_key_package),
         "wrong_message_type",
         "welcome",
     ),

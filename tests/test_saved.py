@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlsrtc import StoreError, mls, saved
-from mlsrtc.group import participate
-from mlsrtc.identifiers import DeviceId, RoomId, SlotId, UserId
+from mlsrtc import LocalProtocolError, StoreError, mls, saved
+from mlsrtc.group import enter, participate
+from mlsrtc.identifiers import DeviceId, EpochId, RoomId, SlotId, UserId
 from mlsrtc.outbox import (
     CancelLeave,
     FetchAttachment,
@@ -53,16 +53,27 @@ def test_a_participation_is_read_back_and_goes_on() -> None:
         sign=lambda text: bytes(64),
         suite=1,
     )
-    again = saved.load_participation({"participation": saved.dump_participation(made)})
+    assert made.key_package is not None
+    records = {"participation": saved.dump_participation(made)}
+    again = saved.load_participation({**records, "key_package": made.key_package.save().expose()})
     assert again is not None
     assert again.leaf == made.leaf
-    assert again.key_package.public == made.key_package.public
+    assert again.public_key_package == made.public_key_package
+    assert again.key_package is not None
     host = mls.Client(b"host", mls.SigningKey.generate())
-    commit = host.create_group(b"group").commit(add=[again.key_package.public])
+    commit = host.create_group(b"group").commit(add=[again.public_key_package])
     assert commit.welcome is not None
     assert again.client.join(commit.welcome, again.key_package, tree=commit.tree).epoch == 1
     assert made.leaf.member_id in repr(made)
     assert "secret" not in repr(again).lower()
+
+    spent = saved.load_participation(records)
+    assert spent is not None
+    assert spent.key_package is None
+    assert spent.public_key_package == made.public_key_package
+    assert spent.signing_key.public == made.signing_key.public
+    with pytest.raises(LocalProtocolError, match="deleted"):
+        enter(spent, commit.welcome, commit.tree, EpochId(bytes(32)), {})
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,18 @@ class Attendance:
         """Our present participation."""
         return None if self.presence is None else self.presence.participation.leaf.member_id
 
+    @property
+    def holds_key_package(self) -> bool:
+        """Whether we hold the private halves of our KeyPackage."""
+        return self.presence is not None and self.presence.participation.key_package is not None
+
+    def forget_key_package(self, desk: Desk) -> None:
+        """Delete the private halves of our KeyPackage, here and in the store (RFC 9420 section 16.8)."""
+        assert self.presence is not None
+        participation = replace(self.presence.participation, key_package=None)
+        self.presence = replace(self.presence, participation=participation)
+        desk.drop("key_package")
+
     def check_power(self, known: Knowledge) -> None:
         """Raises CannotSend if the room's power levels do not let us take part."""
         state = self.format is MembershipFormat.STATE
@@ -112,6 +124,8 @@ class Attendance:
         )
         self.joined_at, self.n = None, 0
         desk.keep("participation", saved.dump_participation(participation))
+        assert participation.key_package is not None
+        desk.keep("key_package", participation.key_package.save().expose())
         self._cancel_delayed_leave(desk)
         self._schedule_leave(desk)
         self._send_membership(desk)

@@ -66,12 +66,18 @@ class Epochs:
     held: dict[EpochId, Held] = field(default_factory=dict)
     drafts: dict[EpochId | None, Draft] = field(default_factory=dict)
     removed: set[MemberId] = field(default_factory=set)  # by an epoch that we stood on
-    key_package_used: float | None = None
+    key_package_used: float | None = None  # -inf: its private halves are deleted
+    _passed: dict[EpochId | None, float] = field(default_factory=dict)  # drafts by parent: since when it is behind us
 
     @property
     def group(self) -> mls.Group | None:
         """The group of the epoch we stand on."""
         return self.held[self.stand].group if self.stand is not None else None
+
+    @property
+    def key_package_until(self) -> float | None:
+        """When our KeyPackage serves no more Welcome; None before its first use."""
+        return None if self.key_package_used is None else self.key_package_used + self.policy.key_package_grace
 
     def can_enter(self, path: Sequence[EpochId], archive: Archive, me: MemberId, now: float) -> bool:
         """Whether we could get onto this path for free: a state on it, or a Welcome while its key still serves."""
@@ -104,9 +110,7 @@ class Epochs:
         return self._arrive(path[-1], steps, now)
 
     def prune(self, now: float) -> list[EpochId]:
-        """Forget old states past their time or number, and drafts on epochs that are gone. Returns what was
-        forgotten.
-        """
+        """Forget old states past their time or number. Returns what was forgotten."""
         late = [
             identifier
             for identifier, held in self.held.items()
@@ -120,15 +124,30 @@ class Epochs:
             self.held.pop(identifier, None)
         return late
 
-    def drop_drafts(self) -> list[Draft]:
-        """Forget our own commits that have come back, and the oldest of many that have not. Returns those."""
-        late = [parent for parent, draft in self.drafts.items() if draft.id in self.held]
+    def prune_drafts(self, head: EpochId | None, now: float) -> list[Draft]:
+        """Forget our own commits that have come back, those that the call has passed for as long as old states are
+        kept, and the oldest of many. Returns those.
+        """
+        here = {head, self.stand or head}
+        passed = {
+            parent: self._passed.get(parent, now)
+            for parent, draft in self.drafts.items()
+            if here.isdisjoint((parent, draft.id))
+        }
+        late = [
+            parent
+            for parent, draft in self.drafts.items()
+            if draft.id in self.held or passed.get(parent, now) + self.policy.old_state_seconds <= now
+        ]
         late += list(self.drafts)[: max(0, len(self.drafts) - len(late) - DRAFTS_KEPT)]
-        return [self.drafts.pop(parent) for parent in dict.fromkeys(late)]
+        forgotten = [self.drafts.pop(parent) for parent in dict.fromkeys(late)]
+        self._passed = {parent: since for parent, since in passed.items() if parent in self.drafts}
+        return forgotten
 
     def next_timer(self) -> float | None:
-        """When an old state's time is over; monotonic seconds."""
+        """When the time of an old state, or of a commit that was passed, is over; monotonic seconds."""
         times = [held.superseded for held in self.held.values() if held.superseded is not None]
+        times += self._passed.values()
         return min(times) + self.policy.old_state_seconds if times else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -140,7 +159,7 @@ class Epochs:
 
     def _start(self, path: Sequence[EpochId], archive: Archive, me: MemberId, now: float) -> int | None:
         """Where on the path we can begin: as late as possible, and never before an epoch that removes us."""
-        key_serves = self.key_package_used is None or now <= self.key_package_used + self.policy.key_package_grace
+        key_serves = (until := self.key_package_until) is None or now < until
         for place in range(len(path) - 1, -1, -1):
             judged = archive.judged[path[place]].committed
             if not judged.holds(me):

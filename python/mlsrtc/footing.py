@@ -74,11 +74,19 @@ class Footing:
         if epochs.group is not None:
             self.safety_code = safety_code(epochs.group, self.room_id, self.slot_id)
 
-    def prune(self, desk: Desk) -> None:
-        """Forget old states past their time."""
+    def prune(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
+        """Forget what is past its time: old states, commits of ours that the call has passed, and the private halves of
+        our KeyPackage."""
         for identifier in self.epochs.prune(desk.now.monotonic):
             self.kept.discard(identifier)
             desk.drop(f"group/{identifier.hex()}")
+        for draft in self.epochs.prune_drafts(known.ordering.head(), desk.now.monotonic):
+            desk.drop(f"draft/{draft.id.hex()}")
+        if (until := self.epochs.key_package_until) is not None and attendance.holds_key_package:
+            if until <= desk.now.monotonic:
+                attendance.forget_key_package(desk)
+            else:
+                desk.at(until)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -151,8 +159,6 @@ class Footing:
             if identifier not in self.kept:
                 self.kept.add(identifier)
                 desk.keep(f"group/{identifier.hex()}", held.group.save().expose())
-        for draft in self.epochs.drop_drafts():
-            desk.drop(f"draft/{draft.id.hex()}")
         commit = known.archive.judged[stand].committed
         self.removes = any(step.committed.removed for step in steps)
         self.safety_code = safety_code(current, self.room_id, self.slot_id)

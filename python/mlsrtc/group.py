@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlsrtc import _core, mls
-from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.wire import binding, encoding
@@ -19,12 +19,17 @@ SAME_DEVICE = mls.Successor.first_fields(2)
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """One participation of our device: a fresh leaf key, its credential and its KeyPackage. Holds secrets."""
+    """One participation of our device: a fresh leaf key, its credential and its KeyPackage. Holds secrets.
+
+    key_package: with its private halves; None once they are deleted (docs/threat-model.md). public_key_package: what
+    our membership shows for as long as it lasts.
+    """
 
     leaf: Leaf
     client: mls.Client
     signing_key: mls.SigningKey
-    key_package: mls.KeyPackage
+    key_package: mls.KeyPackage | None
+    public_key_package: bytes
     binding: binding.Binding
 
     def __repr__(self) -> str:
@@ -48,14 +53,18 @@ def participate(
     bound = binding.bind(room, slot, identity, device_key=device_key, leaf_key=signing_key.public, sign=sign)
     leaf = Leaf(member, user, device, device_key, signing_key.public)
     client = _client(leaf, signing_key, bound)
-    return Participation(leaf, client, signing_key, client.key_package(), bound)
+    key_package = client.key_package()
+    return Participation(leaf, client, signing_key, key_package, key_package.public, bound)
 
 
 def restore(
-    leaf: Leaf, signing_key: mls.SigningKey, key_package: mls.KeyPackage, bound: binding.Binding
+    leaf: Leaf, signing_key: mls.SigningKey, key_package: mls.KeyPackage | bytes, bound: binding.Binding
 ) -> Participation:
-    """A participation as a store kept it."""
-    return Participation(leaf, _client(leaf, signing_key, bound), signing_key, key_package, bound)
+    """A participation as a store kept it. key_package: its public bytes if the private halves are deleted."""
+    client = _client(leaf, signing_key, bound)
+    if isinstance(key_package, bytes):
+        return Participation(leaf, client, signing_key, None, key_package, bound)
+    return Participation(leaf, client, signing_key, key_package, key_package.public, bound)
 
 
 def _client(leaf: Leaf, signing_key: mls.SigningKey, bound: binding.Binding) -> mls.Client:
@@ -100,7 +109,12 @@ def enter(
     expected: EpochId,
     leaves: Mapping[LeafIndex, Leaf],
 ) -> mls.Group:
-    """The group that a Welcome opens, which must stand on `expected` with `leaves` (RFC 9420 section 12.4.3.1)."""
+    """The group that a Welcome opens, which must stand on `expected` with `leaves` (RFC 9420 section 12.4.3.1).
+
+    Raises RemoteProtocolError; LocalProtocolError if the KeyPackage's private halves are deleted.
+    """
+    if participation.key_package is None:
+        raise LocalProtocolError("no Welcome opens any more: the KeyPackage's private keys are deleted")
     group = participation.client.join(welcome, participation.key_package, tree=tree)
     return _checked(group, expected, leaves)
 

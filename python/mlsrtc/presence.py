@@ -63,7 +63,7 @@ class Presence:
             self.slot_id,
             leaf,
             suite=participation.signing_key.suite,
-            key_package=participation.key_package.public,
+            key_package=participation.public_key_package,
             binding=participation.binding,
             sign=self.sign,
             from_ts=now_ms,

@@ -99,7 +99,8 @@ def load_requests(records: Records) -> Iterable[Request]:
 
 
 def dump_participation(participation: group.Participation) -> bytes:
-    """Our participation: leaf key, KeyPackage with its private halves, binding."""
+    """Our participation: leaf key, public KeyPackage, binding. The KeyPackage's private halves are a record of their
+    own, `key_package`: a store overwrites what is deleted, and not what is replaced."""
     leaf = participation.leaf
     return dump(
         {
@@ -109,7 +110,7 @@ def dump_participation(participation: group.Participation) -> bytes:
             "device_id": leaf.device_id,
             "device_key": encoding.encode_base64(leaf.device_key),
             "signing_key": encoding.encode_base64(participation.signing_key.save().expose()),
-            "key_package": encoding.encode_base64(participation.key_package.save().expose()),
+            "public_key_package": encoding.encode_base64(participation.public_key_package),
             "binding": encoding.encode_base64(participation.binding.encode()),
         }
     )
@@ -123,7 +124,9 @@ def load_participation(records: Records) -> group.Participation | None:
     try:
         suite = int(value["suite"])
         signing_key = mls.SigningKey.load(suite, mls.Secret(encoding.decode_base64(value["signing_key"])))
-        key_package = mls.KeyPackage.load(mls.Secret(encoding.decode_base64(value["key_package"])))
+        key_package: mls.KeyPackage | bytes = encoding.decode_base64(value["public_key_package"])
+        if "key_package" in records:
+            key_package = mls.KeyPackage.load(mls.Secret(records["key_package"]))
         leaf = Leaf(
             MemberId(value["member_id"]),
             UserId(value["user_id"]),

@@ -5,6 +5,7 @@ head, do we stand there, is it our turn, which keys may be used. So the order of
 replays evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -345,7 +346,7 @@ class Session:
             self._enter()
         if self._phase is Phase.INSIDE:
             self._take_part()
-        self._footing.prune(desk)
+        self._footing.prune(desk, self.known, self._attendance)
         for event_id in self.known.prune(now):
             desk.drop(f"event/{event_id}")
         self._tell_what_changed(now)
@@ -386,6 +387,7 @@ class Session:
             if not isinstance(request, CancelLeave):
                 desk.withdraw(request.id)
         desk.drop("participation")
+        desk.drop("key_package")
         for event_id in self.known.events:
             desk.drop(f"event/{event_id}")
         self.known.fresh.clear()
@@ -529,7 +531,7 @@ class Session:
             held=held,
             drafts={draft.parent: draft for draft in saved.load_drafts(records, participation)},
             removed={MemberId(member) for member in meta["removed"]},
-            key_package_used=now if held else None,
+            key_package_used=-math.inf if participation.key_package is None else now if held else None,
         )
         self._footing.resume(epochs, kept={identifier for identifier, _ in saved.load_groups(records)})
 

@@ -62,7 +62,7 @@ async def intrude(play: "Play", seat: "Seat") -> str:
             member_id=leaf.member_id,
             leaf_key=leaf.signature_key,
             binding=made.binding,
-            key_package=made.key_package.public,
+            key_package=made.public_key_package,
             replaces=(),
             head=None,
             from_ts=wall,
