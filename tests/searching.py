@@ -50,8 +50,8 @@ def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def peaceable(steps: Iterable[Step]) -> list[Step]:
-    """A schedule without what makes a member look gone that is not: overwritten memberships and wrong clocks. After
-    these an epoch may stay closed to somebody for good (rule section 3.6)."""
+    """A schedule without what makes a member look gone that is not: overwritten memberships and wrong clocks. Whoever
+    is removed for that has left no leave, and its word may hold up a later call (test_party_of_ten)."""
     return [step for step in steps if not isinstance(step, EraseMembership | StepClock)]
 
 

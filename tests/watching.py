@@ -279,11 +279,8 @@ class Watch:
         """Lets time pass until all present devices send under one epoch of so many members."""
         return self.party.run_until(lambda: self.agreed(members), timeout=timeout)
 
-    def agreed(self, members: int, *, excused: bool = False) -> bool:
-        """Whether all present devices stand on one epoch of so many members, and send under it.
-
-        excused: but for those who may not begin it, since an epoch that they stood on had removed one of its leaves.
-        """
+    def agreed(self, members: int) -> bool:
+        """Whether all present devices stand on one epoch of so many members, and send under it."""
         present = self.party.present()
         if len(present) != members:
             return False
@@ -294,9 +291,7 @@ class Watch:
         told = next(ledger.epochs[stand] for ledger in ledgers)
         if set(told.members) != {self.member(device.index) for device in present}:
             return False
-        return all(
-            ledger.sending == stand or (excused and not ledger.removed.isdisjoint(told.members)) for ledger in ledgers
-        )
+        return all(ledger.sending == stand for ledger in ledgers)
 
     # -- the promises --
 

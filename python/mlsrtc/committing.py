@@ -141,8 +141,11 @@ class Committing:
         view = known.look(desk.now)
         leaves = judged.committed.leaves if judged is not None else {}
         # Until disputes come, a leaf that our policy refuses is removed in turn, and so is one whose join nobody shows
-        # us: a ghost (docs/adr/0006).
-        unwanted = dict.fromkeys(known.untrusted(leaves) & known.roster.joins.keys(), self._head[1])
+        # us: a ghost (docs/adr/0006). So is one that an epoch we stood on had removed and that a fork brings back: we
+        # may not begin to send where it is (rule section 3.6), and it returns under a fresh name.
+        tree = frozenset(leaf.member_id for leaf in leaves.values())
+        refused = known.untrusted(leaves) & known.roster.joins.keys() | tree & epochs.removed
+        unwanted = dict.fromkeys(refused, self._head[1])
         seen = self._head[1] + self.policy.unseen_join
         if ghosts := known.unseen(leaves):
             if seen <= desk.now.monotonic:
@@ -156,7 +159,7 @@ class Committing:
         return turns.Scene(
             me=attendance.member_id,
             epoch=epoch,
-            tree=frozenset(leaf.member_id for leaf in leaves.values()),
+            tree=tree,
             past=judged.ever if judged is not None else frozenset(),
             roster=frozenset(view.present) - unwanted.keys(),
             gone=view.gone | unwanted.keys(),

@@ -47,7 +47,7 @@ def damage(content: Any, random: Random) -> Any:
     damaged = copy.deepcopy(dict(content))
     ways = places(damaged)
     for way in random.choices(ways, k=random.choice((1, 1, 2, 3))) if ways else ():
-        holder = damaged
+        holder: Any = damaged
         for key in way[:-1]:
             holder = holder.get(key) if isinstance(holder, dict) else None
         if not isinstance(holder, dict) or way[-1] not in holder:

@@ -57,7 +57,7 @@ def test_whatever_leaves_is_in_the_store(seed: int) -> None:
     watch = Watch(DEVICES, seed, servers=2, watched=Audited)
     play(watch.party, churn(Random(seed), 60))
     watch.check()
-    assert Audited.audited > 20
+    assert Audited.audited >= 5
 
 
 def test_whatever_is_told_is_in_the_store_and_a_save_that_fails_releases_nothing() -> None:
