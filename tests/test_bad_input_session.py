@@ -5,6 +5,7 @@ One device is in a call of two, and has stopped. What it had saved, and what the
 joins and is added; then the first is removed), is taken from a call in memory; each row starts the device again.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -579,3 +580,24 @@ def test_bad_events_in_an_answer_are_told_and_the_rest_of_it_counts() -> None:
     }
     assert here.epoch in session.known.archive.judged, "the genuine commit of the same answer was taken"
     assert here.newcomer.leaf.member_id in session.members
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_what_nobody_reads_may_be_nested_however_deeply_and_is_not_kept(depth: int) -> None:
+    """A decoder of JSON may take deeper values than the encoder that a store's records need."""
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"x": deep}
+    here = stage()
+    session = here.start()
+    user = here.watch.party.users[2]
+    session.receive(DeviceKeys(user.user_id, user.keys()), here.now)
+    events = [here.join, here.word, here.next_commit, here.commit]  # The child waits for its parent.
+    for number, event in enumerate(events):
+        session.receive(replace(event, event_id=f"${number}", content={**event.content, "x": deep}), here.now)
+    session.tick(here.now)
+    saved: dict[str, bytes | None] = {}
+    session.checkpoint(saved.update)
+    assert here.epoch in session.known.archive.judged
+    for number, event in enumerate(events):
+        assert json.loads(saved[f"event/${number}"] or b"")["content"].keys() <= event.content.keys()

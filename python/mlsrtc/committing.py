@@ -13,7 +13,7 @@ from mlsrtc.epochs import Epochs, Fetching, place_in, tree_at
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.exchange import Exchange
 from mlsrtc.group import Participation
-from mlsrtc.identifiers import EpochId, LeafIndex
+from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import Stranded
 from mlsrtc.outbox import SendEvent
@@ -65,9 +65,8 @@ class Committing:
         try:
             made = self._make(desk, known, attendance, epochs, exchange, turn)
         except RemoteProtocolError as error:
-            # Somebody's KeyPackage passed our reader and not the engine: whoever it is is not added by us.
             desk.tell(Stranded(f"commit failed: {error.reason}"))
-            known.spoil(turn.need.adds)
+            self._blame(known, attendance, epochs, turn)
             return None
         if made is not None:
             draft, request = made
@@ -83,6 +82,26 @@ class Committing:
         self.done.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _blame(self, known: Knowledge, attendance: Attendance, epochs: Epochs, turn: turns.Turn) -> None:
+        """The engine did not take what the readers had taken. Each joiner is tried beside those before it, and whoever
+        does not fit is not added by us; if it is nobody's KeyPackage, this parent is left to the others."""
+        assert attendance.presence is not None
+        client = attendance.presence.participation.client
+        base = epochs.group if turn.kind is turns.Kind.COMMIT and epochs.group else client.create_group(b"trial")
+        fit: list[bytes] = []
+        unfit: list[MemberId] = []
+        for member in turn.need.adds if turn.kind is not turns.Kind.EXTERNAL else ():
+            package = known.roster.joins[member].key_package
+            try:
+                base.commit(add=[*fit, package])
+            except RemoteProtocolError:
+                unfit.append(member)
+            else:
+                fit.append(package)
+        known.spoil(unfit)
+        if not unfit:
+            self.done.add(turn.parent)
 
     def _await_opening(self, desk: Desk, scene: turns.Scene) -> str | None:
         """Our epoch is closed to us and a commit of our own cannot change that: if nobody else's does, we rejoin (rule

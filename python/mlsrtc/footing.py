@@ -66,7 +66,13 @@ class Footing:
             desk.drop(f"draft/{draft.id.hex()}")
         self.kept.clear()
         self.epochs = Epochs(self.policy, removed=self.epochs.removed)
-        self.situation, self.voice, self._trouble = None, Voice(), None
+        self.situation, self.voice, self._trouble, self.safety_code = None, Voice(), None, None
+
+    def resume(self, epochs: Epochs, *, kept: set[EpochId]) -> None:
+        """Go on where a process before us stood. `kept`: the groups that are in the store."""
+        self.epochs, self.kept = epochs, kept
+        if epochs.group is not None:
+            self.safety_code = safety_code(epochs.group, self.room_id, self.slot_id)
 
     def prune(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
         """Forget what is past its time: old states, commits of ours that the call has passed, and the private halves of

@@ -103,7 +103,7 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryNotVisible:
-    """The room does not let us read back and nobody answered for it: we cannot enter yet."""
+    """The room does not let us read back and nobody answered for it: a call that goes on here is hidden from us."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class Outbox:
             for request in self._released.values()
             if request.id not in self._in_flight
             and self._not_before.get(request.id, now) <= now
-            and (into_room or not isinstance(request, SendEvent))
+            and (into_room or not isinstance(request, SendEvent | SendState))
         ]
         for request in ready:
             self._in_flight.add(request.id)

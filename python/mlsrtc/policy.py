@@ -45,7 +45,7 @@ class Policy:
     refusal_delay: float = 0.3
     word_step: float = 0.3  # times log2(rank + 1)
     dispute_settle: float = 3.0
-    unseen_join: float = 2.0  # an added leaf whose join is not seen for this long is a dispute
+    unseen_join: float = 2.0  # a leaf whose join is not seen for this long is removed in turn
 
     old_state_seconds: float = 30.0
     old_state_epochs: int = 5

@@ -168,8 +168,11 @@ class Session:
     def receive(self, incoming: Incoming, now: Now) -> None:
         """Take in what came; `tick` is due at once and acts on it.
 
-        Raises RemoteProtocolError if it does not hold: nothing is changed then.
+        Raises RemoteProtocolError if it does not hold: nothing is changed then. When the call is over nothing is taken
+        in any more.
         """
+        if self._phase is Phase.OVER:
+            return
         match incoming:
             case RoomEvent():
                 self.known.room_event(incoming, now)
@@ -223,9 +226,11 @@ class Session:
     def outgoing(self) -> Sequence[Request]:
         """The released requests whose moment has come; each is handed out once per try.
 
-        Before the room's past is read, and while a gap is open, nothing leaves that others would see in the room.
+        Before the room's past is read, and while a gap is open, nothing leaves that others would see in the room, but
+        our own leave.
         """
-        return self._desk.outbox.take(self._desk.now.monotonic, into_room=self._complete)
+        into_room = self._complete or self._phase is Phase.LEAVING
+        return self._desk.outbox.take(self._desk.now.monotonic, into_room=into_room)
 
     def mark_sent(self, request_id: str, outcome: Outcome, now: Now) -> None:
         """What became of a request. An unknown id is ignored: the request was withdrawn meanwhile."""
@@ -520,8 +525,7 @@ class Session:
             for identifier, state in saved.load_groups(records)
             if identifier in self.known.archive.judged
         }
-        self._footing.kept = {identifier for identifier, _ in saved.load_groups(records)}
-        self._footing.epochs = Epochs(
+        epochs = Epochs(
             self.policy,
             stand=stand if stand in held else None,
             held=held,
@@ -529,6 +533,7 @@ class Session:
             removed={MemberId(member) for member in meta["removed"]},
             key_package_used=-math.inf if participation.key_package is None else now if held else None,
         )
+        self._footing.resume(epochs, kept={identifier for identifier, _ in saved.load_groups(records)})
 
 
 __all__ = ["CallMember", "Device", "Phase", "Session"]

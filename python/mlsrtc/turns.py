@@ -64,7 +64,8 @@ class Scene:
     tree, past: the leaves of `epoch`, and everybody who ever had a leaf on the way to it, who cannot be added
         again (section 2, valid); empty without an epoch.
     roster: R, those who have joined and are neither in D nor gone by our own roster. Holds `me`.
-    gone: D ∪ X. A leaf that is neither in `roster` nor here has a join that we have not seen: it stays.
+    gone: D ∪ X. A leaf that is neither in `roster` nor here has a join that we have not seen: it
+        stays until the caller counts it as gone.
     able: who may send commits by the room's power levels. addable: whom our policy gives a leaf.
     since: when the join of one to add, or the going of one to remove, was first seen.
     joined: when our own join came back in sync.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scripted import Scripted, error
 
 from mlsrtc.adapters.nio.channel import NioChannel
-from mlsrtc.adapters.nio.history import PAGES, REACH_MS, Reach, may_be_hidden
+from mlsrtc.adapters.nio.history import PAGES, REACH_MS, ROOTS, TOO_LONG, Reach, may_be_hidden
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
 
@@ -19,14 +19,16 @@ NOW = 100 * REACH_MS
 HOUR = 3600 * 1000
 
 
-def commit(event_id: str, root: str, ts: int, *, parent: str | None = "p", slot: str = SLOT) -> dict[str, Any]:
+def commit(
+    event_id: str, root: str, ts: int, *, parent: str | None = "p", slot: str = SLOT, sender: str = "@b:localhost"
+) -> dict[str, Any]:
     content: dict[str, Any] = {"slot_id": slot, "root": root, "parent": parent}
     if parent is not None:
         content["m.relates_to"] = {"rel_type": "m.reference", "event_id": f"${root}"}
     return {
         "type": "dev.mlsrtc.commit",
         "event_id": event_id,
-        "sender": "@b:localhost",
+        "sender": sender,
         "origin_server_ts": ts,
         "content": content,
     }
@@ -57,7 +59,7 @@ def test_a_root_that_was_named_is_read_back_to_however_old_and_its_joins_with_it
     assert reach.complete
     assert not reach.look([member("$n", NOW - 13 * HOUR)])
     assert reach.look([member("$o", NOW - 15 * HOUR)])
-    assert list(reach.root_events) == ["$R"]
+    assert reach.root_events() == ["$R"]
 
 
 def test_calls_that_follow_each_other_do_not_lead_ever_further_back() -> None:
@@ -69,6 +71,17 @@ def test_calls_that_follow_each_other_do_not_lead_ever_further_back() -> None:
         if reach.look([commit(f"$c{call}", f"R{call}", start + HOUR), commit("", f"R{call}", start, parent=None)]):
             break
     assert pages < 6
+
+
+def test_junk_of_one_user_crowds_out_no_root_that_another_names() -> None:
+    reach = Reach(SLOT, NOW)
+    junk = [commit(f"$j{n}", f"J{n}", NOW - n, sender="@eve:localhost") for n in range(3 * ROOTS)]
+    reach.look([*junk, commit("$c", "R", NOW - HOUR), member("$m", NOW - HOUR)])
+    assert reach.root_events()[0] == "$R"
+    insider = {**member("$e", NOW - HOUR), "sender": "@eve:localhost"}
+    reach.look([insider])
+    assert "$R" in reach.root_events()[:2]
+    assert len(reach.root_events()) == 3 * ROOTS + 1
 
 
 def test_one_event_with_an_invented_old_time_does_not_end_the_reading() -> None:
@@ -101,7 +114,7 @@ def test_one_event_with_an_invented_old_time_does_not_end_the_reading() -> None:
 def test_no_event_breaks_the_reading(page: Sequence[dict[str, Any]]) -> None:
     reach = Reach(SLOT, NOW)
     assert reach.look(page) in (True, False)
-    assert all(isinstance(event_id, str) for event_id in reach.root_events)
+    assert all(isinstance(event_id, str) for event_id in reach.root_events())
 
 
 @pytest.mark.parametrize(
@@ -180,6 +193,69 @@ async def test_a_bogus_root_costs_a_bounded_number_of_pages(scripted: Scripted) 
     got = await _history(channel)
     assert sum(path.endswith("/messages") for path in scripted.paths()) == PAGES
     assert [event.event_id for event in got if isinstance(event, RoomEvent)] == ["$c"]
+    assert HistoryRefused(TOO_LONG) in got
+    await channel.close(TransportClosed("closed"))
+
+
+@pytest.mark.parametrize(("sender", "told"), [("@b:localhost", True), ("@eve:localhost", False)])
+async def test_a_root_that_a_member_names_and_nobody_shows_is_told(scripted: Scripted, sender: str, told: bool) -> None:
+    """The reading reaches past all joins that may count: only what a member builds on can be missed."""
+    now = _wall()
+    first = [commit("$c", "nowhere", now, sender=sender), member("$m", now)]
+
+    def messages(query: dict[str, str]) -> Any:
+        return {"chunk": [member("$old", now - 9 * HOUR)] if query.get("from") else first, "end": "on"}
+
+    scripted.answer = _room(messages)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel.open([])
+    assert (HistoryRefused(TOO_LONG) in await _history(channel)) is told
+    await channel.close(TransportClosed("closed"))
+
+
+async def test_a_root_behind_a_past_too_long_to_read_is_found_by_its_relations(scripted: Scripted) -> None:
+    """Junk of an outsider is newer, and names more roots than are asked for."""
+    now = _wall()
+    junk = [commit(f"$j{n}", f"J{n}", now, sender="@eve:localhost") for n in range(3 * ROOTS)]
+    first = [*junk, commit("$c", "R", now - 1), member("$m", now - 2)]
+    root = commit("$R", "R", now - 10 * HOUR, parent=None)
+
+    def answer(method: str, path: str, query: dict[str, str]) -> web.Response:
+        if path.endswith("/messages"):
+            return web.json_response(
+                {"chunk": [member("$old", now - 15 * HOUR)] if query.get("from") else first, "end": "on"}
+            )
+        if path.endswith("/state"):
+            return web.json_response([])
+        if path.endswith("/event/$R"):
+            return web.json_response(root)
+        return web.json_response({"chunk": []}) if "/relations/$R/" in path else error(404, "M_NOT_FOUND")
+
+    scripted.answer = answer
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel.open([])
+    got = await _history(channel)
+    assert "$R" in [event.event_id for event in got if isinstance(event, RoomEvent)]
+    assert HistoryRefused(TOO_LONG) not in got
+    await channel.close(TransportClosed("closed"))
+
+
+@pytest.mark.parametrize("since", ["s0", None])
+async def test_a_gap_that_is_too_long_to_read_is_told(scripted: Scripted, since: str | None) -> None:
+    now = _wall()
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    scripted.answer = _room({"chunk": []})
+    channel.open([])
+    await _history(channel)
+    numbers = iter(range(10 * PAGES))
+    scripted.answer = _room(lambda query: {"chunk": [commit(f"${next(numbers)}", "R", now)], "end": "on"})
+    channel.on_sync({"timeline": {"limited": True, "prev_batch": "p", "events": []}}, since, joined=True)
+    got = await _history(channel)
+    assert got[0] == GapOpened()
+    assert HistoryRefused(TOO_LONG) in got
+    assert got[-1] == HistoryComplete()
+    assert next(numbers) == PAGES
+    await channel.close(TransportClosed("closed"))
 
 
 async def test_a_room_that_refuses_everything_is_history_refused(scripted: Scripted) -> None:

@@ -30,9 +30,10 @@ DEEP: Any = []
 for _ in range(20_000):
     DEEP = [DEEP]
 JUNK: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**53, 2**64, 0.5, "", "x", "=", "AAAA", "é\ud800", "m" * 70_000, [], [[]], {}, {"": ""},
-    DEEP,
-)  # fmt: skip
+    *(None, True, 0, -1, 1, 2**53, 2**64, 0.5),
+    *("", "x", "=", "AAAA", "\u00e9\ud800", "m" * 70_000),
+    *([], [[]], {}, {"": ""}, DEEP),
+)
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -120,8 +121,7 @@ class Spoilt(Watched):
             before = state(self.inner)
             try:
                 self.inner.receive(bad, now)
-            except RemoteProtocolError as error:
-                assert error.reason
+            except RemoteProtocolError:
                 assert state(self.inner) == before
         super().receive(incoming, now)
 

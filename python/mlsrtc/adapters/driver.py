@@ -8,10 +8,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
@@ -74,7 +74,7 @@ class Call:
         self._over = asyncio.Event()
         self._entered: asyncio.Future[None] | None = None
         self._ordered: asyncio.Queue[Request] = asyncio.Queue()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self._channel: Channel | None = None
         self._failure: BaseException | None = None
@@ -90,9 +90,8 @@ class Call:
         self._channel = await self._stack.enter_async_context(
             self._transport.subscribe(self.session.room_id, self.session.slot_id)
         )
-        for job in (self._run(self._channel), self._send_in_order(self._channel)):
-            task = asyncio.create_task(job)
-            self._sending.add(task)
+        self._start(self._run(self._channel))
+        self._start(self._send_in_order(self._channel))
         try:
             await self._entered
         except BaseException:
@@ -177,11 +176,6 @@ class Call:
             self.session.close(closed.reason)
             self._step()
             self._finish(None)
-        except BaseException as error:
-            self._finish(error)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            LOGGER.exception("the call ended with an error")
         finally:
             reading.cancel()
 
@@ -210,9 +204,7 @@ class Call:
             if isinstance(request, SendState | SendEvent | ScheduleLeave):
                 self._ordered.put_nowait(request)
             else:
-                task = asyncio.create_task(self._send(request))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+                self._start(self._send(request))
         for notice in self.session.notices():
             self._tell(notice)
 
@@ -222,6 +214,19 @@ class Call:
             # Before the rest: a pin that nothing refers to yet does no harm.
             self._store.save(self._shared_scope, shared)
         self._store.save(self._scope, {key: value for key, value in changes.items() if key not in shared})
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        """A task of this call: if it fails, the call ends with its error, and does not go on half alive."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                LOGGER.error("the call ends with an error", exc_info=error)
+                self._finish(error)
+
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(done)
 
     async def _send_in_order(self, channel: Channel) -> None:
         while True:
@@ -254,15 +259,14 @@ class Call:
         self._told.set()
 
     def _finish(self, failure: BaseException | None) -> None:
-        if failure is not None and not isinstance(failure, asyncio.CancelledError):
-            self._failure = failure
+        self._failure = self._failure or failure
         if self._entered is not None and not self._entered.done():
             self._entered.set_exception(failure or TransportClosed("closed"))
         self._over.set()
         self._told.set()
 
     async def _close(self) -> None:
-        tasks = list(self._sending)
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -57,7 +57,7 @@ class GapOpened:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRefused:
-    """The homeserver does not let us read back (history visibility)."""
+    """The homeserver does not let us read back (history visibility), or the past was too long to be read whole."""
 
     errcode: str
 

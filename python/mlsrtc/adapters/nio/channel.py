@@ -175,23 +175,32 @@ class NioChannel:
         present = await history.state(self._client, self._room_id)
         encrypted_room = any(event.get("type") == names.ROOM_ENCRYPTION for event in present)
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
+        reach.note([*present, *self._sticky])
         found: list[Raw] = []
-        ended = True
-        async for page in history.pages(self._client, self._room_id, HISTORY):
-            found += page
-            if reach.look(page):
-                ended = False
-                break
+        ended, cut = True, False
+        try:
+            async for page in history.pages(self._client, self._room_id, HISTORY):
+                found += page
+                if reach.look(page):
+                    ended = False
+                    break
+        except history.TooLong:
+            ended, cut = False, True
         encrypted: list[Raw] = []
+        encrypted_cut = False
         if encrypted_room:
             # Encrypted memberships hide their type: the chat is read as well, as far as the call reaches.
-            async for page in history.pages(self._client, self._room_id, (names.ENCRYPTED,)):
-                encrypted += page
-                if page and max(time_of(event) for event in page) < reach.bound:
-                    break
+            try:
+                async for page in history.pages(self._client, self._room_id, (names.ENCRYPTED,)):
+                    encrypted += page
+                    if page and max(time_of(event) for event in page) < reach.bound:
+                        break
+            except history.TooLong:
+                encrypted_cut = True
+            reach.note(encrypted)
         related: list[Raw] = []
         refusal: Refused | None = None
-        for event_id in list(reach.root_events)[: history.ROOTS]:
+        for event_id in reach.root_events()[: history.ROOTS]:
             try:
                 related += await history.relations(self._client, self._room_id, event_id)
             except Failed as failed:
@@ -200,8 +209,12 @@ class NioChannel:
                 # 404 is an event id that somebody made up; 403 is one that we may not see.
                 if failed.outcome.status == 403:
                     refusal = failed.outcome
+        reach.note(related)
         if refusal is not None:
             self._refused(refusal)
+        elif encrypted_cut or (cut and not reach.met):
+            # What the call is built on may lie further back: who is in it is asked instead.
+            self._feed.put([HistoryRefused(history.TOO_LONG)])
         elif ended and history.may_be_hidden(str(self._client.user_id), present):
             # /messages leaves out what we may not see, and says nothing of it.
             self._feed.put([HistoryRefused("M_FORBIDDEN")])
@@ -213,13 +226,16 @@ class NioChannel:
         types = (*GAP, names.ENCRYPTED) if self._sieve.room_encrypted else GAP
         reach = Reach(self._slot_id, time.time_ns() // 1_000_000)
         found: list[Raw] = []
-        async for page in history.pages(self._client, self._room_id, types, start=gap.prev_batch, stop=gap.since):
-            found += page
-            enough = reach.look(page)
-            # After a first sync there is no token to stop at: what is known, or reaches far enough, does.
-            known = bool(page) and all(self._sieve.has_seen(event) for event in page)
-            if gap.since is None and (enough or known):
-                break
+        try:
+            async for page in history.pages(self._client, self._room_id, types, start=gap.prev_batch, stop=gap.since):
+                found += page
+                enough = reach.look(page)
+                # After a first sync there is no token to stop at: what is known, or reaches far enough, does.
+                known = bool(page) and all(self._sieve.has_seen(event) for event in page)
+                if gap.since is None and (enough or known):
+                    break
+        except history.TooLong:
+            self._feed.put([HistoryRefused(history.TOO_LONG)])
         self._feed.put(self._sieve.fresh(reversed(found)))
 
     async def _tell_relations(self, event_id: str) -> None:

@@ -12,15 +12,20 @@ import nio
 
 from mlsrtc.adapters.nio.http import LIST, Failed, ask, demand, room_path, with_query
 from mlsrtc.outbox import RateLimited
-from mlsrtc.wire.names import COMMIT, ROOM_CREATE, ROOM_MEMBER, WORD
+from mlsrtc.wire.names import BLOCK, COMMIT, ROOM_CREATE, ROOM_MEMBER, STATE_MEMBER, STICKY_MEMBER_TYPES, WORD
 
 Raw: TypeAlias = Mapping[str, Any]
 """An event as the homeserver gave it."""
 
 PAGE = 100  # events a page is asked for
 PAGES = 50  # of one reading: a bogus root that somebody names costs a newcomer this much, no more
+TOO_LONG = "M_TOO_LARGE"  # the errcode told of a reading that these pages did not bring to its end
 ROOTS = 8  # roots whose relations are read when a call is entered
 REACH_MS = 4 * 3600 * 1000  # a membership lives at most this long (docs/protocol.md, J)
+
+
+class TooLong(Exception):
+    """PAGES were read, and there is more."""
 
 
 class Reach:
@@ -34,9 +39,11 @@ class Reach:
     def __init__(self, slot_id: str, now_ms: int) -> None:
         self._slot_id = slot_id
         self._recent = now_ms - REACH_MS
-        self._named: set[str] = set()
+        self._named: dict[str, set[str]] = {}  # roots, and the users who named each
         self._root_times: dict[str, int] = {}
-        self.root_events: dict[str, None] = {}  # event ids, newest first
+        self._root_events: dict[str, dict[str, None]] = {}  # event ids of roots by who named them, newest first
+        self._members: set[str] = set()  # users who have, or had, a membership
+        self._youngest: int | None = None  # of the last page, milliseconds
 
     @property
     def bound(self) -> int:
@@ -44,42 +51,72 @@ class Reach:
         return min(
             [
                 self._recent,
-                *(self._root_times[root] - REACH_MS for root in self._named & set(self._root_times)),
+                *(self._root_times[root] - REACH_MS for root in self._named.keys() & self._root_times.keys()),
             ]
         )
 
     @property
     def complete(self) -> bool:
         """Whether every root that was named has been seen."""
-        return self._named <= set(self._root_times)
+        return self._named.keys() <= self._root_times.keys()
+
+    @property
+    def met(self) -> bool:
+        """Whether what was read is enough: it reaches past the bound, and every root that somebody with a membership
+        named was seen. What others name is read for, and not missed: anybody can name a root that is not there."""
+        lacking = self._named.keys() - self._root_times.keys()
+        return self._is_past_bound and all(self._named[root].isdisjoint(self._members) for root in lacking)
 
     def look(self, page: Iterable[Raw]) -> bool:
         """Take in one page, newest first; True if nothing older is needed."""
+        self._youngest = self.note(page)
+        return self.complete and self._is_past_bound
+
+    def note(self, events: Iterable[Raw]) -> int | None:
+        """Take in events that are no page, newest first. Returns the time of the youngest, milliseconds."""
         youngest = None
-        for event in page:
+        for event in events:
             time = event.get("origin_server_ts")
             content = event.get("content")
             if not isinstance(time, int) or not isinstance(content, dict):
                 continue
             youngest = time if youngest is None else max(youngest, time)
-            if event.get("type") in (COMMIT, WORD) and content.get("slot_id") == self._slot_id:
-                self._note(event, content, time)
-        return youngest is not None and self.complete and youngest < self.bound
+            kind, sender = event.get("type"), str(event.get("sender"))
+            if kind == STATE_MEMBER or kind in STICKY_MEMBER_TYPES or BLOCK in content:
+                self._members.add(sender)
+            elif kind in (COMMIT, WORD) and content.get("slot_id") == self._slot_id:
+                self._note(event, content, time, sender)
+        return youngest
 
-    def _note(self, event: Raw, content: Mapping[str, Any], time: int) -> None:
+    def root_events(self) -> list[str]:
+        """The event ids of roots, those first that are most likely the call's: named by somebody with a membership, and
+        the newest of those that this user named. So one user crowds out no root that another names."""
+        ranks: dict[str, tuple[bool, int]] = {}
+        for sender, event_ids in self._root_events.items():
+            for rank, event_id in enumerate(event_ids):
+                own = sender not in self._members, rank
+                ranks[event_id] = min(own, ranks.get(event_id, own))
+        return sorted(ranks, key=lambda event_id: ranks[event_id])
+
+    @property
+    def _is_past_bound(self) -> bool:
+        return self._youngest is not None and self._youngest < self.bound
+
+    def _note(self, event: Raw, content: Mapping[str, Any], time: int, sender: str) -> None:
         root = content.get("root")
         if not isinstance(root, str):
             return
+        named = self._root_events.setdefault(sender, {})
         if event.get("type") == COMMIT and content.get("parent") is None:
             self._root_times.setdefault(root, time)
             if isinstance(event_id := event.get("event_id"), str):
-                self.root_events.setdefault(event_id)
+                named.setdefault(event_id)
             return
         if time >= self._recent:
-            self._named.add(root)
+            self._named.setdefault(root, set()).add(sender)
             related = content.get("m.relates_to")
             if isinstance(related, dict) and isinstance(related.get("event_id"), str):
-                self.root_events.setdefault(related["event_id"])
+                named.setdefault(related["event_id"])
 
 
 async def pages(
@@ -90,7 +127,10 @@ async def pages(
     start: str | None = None,
     stop: str | None = None,
 ) -> AsyncIterator[list[Raw]]:
-    """Pages of /messages backwards, newest event first. start and stop are sync tokens. Raises Failed."""
+    """Pages of /messages backwards, newest event first. start and stop are sync tokens.
+
+    Raises Failed, and TooLong after PAGES of them if there is more.
+    """
     wanted = json.dumps({"types": list(types)})
     for _ in range(PAGES):
         query: dict[str, str | int | None] = {
@@ -105,6 +145,7 @@ async def pages(
         start = answer.get("end")
         if not isinstance(start, str):
             return
+    raise TooLong
 
 
 async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> list[Raw]:

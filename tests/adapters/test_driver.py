@@ -1,0 +1,131 @@
+"""The driver's loop beside a scripted channel: what it sends, when it ends, and that it never goes on half alive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mlsrtc import CannotSend, Left, Policy, StoreError
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.store import MemoryStore
+from mlsrtc.adapters.transport import TransportClosed
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Request, ScheduleLeave, SendState
+from mlsrtc.testing.identities import LabUser
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import DeviceKeys, HistoryComplete, Incoming, RoomEvent
+
+USER = LabUser("@anna:one.test", b"a" * 32)
+DEVICE = USER.add_device("A")
+
+
+class Channel:
+    """A homeserver that answers everything; `sent` keeps what it was asked."""
+
+    room_id = "!room:one.test"
+
+    def __init__(self) -> None:
+        self.feed: asyncio.Queue[Incoming | TransportClosed] = asyncio.Queue()
+        self.sent: list[Request] = []
+
+    async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
+        value = await self.feed.get()
+        if isinstance(value, TransportClosed):
+            raise value
+        return [value]
+
+    async def send(self, request: Request) -> Outcome:
+        self.sent.append(request)
+        await asyncio.sleep(0)
+        if isinstance(request, QueryKeys):
+            self.feed.put_nowait(DeviceKeys(USER.user_id, USER.keys()))
+        delay_id = "delay" if isinstance(request, ScheduleLeave) else None
+        return Accepted(f"$event{len(self.sent)}", delay_id)
+
+
+class Transport:
+    user_id, device_id = USER.user_id, DEVICE.device_id
+
+    def __init__(self, *first: Incoming) -> None:
+        self.channel = Channel()
+        self._first = first
+
+    @asynccontextmanager
+    async def subscribe(self, room_id: str, slot_id: str) -> AsyncIterator[Any]:
+        for incoming in (*self._first, HistoryComplete()):
+            self.channel.feed.put_nowait(incoming)
+        yield self.channel
+
+
+class Brittle(MemoryStore):
+    """A store whose next save fails when it is told to."""
+
+    fails = False
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if self.fails:
+            raise StoreError("database is locked")
+        super().save(*args, **options)
+
+
+def call(transport: Transport, store: MemoryStore | None = None, **policy: float) -> Call:
+    room, slot = RoomId(transport.channel.room_id), SlotId("m.call#ROOM")
+    return Call(transport, DEVICE, room, slot, store or MemoryStore(), policy=Policy(**policy))  # type: ignore[arg-type]
+
+
+async def test_entering_sends_the_delayed_leave_and_the_membership_and_leaving_withdraws_it() -> None:
+    transport = Transport()
+    async with call(transport) as entered:
+        await asyncio.sleep(0.05)
+        kinds = [type(request) for request in transport.channel.sent]
+        assert kinds == [QueryKeys, ScheduleLeave, SendState]
+        assert entered.safety_code is None
+    left = [request for request in transport.channel.sent[3:] if isinstance(request, SendState)]
+    assert [request.content[names.BLOCK].keys() >= {"left"} for request in left] == [True]
+
+
+async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent() -> None:
+    levels: Mapping[str, Any] = {"events": {names.COMMIT: 50}, "state_default": 0}
+    event = RoomEvent(names.POWER_LEVELS, "@mod:one.test", "$levels", 1, levels, state_key="")
+    transport = Transport(event)
+    with pytest.raises(CannotSend, match=r"dev\.mlsrtc\.commit needs power level 50"):
+        await call(transport).__aenter__()
+    assert [type(request) for request in transport.channel.sent] == [QueryKeys]
+
+
+async def test_a_store_that_fails_ends_the_call_with_its_error() -> None:
+    transport, store = Transport(), Brittle()
+    entered = call(transport, store, delayed_leave_restart=0.1, membership_refresh=0.2)
+    await entered.__aenter__()
+    await asyncio.sleep(0.05)
+    store.fails = True
+    notices = [notice async for notice in until_the_error(entered)]
+    assert isinstance(notices[-1], StoreError)
+    await entered.crash()
+
+
+async def until_the_error(entered: Call) -> AsyncIterator[object]:
+    """Everything that is told, and the error that ends it."""
+    try:
+        async with asyncio.timeout(5):
+            async for notice in entered.notices():
+                yield notice
+    except StoreError as error:
+        yield error
+
+
+async def test_a_transport_that_closes_ends_the_call_with_its_reason() -> None:
+    transport = Transport()
+    async with call(transport) as entered:
+        transport.channel.feed.put_nowait(TransportClosed("logged_out"))
+        async with asyncio.timeout(5):
+            notices = [notice async for notice in entered.notices()]
+    assert notices[-1] == Left("logged_out")
+
+
+async def test_waiting_for_keys_ends_in_time() -> None:
+    async with call(Transport()) as entered:
+        with pytest.raises(TimeoutError):
+            await entered.keyed(timeout=0.05)
