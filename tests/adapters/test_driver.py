@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from mlsrtc import CannotSend, Left, Policy, StoreError
+from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, StoreError
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.identifiers import RoomId, SlotId
-from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Request, ScheduleLeave, SendState
+from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Refused, Request, ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import DeviceKeys, HistoryComplete, Incoming, RoomEvent
@@ -29,6 +29,7 @@ class Channel:
     def __init__(self) -> None:
         self.feed: asyncio.Queue[Incoming | TransportClosed] = asyncio.Queue()
         self.sent: list[Request] = []
+        self.refuses: type[Request] | None = None
 
     async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
         value = await self.feed.get()
@@ -39,6 +40,8 @@ class Channel:
     async def send(self, request: Request) -> Outcome:
         self.sent.append(request)
         await asyncio.sleep(0)
+        if self.refuses is not None and isinstance(request, self.refuses):
+            return Refused(403, "M_FORBIDDEN")
         if isinstance(request, QueryKeys):
             self.feed.put_nowait(DeviceKeys(USER.user_id, USER.keys()))
         delay_id = "delay" if isinstance(request, ScheduleLeave) else None
@@ -92,6 +95,14 @@ async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent(
     transport = Transport(event)
     with pytest.raises(CannotSend, match=r"dev\.mlsrtc\.commit needs power level 50"):
         await call(transport).__aenter__()
+    assert [type(request) for request in transport.channel.sent] == [QueryKeys]
+
+
+async def test_a_homeserver_that_refuses_our_own_keys_ends_the_entering_with_a_word() -> None:
+    transport = Transport()
+    transport.channel.refuses = QueryKeys
+    with pytest.raises(LocalProtocolError, match="our own user's keys"):
+        await asyncio.wait_for(call(transport).__aenter__(), 5)
     assert [type(request) for request in transport.channel.sent] == [QueryKeys]
 
 

@@ -162,17 +162,12 @@ def test_an_answer_forgets_and_hides_no_event_of_the_room(watch: Watch) -> None:
 def test_a_key_package_that_does_not_hold_keeps_out_its_own_device_alone(
     monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    class Spoilt:
-        def __init__(self, package: Any) -> None:
-            self.public = package.public[:-1] + bytes([package.public[-1] ^ 1])
-            self._package = package
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._package, name)
-
     def spoil(*names: Any, **options: Any) -> Participation:
         made = participate(*names, **options)
-        return replace(made, key_package=Spoilt(made.key_package)) if made.leaf.device_id == "DEVICE01" else made
+        if made.leaf.device_id != "DEVICE01":
+            return made
+        public = made.public_key_package
+        return replace(made, public_key_package=public[:-1] + bytes([public[-1] ^ 1]))
 
     monkeypatch.setattr(mlsrtc.attendance, "participate", spoil)
     watch = Watch(6, 3, latency=STEADY)

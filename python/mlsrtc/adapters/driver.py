@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
-from mlsrtc.errors import MlsrtcError, RemoteProtocolError
+from mlsrtc.errors import LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
 from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
@@ -84,7 +84,8 @@ class Call:
     async def __aenter__(self) -> Self:
         """Reads the room's past, joins, and returns as soon as the membership is on its way.
 
-        Raises CannotSend if the room's power levels forbid what a call needs.
+        Raises CannotSend if the room's power levels forbid what a call needs, and LocalProtocolError if the homeserver
+        refuses to tell our own user's keys.
         """
         self._entered = asyncio.get_running_loop().create_future()
         self._channel = await self._stack.enter_async_context(
@@ -252,6 +253,8 @@ class Call:
                 self._keyed.set()
             case Muted():
                 self._keyed.clear()
+            case Left("keys_refused"):
+                self._finish(LocalProtocolError("cannot enter: the homeserver does not tell our own user's keys"))
             case Left():
                 self._finish(None)
             case _:
