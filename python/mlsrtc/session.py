@@ -53,6 +53,7 @@ from mlsrtc.outbox import (
 )
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
+from mlsrtc.trust import Pins
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
     TOLD,
@@ -333,6 +334,18 @@ class Session:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before."""
         self.known.accept_master_key(user_id, key, verified=verified)
         self._desk.touch()
+        self._stir(now)
+
+    def share_pins(self, records: saved.Records, now: Now) -> None:
+        """Another call of our user has saved these records of pinned master keys (`saved.PIN`): they hold here as well.
+
+        What is not saved here yet goes first. Raises StoreError if a record cannot be read.
+        """
+        stored = {**dict(saved.changed_pins(Pins(), self._pins)), **records}
+        unsaved = dict(saved.changed_pins(self._pins, self.known.pins))
+        pins = saved.load_pins({**stored, **unsaved})
+        self._pins = saved.load_pins(stored)
+        self.known.share_pins(pins)
         self._stir(now)
 
     # -- settling ------------------------------------------------------------------------------------------------------

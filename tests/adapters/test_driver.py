@@ -11,7 +11,7 @@ from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, StoreError
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
-from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.identifiers import RoomId, SlotId, UserId
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Refused, Request, ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
@@ -73,9 +73,9 @@ class Brittle(MemoryStore):
         super().save(*args, **options)
 
 
-def call(transport: Transport, store: MemoryStore | None = None, **policy: float) -> Call:
-    room, slot = RoomId(transport.channel.room_id), SlotId("m.call#ROOM")
-    return Call(transport, DEVICE, room, slot, store or MemoryStore(), policy=Policy(**policy))  # type: ignore[arg-type]
+def call(transport: Transport, store: MemoryStore | None = None, *, slot: str = "m.call#ROOM", **policy: float) -> Call:
+    room = RoomId(transport.channel.room_id)
+    return Call(transport, DEVICE, room, SlotId(slot), store or MemoryStore(), policy=Policy(**policy))  # type: ignore[arg-type]
 
 
 async def test_entering_sends_the_delayed_leave_and_the_membership_and_leaving_withdraws_it() -> None:
@@ -140,3 +140,31 @@ async def test_waiting_for_keys_ends_in_time() -> None:
     async with call(Transport()) as entered:
         with pytest.raises(TimeoutError):
             await entered.keyed(timeout=0.05)
+
+
+async def test_two_calls_on_one_store_hold_a_user_to_the_same_master_key() -> None:
+    store, user = MemoryStore(), UserId("@ben:one.test")
+    one, other = call(Transport(), store), call(Transport(), store, slot="m.call#OTHER")
+    async with one, other:
+        one.accept_master_key(user, b"b" * 32, verified=True)
+        await asyncio.sleep(0.05)
+        for entered in (one, other):
+            assert entered.session.known.pins.masters[user] == b"b" * 32
+            assert user in entered.session.known.pins.verified
+        other.accept_master_key(user, b"c" * 32)
+        await asyncio.sleep(0.05)
+        for entered in (one, other, call(Transport(), store)):
+            assert entered.session.known.pins.masters[user] == b"c" * 32
+            assert user not in entered.session.known.pins.verified
+
+
+async def test_a_key_accepted_here_and_not_saved_yet_outlives_what_another_call_saves() -> None:
+    store, user, third = MemoryStore(), UserId("@ben:one.test"), UserId("@cleo:one.test")
+    one, other = call(Transport(), store), call(Transport(), store, slot="m.call#OTHER")
+    async with one, other:
+        one.accept_master_key(user, b"b" * 32)
+        other.accept_master_key(third, b"c" * 32)
+        await asyncio.sleep(0.05)
+        again = call(Transport(), store)
+        for entered in (one, other, again):
+            assert entered.session.known.pins.masters.items() >= {user: b"b" * 32, third: b"c" * 32}.items()
