@@ -164,10 +164,9 @@ def test_a_key_package_that_does_not_hold_keeps_out_its_own_device_alone(
 ) -> None:
     def spoil(*names: Any, **options: Any) -> Participation:
         made = participate(*names, **options)
-        if made.leaf.device_id != "DEVICE01":
-            return made
         public = made.public_key_package
-        return replace(made, public_key_package=public[:-1] + bytes([public[-1] ^ 1]))
+        shown = public[:-1] + bytes([public[-1] ^ 1])
+        return replace(made, public_key_package=shown) if made.leaf.device_id == "DEVICE01" else made
 
     monkeypatch.setattr(mlsrtc.attendance, "participate", spoil)
     watch = Watch(6, 3, latency=STEADY)
