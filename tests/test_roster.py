@@ -197,6 +197,7 @@ def test_who_is_expired_by_our_clock_is_gone() -> None:
 def test_a_revoked_device_is_gone() -> None:
     roster = Roster().with_revoked([ANNA.m]).with_join(joined(ANNA)).with_join(joined(ANNA_PHONE))
     assert roster.gone(NOW) == {ANNA.m: "revoked"}
+    assert roster.with_revoked([], listed=[ANNA.m]).gone(NOW) == {}
     assert roster.present(NOW).keys() == {ANNA_PHONE.m}
 
 

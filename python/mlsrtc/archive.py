@@ -8,7 +8,7 @@ by id.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from mlsrtc.errors import RemoteProtocolError
@@ -158,6 +158,11 @@ class Archive:
         waited = {parts.id for _, parts, _ in self._waiting.values()}
         parents = {parts.parent for _, parts, _ in self._waiting.values() if parts.parent is not None}
         return frozenset(parents - waited - set(self.judged))
+
+    def named_by(self, users: Set[UserId]) -> bool:
+        """Whether one of these users has sent a commit whose parent nobody has shown us."""
+        missing = self.missing_parents()
+        return any(event.sender in users and parts.parent in missing for event, parts, _ in self._waiting.values())
 
     def roots_of_waiting(self) -> frozenset[EventId]:
         """The events of the roots that commits name whose parent nobody has shown us."""

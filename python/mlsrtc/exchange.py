@@ -79,11 +79,11 @@ class Exchange:
             desk.draft(FetchRelations(desk.new_id("relations"), event_id))
 
     def is_blind(self, known: Knowledge, attendance: Attendance, others: Iterable[MemberId]) -> bool:
-        """Whether there may be a call that we cannot see: then we create none beside it. For ever if a commit shows
-        that there is one, else until nobody has answered for so long that it is told."""
+        """Whether there may be a call that we cannot see: then we create none beside it. For ever if a commit of
+        somebody in it shows that there is one, else until nobody has answered for so long that it is told."""
         if not self.unreadable or known.ordering.head() is not None:
             return False
-        if known.archive.missing_parents():
+        if known.archive.named_by({known.roster.joins[member].leaf.user_id for member in others}):
             return True
         return _was_before(known, attendance, others) and not self._hopeless
 

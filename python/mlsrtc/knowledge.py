@@ -45,6 +45,7 @@ from mlsrtc.wire.to_device import reduced
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
 EARLY_LIMIT = 64  # joins from the future kept of one user
+LISTING_GRACE = 5.0  # seconds that our homeserver has to hear of another server's new device
 CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
 
 
@@ -86,6 +87,8 @@ class Knowledge:
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
     _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
+    unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
+    _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
     _spoilt: set[MemberId] = field(default_factory=set)
     _verdicts: dict[MemberId, Verdict] | None = None
     _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
@@ -140,12 +143,25 @@ class Knowledge:
             case _:
                 pass
 
-    def device_keys(self, keys: DeviceKeys) -> None:
-        """Take in what keys/query says of one user: chains for its devices, and which leaves' devices are gone."""
+    def device_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
+        """Take in what keys/query says of one user: which leaves' devices are gone, and chains for the devices of our
+        `own` user. Of others the chain in the join counts: their server signs nothing, and ours could make one up.
+
+        A device that was listed before is gone at once. One that never was may be so new that our homeserver has not
+        heard of it: it is gone if it is missing again, `LISTING_GRACE` later.
+        """
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
-        self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
+        if own:
+            self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
         leaves = [joined.leaf for joined in self.roster.joins.values() if joined.leaf.user_id == queried.user_id]
-        self.roster = self.roster.with_revoked(leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried))
+        missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
+        listed = {leaf.member_id for leaf in leaves} - missing
+        first = {member: self.unlisted.get(member, now.monotonic) for member in missing - self._listed}
+        waiting = {member for member, since in first.items() if now.monotonic < since + LISTING_GRACE}
+        self.unlisted = {m: since for m, since in self.unlisted.items() if m not in listed | missing}
+        self.unlisted |= {member: first[member] for member in waiting}
+        self._listed |= listed
+        self.roster = self.roster.with_revoked(missing - waiting, listed=listed)
         self._verdicts = None
 
     def attachment(self, uri: str, data: bytes | None, now: Now) -> None:
@@ -156,6 +172,11 @@ class Knowledge:
     def accept_master_key(self, user: UserId, key: bytes, *, verified: bool) -> None:
         """The application says that this is the user's master key."""
         self.pins = self.pins.accept(user, key, verified=verified)
+        self._verdicts = None
+
+    def share_pins(self, pins: Pins) -> None:
+        """The pins as all calls of our user have them."""
+        self.pins = pins
         self._verdicts = None
 
     def tick(self, now: Now) -> None:

@@ -117,7 +117,8 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The call is over for us: we left, or were kicked, banned or logged out, or the room is closed."""
+    """The call is over for us: we left, or were kicked, banned or logged out, the room is closed, or our homeserver did
+    not tell us our own user's keys before we had entered (`keys_refused`)."""
 
     reason: str
 

@@ -121,11 +121,11 @@ class Roster:
         told holds, since a forged time must not undo a ban."""
         return replace(self, members={**self.members, member.user_id: member})
 
-    def with_revoked(self, member_ids: Iterable[MemberId]) -> "Roster":
+    def with_revoked(self, member_ids: Iterable[MemberId], *, listed: Iterable[MemberId] = ()) -> "Roster":
         """Leaves whose Matrix device was logged out or replaced. A new login is a new device key, so this
-        stays.
+        stays, unless the homeserver was late and lists the same device again.
         """
-        return replace(self, revoked=self.revoked | frozenset(member_ids))
+        return replace(self, revoked=(self.revoked - frozenset(listed)) | frozenset(member_ids))
 
     # -- what follows from the events alone --
 

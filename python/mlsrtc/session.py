@@ -22,6 +22,7 @@ from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
 from mlsrtc.group import Participation
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
+from mlsrtc.inquiry import Inquiry
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.media.gate import Blocked, may_begin
 from mlsrtc.media.keys import derive
@@ -52,11 +53,13 @@ from mlsrtc.outbox import (
 )
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
+from mlsrtc.trust import Pins
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
     TOLD,
     Attachment,
     DeviceKeys,
+    DevicesChanged,
     GapOpened,
     HistoryComplete,
     HistoryRefused,
@@ -118,6 +121,7 @@ class Session:
         self._footing = Footing(room_id, slot_id, self.policy)
         self._committing = Committing(self.policy)
         self._exchange = Exchange(self.policy)
+        self._inquiry = Inquiry(UserId(device.user_id))
         self._table = KeyTable(self.policy)
         self._phase = Phase.LOBBY
         self._complete = False  # the room's past was read, and no gap is open
@@ -128,7 +132,6 @@ class Session:
         self._pins = self.known.pins  # as the store has them
         if records:
             self._restore(records)
-        self._desk.draft(QueryKeys(self._desk.new_id("keys"), (self.user_id,)))
 
     # -- verbs: in -----------------------------------------------------------------------------------------------------
 
@@ -186,7 +189,10 @@ class Session:
             case HistoryRefused():
                 self._exchange.unreadable = True
             case DeviceKeys():
-                self.known.device_keys(incoming)
+                self.known.device_keys(incoming, now, own=incoming.user_id == self.user_id)
+                self._inquiry.answered(UserId(incoming.user_id))
+            case DevicesChanged():
+                self._inquiry.changed(incoming.user_ids, self.known)
             case Attachment():
                 self._exchange.attachment(self.known, incoming, now)
         self._stir(now)
@@ -241,6 +247,12 @@ class Session:
             return
         self._stir(now)
         if request is None:
+            return
+        if isinstance(request, QueryKeys):
+            self._desk.forget(request_id)
+            self._inquiry.outcome(request_id, outcome, self.known, now.monotonic)
+            if isinstance(outcome, Refused):
+                self._keys_refused(request, outcome)
             return
         match outcome:
             case Accepted():
@@ -324,6 +336,18 @@ class Session:
         self._desk.touch()
         self._stir(now)
 
+    def share_pins(self, records: saved.Records, now: Now) -> None:
+        """Another call of our user has saved these records of pinned master keys (`saved.PIN`): they hold here as well.
+
+        What is not saved here yet goes first. Raises StoreError if a record cannot be read.
+        """
+        stored = {**dict(saved.changed_pins(Pins(), self._pins)), **records}
+        unsaved = dict(saved.changed_pins(self._pins, self.known.pins))
+        pins = saved.load_pins({**stored, **unsaved})
+        self._pins = saved.load_pins(stored)
+        self.known.share_pins(pins)
+        self._stir(now)
+
     # -- settling ------------------------------------------------------------------------------------------------------
 
     def _stir(self, now: Now) -> None:
@@ -346,6 +370,7 @@ class Session:
             self._enter()
         if self._phase is Phase.INSIDE:
             self._take_part()
+        self._inquiry.settle(desk, self.known, self.member_id)
         self._footing.prune(desk, self.known, self._attendance)
         for event_id in self.known.prune(now):
             desk.drop(f"event/{event_id}")
@@ -392,6 +417,13 @@ class Session:
             desk.drop(f"event/{event_id}")
         self.known.fresh.clear()
         desk.tell(Left(reason))
+
+    def _keys_refused(self, request: QueryKeys, outcome: Refused) -> None:
+        if self._phase in (Phase.LOBBY, Phase.ENTERING) and not self.known.knows_keys_of(self.user_id):
+            # Without our own chain nobody would add us: better an end than to wait for ever.
+            self._end("keys_refused")
+        else:
+            self._desk.tell(RequestRefused(request.id, outcome.status, outcome.errcode))
 
     def _refused(self, request: Request, status: int, errcode: str) -> None:
         if isinstance(request, FetchAttachment):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from mlsrtc import CannotSend, Left, Policy, StoreError
+from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, StoreError
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
-from mlsrtc.identifiers import RoomId, SlotId
-from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Request, ScheduleLeave, SendState
+from mlsrtc.identifiers import RoomId, SlotId, UserId
+from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Refused, Request, ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import DeviceKeys, HistoryComplete, Incoming, RoomEvent
@@ -29,6 +29,7 @@ class Channel:
     def __init__(self) -> None:
         self.feed: asyncio.Queue[Incoming | TransportClosed] = asyncio.Queue()
         self.sent: list[Request] = []
+        self.refuses: type[Request] | None = None
 
     async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
         value = await self.feed.get()
@@ -39,6 +40,8 @@ class Channel:
     async def send(self, request: Request) -> Outcome:
         self.sent.append(request)
         await asyncio.sleep(0)
+        if self.refuses is not None and isinstance(request, self.refuses):
+            return Refused(403, "M_FORBIDDEN")
         if isinstance(request, QueryKeys):
             self.feed.put_nowait(DeviceKeys(USER.user_id, USER.keys()))
         delay_id = "delay" if isinstance(request, ScheduleLeave) else None
@@ -70,9 +73,9 @@ class Brittle(MemoryStore):
         super().save(*args, **options)
 
 
-def call(transport: Transport, store: MemoryStore | None = None, **policy: float) -> Call:
-    room, slot = RoomId(transport.channel.room_id), SlotId("m.call#ROOM")
-    return Call(transport, DEVICE, room, slot, store or MemoryStore(), policy=Policy(**policy))  # type: ignore[arg-type]
+def call(transport: Transport, store: MemoryStore | None = None, *, slot: str = "m.call#ROOM", **policy: float) -> Call:
+    room = RoomId(transport.channel.room_id)
+    return Call(transport, DEVICE, room, SlotId(slot), store or MemoryStore(), policy=Policy(**policy))  # type: ignore[arg-type]
 
 
 async def test_entering_sends_the_delayed_leave_and_the_membership_and_leaving_withdraws_it() -> None:
@@ -92,6 +95,14 @@ async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent(
     transport = Transport(event)
     with pytest.raises(CannotSend, match=r"dev\.mlsrtc\.commit needs power level 50"):
         await call(transport).__aenter__()
+    assert [type(request) for request in transport.channel.sent] == [QueryKeys]
+
+
+async def test_a_homeserver_that_refuses_our_own_keys_ends_the_entering_with_a_word() -> None:
+    transport = Transport()
+    transport.channel.refuses = QueryKeys
+    with pytest.raises(LocalProtocolError, match="our own user's keys"):
+        await asyncio.wait_for(call(transport).__aenter__(), 5)
     assert [type(request) for request in transport.channel.sent] == [QueryKeys]
 
 
@@ -129,3 +140,31 @@ async def test_waiting_for_keys_ends_in_time() -> None:
     async with call(Transport()) as entered:
         with pytest.raises(TimeoutError):
             await entered.keyed(timeout=0.05)
+
+
+async def test_two_calls_on_one_store_hold_a_user_to_the_same_master_key() -> None:
+    store, user = MemoryStore(), UserId("@ben:one.test")
+    one, other = call(Transport(), store), call(Transport(), store, slot="m.call#OTHER")
+    async with one, other:
+        one.accept_master_key(user, b"b" * 32, verified=True)
+        await asyncio.sleep(0.05)
+        for entered in (one, other):
+            assert entered.session.known.pins.masters[user] == b"b" * 32
+            assert user in entered.session.known.pins.verified
+        other.accept_master_key(user, b"c" * 32)
+        await asyncio.sleep(0.05)
+        for entered in (one, other, call(Transport(), store)):
+            assert entered.session.known.pins.masters[user] == b"c" * 32
+            assert user not in entered.session.known.pins.verified
+
+
+async def test_a_key_accepted_here_and_not_saved_yet_outlives_what_another_call_saves() -> None:
+    store, user, third = MemoryStore(), UserId("@ben:one.test"), UserId("@cleo:one.test")
+    one, other = call(Transport(), store), call(Transport(), store, slot="m.call#OTHER")
+    async with one, other:
+        one.accept_master_key(user, b"b" * 32)
+        other.accept_master_key(third, b"c" * 32)
+        await asyncio.sleep(0.05)
+        again = call(Transport(), store)
+        for entered in (one, other, again):
+            assert entered.session.known.pins.masters.items() >= {user: b"b" * 32, third: b"c" * 32}.items()

@@ -6,14 +6,17 @@ from typing import Any
 
 import nio
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from scripted import Scripted
 
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.adapters.nio import megolm as megolm_module
+from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.sieve import UNREADABLE_KEPT, Sieve
+from mlsrtc.adapters.nio.transport import _changed_users
 from mlsrtc.errors import LocalProtocolError
-from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.incoming import DevicesChanged, RoomEvent
 
 BLOCK = {"version": 1}
 
@@ -86,6 +89,33 @@ def _encrypted(event_id: str, **content: Any) -> dict[str, Any]:
         "content": {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", **content},
         "msc4354_sticky": {"duration_ms": 60_000},
     }
+
+
+@pytest.mark.parametrize(
+    ("lists", "users"),
+    [
+        ({"changed": ["@b:h", "@c:h"], "left": ["@c:h", "@d:h"]}, ("@b:h", "@c:h", "@d:h")),
+        ({"left": ["@d:h"]}, ("@d:h",)),
+        ({"changed": ["@b:h", 5, None], "left": "@d:h"}, ("@b:h",)),
+        ({}, ()),
+        ([], ()),
+        (None, ()),
+    ],
+)
+def test_device_lists_are_read_in_whatever_form_they_come(lists: object, users: tuple[str, ...]) -> None:
+    assert _changed_users(lists) == users
+
+
+async def test_a_call_is_told_whose_devices_a_sync_says_have_changed(scripted: Scripted) -> None:
+    transport = NioTransport(scripted.client, sync=False)
+    channel = NioChannel(scripted.client, "!r:h", "m.call#ROOM", attachment_limit=1)
+    transport._channels.append(channel)
+    raw = {"next_batch": "s1", "device_lists": {"changed": ["@b:h"]}}
+    scripted.answer = lambda method, path, query: web.json_response(raw)
+    response = await scripted.client.sync()
+    assert isinstance(response, nio.SyncResponse)
+    await transport._on_response(response)
+    assert await channel.receive(0) == [DevicesChanged(("@b:h",))]
 
 
 async def test_a_membership_becomes_readable_when_its_room_key_comes(

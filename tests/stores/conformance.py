@@ -23,25 +23,35 @@ class StoreConformance:
         assert store.load("call") == {}
 
     def test_what_was_saved_is_loaded(self, store: Store) -> None:
-        store.save("call", {"a": b"1", "b": b"", "c": bytes(range(256)) * 4000})
+        store.save({"call": {"a": b"1", "b": b"", "c": bytes(range(256)) * 4000}})
         assert store.load("call") == {"a": b"1", "b": b"", "c": bytes(range(256)) * 4000}
 
     def test_a_later_step_replaces_adds_and_deletes(self, store: Store) -> None:
-        store.save("call", {"a": b"1", "b": b"2"})
-        store.save("call", {"a": b"3", "b": None, "c": b"4", "never there": None})
+        store.save({"call": {"a": b"1", "b": b"2"}})
+        store.save({"call": {"a": b"3", "b": None, "c": b"4", "never there": None}})
         assert store.load("call") == {"a": b"3", "c": b"4"}
 
     def test_an_empty_step_changes_nothing(self, store: Store) -> None:
-        store.save("call", {"a": b"1"})
-        store.save("call", {})
+        store.save({"call": {"a": b"1"}})
+        store.save({"call": {}})
         assert store.load("call") == {"a": b"1"}
 
     def test_scopes_keep_apart(self, store: Store) -> None:
-        store.save("one", {"a": b"1"})
-        store.save("two", {"a": b"2"})
-        store.save("two", {"a": None})
+        store.save({"one": {"a": b"1"}})
+        store.save({"two": {"a": b"2"}})
+        store.save({"two": {"a": None}})
         assert store.load("one") == {"a": b"1"}
         assert store.load("two") == {}
+
+    def test_a_step_over_several_scopes_is_one(self, store: Store) -> None:
+        store.save({"one": {"a": b"1"}, "two": {"a": b"2"}})
+        store.save({"one": {"a": None}, "two": {"b": b"3"}})
+        assert store.load("one") == {}
+        assert store.load("two") == {"a": b"2", "b": b"3"}
+        with pytest.raises(LocalProtocolError, match="bytes"):
+            store.save({"one": {"a": b"4"}, "two": {"b": "text"}})  # type: ignore[dict-item]
+        assert store.load("one") == {}
+        assert store.load("two") == {"a": b"2", "b": b"3"}
 
     def test_names_are_text_of_any_kind(self, store: Store) -> None:
         changes: dict[str, bytes | None] = {
@@ -52,19 +62,19 @@ class StoreConformance:
             "😀": b"4",
             "A": b"5",
         }
-        store.save("", changes)
+        store.save({"": changes})
         assert store.load("") == changes
 
     def test_what_is_loaded_is_the_callers_own(self, store: Store) -> None:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
         store.load("call")["a"] = b"2"
         assert store.load("call") == {"a": b"1"}
 
     @pytest.mark.parametrize("wrong", ["text", 5, bytearray(b"x"), [b"x"]])
     def test_other_than_bytes_is_refused_and_nothing_is_written(self, store: Store, wrong: object) -> None:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
         with pytest.raises(LocalProtocolError, match="bytes"):
-            store.save("call", {"a": b"2", "b": wrong})  # type: ignore[dict-item]
+            store.save({"call": {"a": b"2", "b": wrong}})  # type: ignore[dict-item]
         assert store.load("call") == {"a": b"1"}
 
     @pytest.mark.parametrize("wrong", [b"call", None, 1, "\ud800"])
@@ -72,9 +82,9 @@ class StoreConformance:
         with pytest.raises(LocalProtocolError, match="text"):
             store.load(wrong)
         with pytest.raises(LocalProtocolError, match="text"):
-            store.save(wrong, {})
+            store.save({wrong: {}})
         with pytest.raises(LocalProtocolError, match="text"):
-            store.save("call", {wrong: b"1"})
+            store.save({"call": {wrong: b"1"}})
 
     def test_a_closed_store_says_so(self, store: Store) -> None:
         store.close()
@@ -82,10 +92,10 @@ class StoreConformance:
         with pytest.raises(LocalProtocolError, match="closed"):
             store.load("call")
         with pytest.raises(LocalProtocolError, match="closed"):
-            store.save("call", {"a": b"1"})
+            store.save({"call": {"a": b"1"}})
 
     def test_values_are_not_in_its_repr(self, store: Store) -> None:
-        store.save("call", {"name": b"hunter2"})
+        store.save({"call": {"name": b"hunter2"}})
         assert "hunter2" not in repr(store)
 
 
@@ -109,7 +119,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(scope=SCOPES, changes=CHANGES)
     def save(self, scope: str, changes: dict[str, bytes | None]) -> None:
-        self.store.save(scope, changes)
+        self.store.save({scope: changes})
         kept = self.model.setdefault(scope, {})
         for name, value in changes.items():
             if value is None:
@@ -121,7 +131,7 @@ class StoreMachine(RuleBasedStateMachine):
     def a_refused_step_changes_nothing(self, scope: str, changes: dict[str, bytes | None]) -> None:
         wrong = {**changes, "wrong": "text"}
         with pytest.raises(LocalProtocolError):
-            self.store.save(scope, wrong)  # type: ignore[arg-type]
+            self.store.save({scope: wrong})  # type: ignore[arg-type]
 
     @precondition(lambda self: self.durable)
     @rule()

@@ -19,7 +19,7 @@ class TestMemoryStore(StoreConformance):
 
     def test_leaving_the_block_closes_it(self) -> None:
         with MemoryStore() as store:
-            store.save("call", {"a": b"1"})
+            store.save({"call": {"a": b"1"}})
         with pytest.raises(LocalProtocolError, match="closed"):
             store.load("call")
 

@@ -42,8 +42,8 @@ class TestSqliteStore(StoreConformance):
 
     def test_a_file_of_many_calls(self, path: Path) -> None:
         with SqliteStore(path) as store:
-            store.save("two", {"a": b"2"})
-            store.save("one", {"a": b"1"})
+            store.save({"two": {"a": b"2"}})
+            store.save({"one": {"a": b"1"}})
         with SqliteStore(path) as store:
             assert store.scopes() == ["one", "two"]
             assert store.load("one") == {"a": b"1"}
@@ -75,7 +75,7 @@ def test_the_file_and_its_log_are_the_owners_only(path: Path) -> None:
     before = os.umask(0)
     try:
         with SqliteStore(path) as store:
-            store.save("call", {"a": b"1"})
+            store.save({"call": {"a": b"1"}})
             modes = {name: stat.S_IMODE((path.parent / name).stat().st_mode) for name in os.listdir(path.parent)}
     finally:
         os.umask(before)
@@ -91,7 +91,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
 
 def test_closing_leaves_one_file(path: Path) -> None:
     with SqliteStore(path) as store:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
     assert os.listdir(path.parent) == ["call.db"]
 
 
@@ -115,8 +115,8 @@ def test_durability_is_as_promised(path: Path) -> None:
 def test_a_deleted_secret_is_in_no_file(path: Path) -> None:
     secret = b"a leaf key that must be gone" * 300
     with SqliteStore(path) as store:
-        store.save("call", {"key": secret, "other": b"x"})
-        store.save("call", {"key": None})
+        store.save({"call": {"key": secret, "other": b"x"}})
+        store.save({"call": {"key": None}})
         assert not [name for name in os.listdir(path.parent) if secret[:28] in (path.parent / name).read_bytes()]
         assert store.load("call") == {"other": b"x"}
 
@@ -138,7 +138,7 @@ def test_a_second_process_is_told_that_the_file_is_in_use(path: Path, store: Sto
     )
     told = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert told.stdout == f"{path}: is in use by another process, or by another store of this one\n"
-    store.save("call", {"a": b"1"})
+    store.save({"call": {"a": b"1"}})
     assert store.load("call") == {"a": b"1"}
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_none_is_told(path: Path, content: bytes) -> None:
 
 def test_a_damaged_page_is_told_at_opening(path: Path) -> None:
     with SqliteStore(path) as store:
-        store.save("call", {str(number): bytes(1000) for number in range(50)})
+        store.save({"call": {str(number): bytes(1000) for number in range(50)}})
     data = bytearray(path.read_bytes())
     data[4096 : 4096 + 200] = b"\xff" * 200
     path.write_bytes(data)
@@ -188,7 +188,7 @@ def test_a_damaged_page_is_told_at_opening(path: Path) -> None:
 @pytest.mark.parametrize("keep", [100, 4096, 5000])
 def test_a_truncated_file_is_told(path: Path, keep: int) -> None:
     with SqliteStore(path) as store:
-        store.save("call", {str(number): bytes(1000) for number in range(50)})
+        store.save({"call": {str(number): bytes(1000) for number in range(50)}})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError, match=r"damaged|not a SQLite file"):
         SqliteStore(path)
@@ -214,7 +214,7 @@ def test_another_thread_is_refused(store: Store) -> None:
 
 def test_an_older_file_is_migrated_in_one_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SqliteStore(path) as store:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
 
     def broken(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE kept ADD COLUMN written INTEGER")
@@ -233,7 +233,7 @@ def test_an_older_file_is_migrated_in_one_transaction(path: Path, monkeypatch: p
     monkeypatch.setattr(sqlite, "MIGRATIONS", (*first, working))
     with SqliteStore(path) as store:
         assert store.load("call") == {"a": b"1"}
-        store.save("call", {"b": b"2"})
+        store.save({"call": {"b": b"2"}})
     with SqliteStore(path) as store:
         assert store.load("call") == {"a": b"1", "b": b"2"}
 
@@ -268,15 +268,15 @@ class Failing:
 def test_a_step_that_fails_in_the_middle_is_undone(path: Path, at: int, error: BaseException) -> None:
     """BEGIN, three changes, COMMIT: whichever fails, nothing of the step is there, and the next one works."""
     with SqliteStore(path) as store:
-        store.save("call", {"a": b"1", "b": b"1"})
+        store.save({"call": {"a": b"1", "b": b"1"}})
         genuine = store._connection
         assert genuine is not None
         store._connection = Failing(genuine, at, error)  # type: ignore[assignment]
         expected = StoreError if isinstance(error, sqlite3.Error) else KeyboardInterrupt
         with pytest.raises(expected):
-            store.save("call", {"a": b"2", "b": None, "c": b"2"})
+            store.save({"call": {"a": b"2", "b": None, "c": b"2"}})
         assert store.load("call") == {"a": b"1", "b": b"1"}
-        store.save("call", {"c": b"3"})
+        store.save({"call": {"c": b"3"}})
     assert loaded(path) == {"a": b"1", "b": b"1", "c": b"3"}
 
 
@@ -288,12 +288,12 @@ def test_a_step_that_cannot_even_be_undone_closes_the_store(path: Path) -> None:
             return super().execute(*arguments)
 
     with SqliteStore(path) as store:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
         genuine = store._connection
         assert genuine is not None
         store._connection = Broken(genuine, 3, sqlite3.OperationalError("disk I/O error"))  # type: ignore[assignment]
         with pytest.raises(StoreError):
-            store.save("call", {"a": b"2", "b": b"2"})
+            store.save({"call": {"a": b"2", "b": b"2"}})
         with pytest.raises(LocalProtocolError, match="closed"):
             store.load("call")
     assert loaded(path) == {"a": b"1"}
@@ -301,11 +301,11 @@ def test_a_step_that_cannot_even_be_undone_closes_the_store(path: Path) -> None:
 
 def test_failing_to_empty_the_log_does_not_fail_the_step(path: Path) -> None:
     with SqliteStore(path) as store:
-        store.save("call", {"a": b"1"})
+        store.save({"call": {"a": b"1"}})
         genuine = store._connection
         assert genuine is not None
         store._connection = Failing(genuine, 4, sqlite3.OperationalError("busy"))  # type: ignore[assignment]
-        store.save("call", {"a": None})
+        store.save({"call": {"a": None}})
         assert store.load("call") == {}
 
 
@@ -313,7 +313,7 @@ DIES = """
 import os, signal, sys
 from mlsrtc.adapters.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
-store.save("call", {"a": b"1" * 5000, "b": b"1"})
+store.save({"call": {"a": b"1" * 5000, "b": b"1"}})
 left = int(sys.argv[2])
 def die(statement):
     global left
@@ -321,7 +321,7 @@ def die(statement):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 store._connection.set_trace_callback(die)
-store.save("call", {"a": b"2" * 5000, "b": None, "c": b"2"})
+store.save({"call": {"a": b"2" * 5000, "b": None, "c": b"2"}})
 store._connection.set_trace_callback(None)
 print("saved", flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary, WeakSet
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
-from mlsrtc.errors import MlsrtcError, RemoteProtocolError
+from mlsrtc.errors import LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
 from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
@@ -28,6 +29,10 @@ LOGGER = logging.getLogger("mlsrtc")
 NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
 LEAVE_FLUSH_SECONDS = 5.0
 KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Left)
+
+
+CALLS_OF: WeakKeyDictionary[Store, WeakSet["Call"]] = WeakKeyDictionary()
+"""The calls of this process by their store: those of one user hold others to the same pinned master keys."""
 
 
 def now() -> Now:
@@ -67,6 +72,7 @@ class Call:
             now=now(),
             records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
+        CALLS_OF.setdefault(store, WeakSet()).add(self)
         self._notices: deque[Notice] = deque()
         self._told = asyncio.Event()
         self._wake = asyncio.Event()
@@ -84,7 +90,8 @@ class Call:
     async def __aenter__(self) -> Self:
         """Reads the room's past, joins, and returns as soon as the membership is on its way.
 
-        Raises CannotSend if the room's power levels forbid what a call needs.
+        Raises CannotSend if the room's power levels forbid what a call needs, and LocalProtocolError if the homeserver
+        refuses to tell our own user's keys.
         """
         self._entered = asyncio.get_running_loop().create_future()
         self._channel = await self._stack.enter_async_context(
@@ -210,10 +217,13 @@ class Call:
 
     def _save(self, changes: Mapping[str, bytes | None]) -> None:
         shared = {key: value for key, value in changes.items() if key.startswith(PIN)}
-        if shared:
-            # Before the rest: a pin that nothing refers to yet does no harm.
-            self._store.save(self._shared_scope, shared)
-        self._store.save(self._scope, {key: value for key, value in changes.items() if key not in shared})
+        own = {key: value for key, value in changes.items() if key not in shared}
+        self._store.save({self._scope: own, self._shared_scope: shared})
+        pins = {key: value for key, value in shared.items() if value is not None}
+        for other in tuple(CALLS_OF[self._store]) if pins else ():
+            if other is not self and other._shared_scope == self._shared_scope:
+                other.session.share_pins(pins, now())
+                other._wake.set()
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:
         """A task of this call: if it fails, the call ends with its error, and does not go on half alive."""
@@ -252,6 +262,8 @@ class Call:
                 self._keyed.set()
             case Muted():
                 self._keyed.clear()
+            case Left("keys_refused"):
+                self._finish(LocalProtocolError("cannot enter: the homeserver does not tell our own user's keys"))
             case Left():
                 self._finish(None)
             case _:

@@ -82,20 +82,20 @@ class SqliteStore:
     def load(self, scope: str) -> dict[str, bytes]:
         """See `Store.load`."""
         connection = self._opened()
-        checked(scope, {})
+        checked({scope: {}})
         try:
             rows = connection.execute("SELECT name, value FROM kept WHERE scope = ?", (scope,)).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from error
         return {name: bytes(value) for name, value in rows}
 
-    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
+    def save(self, changes: Mapping[str, Mapping[str, bytes | None]]) -> None:
         """See `Store.save`."""
         connection = self._opened()
-        written = checked(scope, changes)
+        written = checked(changes)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for name, value in written.items():
+            for scope, name, value in written:
                 if value is None:
                     connection.execute("DELETE FROM kept WHERE scope = ? AND name = ?", (scope, name))
                 else:
@@ -110,7 +110,7 @@ class SqliteStore:
             if isinstance(error, sqlite3.Error):
                 raise self._failure(error) from error
             raise
-        if None in written.values():
+        if any(value is None for _, _, value in written):
             self._empty_log(connection)
 
     def scopes(self) -> list[str]:

@@ -16,7 +16,7 @@ class Store(Protocol):
 
     One thread at a time uses it, the one that made it. Raises StoreError if what is stored cannot be read
     or written, LocalProtocolError if it is closed, used from another thread, or given something else than
-    bytes.
+    bytes. Hashable and weakly referable, as objects are: calls on one store share its user's pins.
     """
 
     @property
@@ -27,27 +27,28 @@ class Store(Protocol):
     def load(self, scope: str) -> dict[str, bytes]:
         """Everything that was saved under a scope; empty if nothing was."""
 
-    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
-        """Writes the changes as one transaction; None deletes. If it returns, a durable store holds all of
-        them after any crash; if it raises, none."""
+    def save(self, changes: Mapping[str, Mapping[str, bytes | None]]) -> None:
+        """Writes the changes of every scope as one transaction; None deletes. If it returns, a durable store
+        holds all of them after any crash; if it raises, none."""
 
     def close(self) -> None:
         """Ends it. Closing twice does nothing."""
 
 
-def checked(scope: str, changes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
-    """The changes, if they are what a store takes: text names without lone surrogates, values of bytes or
-    None.
+def checked(changes: Mapping[str, Mapping[str, bytes | None]]) -> list[tuple[str, str, bytes | None]]:
+    """The changes as scope, name and value, if they are what a store takes: text names without lone
+    surrogates, values of bytes or None.
 
     Raises LocalProtocolError otherwise, before anything is written.
     """
-    for name in (scope, *changes):
+    for name in (*changes, *(name for scope in changes.values() for name in scope)):
         if not isinstance(name, str) or not _is_text(name):
             raise LocalProtocolError("a store's scopes and names are text")
-    for name, value in changes.items():
+    written = [(scope, name, value) for scope, values in changes.items() for name, value in values.items()]
+    for _, name, value in written:
         if value is not None and not isinstance(value, bytes):
             raise LocalProtocolError(f"a store keeps bytes, {name} is {type(value).__name__}")
-    return dict(changes)
+    return written
 
 
 def _is_text(name: str) -> bool:
@@ -69,19 +70,18 @@ class MemoryStore:
 
     def load(self, scope: str) -> dict[str, bytes]:
         """See `Store.load`."""
-        checked(scope, {})
+        checked({scope: {}})
         return dict(self._opened().get(scope, {}))
 
-    def save(self, scope: str, changes: Mapping[str, bytes | None]) -> None:
+    def save(self, changes: Mapping[str, Mapping[str, bytes | None]]) -> None:
         """See `Store.save`."""
         scopes = self._opened()
-        kept = dict(scopes.get(scope, {}))
-        for name, value in checked(scope, changes).items():
+        for scope, name, value in checked(changes):
+            kept = scopes.setdefault(scope, {})
             if value is None:
                 kept.pop(name, None)
             else:
                 kept[name] = value
-        scopes[scope] = kept
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from mlsrtc.outbox import Outcome, RateLimited, Request
 from mlsrtc.testing.homeserver import RETRY_MS, Homeserver, Reply
 from mlsrtc.testing.room import DeviceName, StoredEvent
-from mlsrtc.wire.incoming import GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
+from mlsrtc.wire.incoming import DevicesChanged, GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
 from mlsrtc.wire.names import (
     COMMIT,
     ENCRYPTED,
@@ -94,6 +94,7 @@ class Connection:
         self._cut = False
         self._poll_due = False  # a sync answer is on its way
         self._last_sent = 0.0
+        self._changed: dict[str, None] = {}  # users whose devices changed since the last sync
         self._fills = 0  # gaps that are being filled
         mailbox = server.accounts.mailboxes.get(device)
         if mailbox is not None:
@@ -147,6 +148,11 @@ class Connection:
         self._cut = False
         self._news()
 
+    def devices_changed(self, user_id: str) -> None:
+        """The next sync tells that a user's devices changed (`device_lists`)."""
+        self._changed[user_id] = None
+        self._news()
+
     def close(self) -> None:
         """The process behind it is gone: nothing arrives any more. What was sent has still been sent."""
         self.open = False
@@ -182,6 +188,9 @@ class Connection:
         if not self.open or self._paused or self._cut or self.device not in self.server.accounts.mailboxes:
             return
         arrivals: list[Arrival] = []
+        if self._changed:
+            arrivals.append(DevicesChanged(tuple(self._changed)))
+            self._changed.clear()
         self._poll_to_device(arrivals)
         self._poll_room(arrivals)
         if not arrivals:

@@ -213,7 +213,7 @@ class PartyDevice:
     def _save(self, changes: Mapping[str, bytes | None]) -> None:
         if self._crash_at is CrashPoint.BEFORE_SAVE and changes:
             raise _Died
-        self.store.save(SCOPE, changes)
+        self.store.save({SCOPE: changes})
 
     def _send(self, session: SessionLike, connection: Connection) -> None:
         for request in session.outgoing():

@@ -97,6 +97,7 @@ class World:
         """Makes a device. `keys`: all of its user's keys, as in `DeviceKeys`. `join`: its user is a member of
         the room, at once and everywhere; else it can enter with `enter`."""
         self.server_of(device[0]).accounts.log_in(device, keys)
+        self._devices_changed(device[0])
         if join and self.server_of(device[0]).room.membership(device[0]) != "join":
             self._establish(device[0], ROOM_MEMBER, device[0], {"membership": "join"})
 
@@ -112,6 +113,7 @@ class World:
     def log_out(self, device: DeviceName) -> None:
         """Ends a device at its homeserver. What it scheduled still happens."""
         self.server_of(device[0]).accounts.log_out(device)
+        self._devices_changed(device[0])
 
     # -- acts of others, done at once at the homeserver of who acts --
 
@@ -190,6 +192,10 @@ class World:
         return sum((server.bytes for server in self.servers.values()), Counter())
 
     # -- inside --
+
+    def _devices_changed(self, user_id: str) -> None:
+        for connection in self.connections.values():
+            connection.devices_changed(user_id)
 
     def _note(self, connection: Connection) -> None:
         self._ready[connection] = None

@@ -71,6 +71,14 @@ class DeviceKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicesChanged:
+    """`device_lists` of a sync: these users have new devices, or fewer, or none that we would be told of. Users outside
+    the call may be among them."""
+
+    user_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """What a `FetchAttachment` brought, still encrypted; `data` is None if it is not there or too large."""
 
@@ -78,7 +86,9 @@ class Attachment:
     data: bytes | None
 
 
-Incoming: TypeAlias = RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | Attachment
+Incoming: TypeAlias = (
+    RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | DevicesChanged | Attachment
+)
 
 
 # -- what another member told --------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from mlsrtc.adapters.transport import TransportClosed, TransportError
 from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
+    DevicesChanged,
     GapOpened,
     HistoryComplete,
     HistoryRefused,
@@ -132,6 +133,10 @@ class NioChannel:
             if kind in TO_DEVICE and content.get("room_id", self._room_id) == self._room_id:
                 self._feed.put([ToDevice(kind, sender, content)])
         self._feed.put(self._sieve.readable())
+
+    def on_device_lists(self, user_ids: tuple[str, ...]) -> None:
+        """The users whose devices a sync says have changed."""
+        self._feed.put([DevicesChanged(user_ids)])
 
     # ---- history ----
 

@@ -204,6 +204,10 @@ class NioTransport:
                 for channel in self._channels:
                     if channel.room_id == room_id:
                         channel.on_sync(section, since, joined=kind == "join")
+        users = _changed_users(raw.get("device_lists"))
+        if users:
+            for channel in self._channels:
+                channel.on_device_lists(users)
         to_device = events_of(raw.get("to_device"))
         if to_device:
             for channel in self._channels:
@@ -238,6 +242,14 @@ class NioTransport:
             del kept[event_id]
         while len(kept) > STICKY_KEPT:
             del kept[next(iter(kept))]
+
+
+def _changed_users(lists: object) -> tuple[str, ...]:
+    """The users in a sync's `device_lists`, whether their devices changed or we are told of them no more."""
+    if not isinstance(lists, dict):
+        return ()
+    parts = [part for part in (lists.get("changed"), lists.get("left")) if isinstance(part, list)]
+    return tuple(dict.fromkeys(user for part in parts for user in part if isinstance(user, str)))
 
 
 if TYPE_CHECKING:

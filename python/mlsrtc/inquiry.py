@@ -1,0 +1,91 @@
+"""Whose device keys we ask our homeserver for, and when: a device that was logged out is to be noticed.
+
+Knows the desk and what is known of the call; judges nothing. One question at a time, about many users at once. Our own
+user comes first and alone, since nobody enters without that answer, and another server that is down delays it.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mlsrtc.desk import Desk
+from mlsrtc.identifiers import MemberId, UserId
+from mlsrtc.knowledge import LISTING_GRACE, Knowledge
+from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
+
+USERS_AT_ONCE = 100  # users in one keys/query
+PAUSE = 1.0  # seconds between two questions: joins and changes meanwhile go into one
+REFUSED_PAUSE = 60.0  # seconds after a refusal
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What is to be asked. `own`: our user. Times are monotonic seconds."""
+
+    own: UserId
+    _wanted: dict[UserId, None] = field(init=False)  # in the order of asking
+    _asking: set[UserId] = field(default_factory=set)  # those whose answer has not come
+    _request: str | None = None
+    _not_before: float = -math.inf
+    _present: dict[MemberId, UserId] = field(default_factory=dict)  # the others, when last looked at
+
+    def __post_init__(self) -> None:
+        self._wanted = {self.own: None}
+
+    def changed(self, users: Iterable[str], known: Knowledge) -> None:
+        """The homeserver says that these users' devices changed. Only users who joined the call are asked about."""
+        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.joins.values())}
+        self._wanted |= dict.fromkeys(user for user in map(UserId, users) if user in ours)
+
+    def answered(self, user: UserId) -> None:
+        """An answer about a user has come."""
+        self._asking.discard(user)
+
+    def settle(self, desk: Desk, known: Knowledge, me: MemberId | None) -> None:
+        """Ask what is due. `me`: our own participation, about which nothing is asked."""
+        now = desk.now.monotonic
+        present = {
+            member: joined.leaf.user_id for member, joined in known.look(desk.now).present.items() if member != me
+        }
+        self._wanted |= dict.fromkeys(user for member, user in present.items() if member not in self._present)
+        self._present = present
+        for member in present.keys() & known.unlisted.keys():
+            again = known.unlisted[member] + LISTING_GRACE
+            if again > now:
+                desk.at(again)
+            elif present[member] not in self._asking:
+                self._wanted[present[member]] = None
+        if self._request is None and (self._wanted or self._asking):
+            if self._not_before > now:
+                desk.at(self._not_before)
+            else:
+                self._ask(desk)
+
+    def outcome(self, request_id: str, outcome: Outcome, known: Knowledge, now: float) -> None:
+        """What became of our question. One that an earlier process asked is asked anew anyway."""
+        if request_id != self._request:
+            return
+        self._request = None
+        match outcome:
+            case Accepted():
+                self._asking.clear()
+            case RateLimited(retry_after_ms):
+                # Another server may be down: those who were not answered are asked about again, after all others.
+                self._not_before = now + max(PAUSE, retry_after_ms / 1000)
+            case _:
+                self._asking.clear()
+                self._not_before = now + REFUSED_PAUSE
+                if not known.knows_keys_of(self.own):
+                    self._wanted[self.own] = None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _ask(self, desk: Desk) -> None:
+        self._wanted |= dict.fromkeys(sorted(self._asking - self._wanted.keys()))
+        users = [self.own] if self.own in self._wanted else list(self._wanted)[:USERS_AT_ONCE]
+        for user in users:
+            del self._wanted[user]
+        self._asking = set(users)
+        self._request = desk.new_id("keys")
+        self._not_before = desk.now.monotonic + PAUSE
+        desk.draft(QueryKeys(self._request, tuple(users)))

@@ -1,0 +1,154 @@
+"""Devices that are logged out during a call, or were before it: keys/query is asked, and they get no keys any more."""
+
+from typing import Any
+
+import pytest
+
+from mlsrtc.knowledge import LISTING_GRACE
+from mlsrtc.notices import Left, RequestRefused
+from mlsrtc.outbox import Accepted, QueryKeys, RateLimited, Refused, Request
+from mlsrtc.session import Phase
+from mlsrtc.testing import Latency, Limits
+from mlsrtc.testing.homeserver import Homeserver, Reply
+from mlsrtc.testing.room import DeviceName
+from watching import Watch
+
+STEADY = Latency(client=(0.03, 0.03))
+
+
+def questions(watch: Watch, index: int) -> list[tuple[str, ...]]:
+    """The users that a device's present session has asked about, by question."""
+    handed_out = watch.sessions[index][-1].handed_out
+    return [tuple(request.user_ids) for request in handed_out if isinstance(request, QueryKeys)]
+
+
+def hidden(*, late: bool) -> Watch:
+    """Two devices on two homeservers: the first one's knows nothing of the second device when that joins. late: it
+    hears of it after the second has been keyed."""
+    watch = Watch(2, latency=STEADY, servers=2)
+    watch.party.join(0)
+    watch.party.run(2)
+    matrix = watch.party[1].matrix
+    forged = watch.world.server_of(watch.party[0].matrix.user_id).accounts.forged
+    forged[matrix.user_id] = matrix.user.keys() | {"device_keys": {matrix.user_id: {}}}
+    watch.party.join(1)
+    watch.until_agreed(2)
+    if late:
+        forged.clear()
+        watch.world.log_in(matrix.name, keys=matrix.user.keys())
+    return watch
+
+
+def test_a_device_that_is_logged_out_is_removed_within_seconds() -> None:
+    watch = Watch(3, latency=STEADY)
+    watch.join_all()
+    watch.party.run(5)
+    revoked = watch.member(2)
+    watch.kill(2)
+    watch.party.log_out(2)
+    took = watch.until_agreed(2, timeout=10)
+    assert took < 3
+    assert revoked not in watch.session(0).members
+    watch.check()
+
+
+def test_a_device_that_was_logged_out_before_it_joined_gets_no_lasting_place() -> None:
+    watch = hidden(late=False)
+    revoked = watch.member(1)
+    watch.party.run(LISTING_GRACE - 1)
+    assert revoked in watch.session(0).members
+    watch.party.run(3)
+    assert revoked not in watch.session(0).members
+    stand = watch.session(0).epoch_id
+    assert stand is not None
+    assert revoked not in watch.ledgers[0].epochs[stand].members
+
+
+def test_a_new_device_of_which_the_homeserver_hears_late_stays() -> None:
+    watch = hidden(late=True)
+    member = watch.member(1)
+    watch.party.run(LISTING_GRACE * 3)
+    assert watch.agreed(2)
+    assert watch.member(1) == member
+    watch.check()
+
+
+def test_ten_joins_at_once_are_a_few_questions_and_never_two_at_a_time() -> None:
+    watch = Watch(10, latency=STEADY)
+    watch.join_all()
+    watch.party.run(30)
+    users = {device.matrix.user_id for device in watch.party.devices}
+    for index in range(10):
+        asked = questions(watch, index)
+        own = watch.party[index].matrix.user_id
+        assert asked[0] == (own,)
+        assert len(asked) <= 4
+        assert {user for several in asked for user in several} == users
+
+
+def test_nothing_is_asked_in_a_quiet_call_nor_about_those_outside_it() -> None:
+    watch = Watch(3, latency=STEADY)
+    for index in (0, 1):
+        watch.party.join(index)
+    watch.until_agreed(2)
+    watch.party.run(10)
+    before = len(questions(watch, 0))
+    watch.party.log_out(2)
+    watch.party.run(600)
+    assert len(questions(watch, 0)) == before
+
+
+def answer_instead(monkeypatch: pytest.MonkeyPatch, reply: Any) -> None:
+    """Every homeserver answers keys/query with what `reply` gives, or as ever if that is None."""
+    handle = Homeserver.handle
+
+    def other(server: Homeserver, device: DeviceName, request: Request) -> Reply:
+        made = reply(server, request) if isinstance(request, QueryKeys) else None
+        return made or handle(server, device, request)
+
+    monkeypatch.setattr(Homeserver, "handle", other)
+
+
+def test_a_server_that_is_down_keeps_nobody_else_from_being_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(4, latency=STEADY, servers=2)
+    down = watch.party[1].matrix.user_id.partition(":")[2]
+
+    def unreached(server: Homeserver, request: QueryKeys) -> Reply | None:
+        reached = [user for user in request.user_ids if user.endswith(server.name) or not user.endswith(down)]
+        outcome = Accepted() if len(reached) == len(request.user_ids) else RateLimited(5000)
+        return Reply(outcome, tuple(map(server.accounts.device_keys, reached)))
+
+    answer_instead(monkeypatch, unreached)
+    watch.party.join(0)
+    watch.party.join(1)
+    watch.until_agreed(2)
+    watch.party.run(20)
+    watch.party.join(2)
+    watch.until_agreed(3)
+    watch.party.run(10)
+    watch.kill(2)
+    watch.party.log_out(2)
+    watch.party.run(8)
+    assert len(watch.session(0).members) == 2
+
+
+def test_who_is_refused_its_own_keys_is_told_before_it_enters(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_instead(monkeypatch, lambda server, request: Reply(Refused(403, "M_FORBIDDEN")))
+    watch = Watch(1, latency=STEADY, limits=Limits.generous())
+    watch.party.join(0)
+    watch.party.run(2)
+    assert watch.session(0).phase is Phase.OVER
+    assert [notice.reason for notice in watch.ledgers[0].notices(Left)] == ["keys_refused"]
+
+
+def test_who_is_in_the_call_and_is_refused_stays_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(2, latency=STEADY)
+    watch.join_all()
+    answer_instead(monkeypatch, lambda server, request: Reply(Refused(403, "M_FORBIDDEN")))
+    watch.party.crash(1)
+    watch.party.restart(1, after=1)
+    watch.party.run(30)
+    assert watch.agreed(2)
+    assert watch.ledgers[1].notices(RequestRefused)
+    assert len(questions(watch, 1)) == 1
+    watch.check()
