@@ -81,7 +81,17 @@ def test_whom_a_fork_brings_back_returns_under_a_fresh_name(seed: int) -> None:
     device 0 removes them as ghosts, and then the other root is the head, with both in it. It may not begin to send
     there (rule section 3.6), and must not stay mute for that."""
     watch = Watch(DEVICES, seed, servers=SERVERS)
-    cut = [Join(0), Wait(5), Partition(frozenset([0])), Wait(5), Withhold(1, 9.0), Wait(1), Join(3), Wait(2.2), Join(1)]
+    cut: list[Step] = [
+        Join(0),
+        Wait(5),
+        Partition(frozenset([0])),
+        Wait(5),
+        Withhold(1, 9.0),
+        Wait(1),
+        Join(3),
+        Wait(2.2),
+        Join(1),
+    ]
     played(watch, [*cut, Wait(5)])
     assert watch.agreed(3)
 
