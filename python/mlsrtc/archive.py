@@ -8,7 +8,7 @@ by id.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mlsrtc.errors import RemoteProtocolError
@@ -21,6 +21,7 @@ from mlsrtc.wire.incoming import RoomEvent, claimed_id
 BODIES_LIMIT = 4  # of each commit, rule section 2
 WAITING_LIMIT = 32 * 1024 * 1024  # bytes of commits whose parent, or whose file, is not here yet: a long call's past
 FILES_LIMIT = 64  # downloaded attachments kept
+FILES_BYTES = 32 * 1024 * 1024  # of them; one is at most 8 MiB, and entering takes a Welcome and a tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class Archive:
         if not self._ready(parts):
             self._wait(event, parts)
             return []
-        new = self._judge(event, parts)
+        try:
+            new = self._judge(event, parts)
+        finally:
+            self._forget_file(parts.commit)
         return [] if new is None else [new, *self._cascade()]
 
     def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
@@ -89,9 +93,10 @@ class Archive:
 
     def attach(self, uri: str, data: bytes | None) -> list[Judged]:
         """Take a downloaded attachment. Returns what could be judged through it."""
-        if len(self._files) >= FILES_LIMIT:
-            self._files.pop(next(iter(self._files)))
+        self._files.pop(uri, None)
         self._files[uri] = data
+        while len(self._files) > FILES_LIMIT or self._bytes_of_files() > FILES_BYTES:
+            self._files.pop(next(iter(self._files)))
         return list(self._cascade())
 
     def bodies(self, epoch_id: EpochId) -> list[Body]:
@@ -137,11 +142,15 @@ class Archive:
         """Whether a download was answered, if only with "not there"."""
         return uri in self._files
 
-    def wanted_files(self) -> Iterator[str]:
-        """Addresses of commits that cannot be judged before they are fetched."""
-        for _, parts, _ in self._waiting.values():
+    def wanted_files(self, joined: Collection[UserId]) -> Iterator[str]:
+        """Addresses of commits that cannot be judged before they are fetched. Whose sender has neither a leaf in the
+        parent nor a join (`joined`) cannot have made one."""
+        for event, parts, _ in self._waiting.values():
             uri = self.lacks(parts.commit)
-            if uri is not None and (parts.parent is None or parts.parent in self.judged):
+            if uri is None or not (parts.parent is None or parts.parent in self.judged):
+                continue
+            leaves = {} if parts.parent is None else self.judged[parts.parent].committed.leaves
+            if event.sender in joined or any(leaf.user_id == event.sender for leaf in leaves.values()):
                 yield uri
 
     def missing_parents(self) -> frozenset[EpochId]:
@@ -164,6 +173,17 @@ class Archive:
         return EventId(claimed_id(bodies[0].event.event_id)) if bodies else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _bytes_of_files(self) -> int:
+        return sum(len(data) for data in self._files.values() if data is not None)
+
+    def _forget_file(self, part: Part) -> None:
+        """The file of a commit that was judged is not needed again, unless another one waits for it too."""
+        if isinstance(part, EncryptedFile) and not any(
+            isinstance(parts.commit, EncryptedFile) and parts.commit.url == part.url
+            for _, parts, _ in self._waiting.values()
+        ):
+            self._files.pop(part.url, None)
 
     def _ready(self, parts: CommitEvent) -> bool:
         return (parts.parent is None or parts.parent in self.judged) and self.lacks(parts.commit) is None
@@ -215,5 +235,7 @@ class Archive:
                 except RemoteProtocolError as error:
                     self.refuse(event, error)
                     continue
+                finally:
+                    self._forget_file(parts.commit)
                 if judged is not None:
                     yield judged

@@ -38,7 +38,7 @@ class Exchange:
     _fetching: set[str] = field(default_factory=set)
     _tries: Counter[str] = field(default_factory=Counter)
     _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
-    _asked: dict[EpochId | None, set[UserId]] = field(default_factory=dict)
+    _asked: Counter[tuple[EpochId | None, UserId]] = field(default_factory=Counter)  # answers that are awaited
     _read: set[EventId] = field(default_factory=set)  # roots whose relations were fetched
     _hopeless: bool = False
 
@@ -48,7 +48,7 @@ class Exchange:
     def settle(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
         """Ask for what is missing, when it is time to."""
         now = desk.now.monotonic
-        for uri in known.archive.wanted_files():
+        for uri in known.wanted_files():
             self.fetch(desk, uri)
         others = [member for member in known.look(desk.now).present if member != attendance.member_id]
         lacking: set[EpochId | None] = set()
@@ -105,6 +105,7 @@ class Exchange:
     def fetch_failed(self, uri: str) -> None:
         """The download was refused: it may be asked for again."""
         self._fetching.discard(uri)
+        self._answers.pop(uri, None)
 
     def attachment(self, known: Knowledge, attachment: Attachment, now: Now) -> None:
         """Take in a download. Raises RemoteProtocolError if it is an answer that does not hold."""
@@ -113,9 +114,11 @@ class Exchange:
         if have is None:
             known.attachment(attachment.uri, attachment.data, now)
         elif have.file is not None and attachment.data is not None:
-            plaintext = decrypt_attachment(have.file, attachment.data)
+            answer = decode_have_file(have, decrypt_attachment(have.file, attachment.data))
             del self._answers[attachment.uri]
-            self._take_answer(known, decode_have_file(have, plaintext), now)
+            self._take_answer(known, answer, now)
+        else:
+            del self._answers[attachment.uri]
 
     def to_device(
         self, desk: Desk, known: Knowledge, attendance: Attendance, event: ToDevice, now: Now, *, inside: bool
@@ -130,8 +133,10 @@ class Exchange:
                 have = decode_have(event.content)
                 if (have.room_id, have.slot_id) != (known.room_id, known.slot_id):
                     return
-                if event.sender not in self._asked.get(have.id, ()) or not self._recovery.has_asked(have.id):
+                question = have.id, UserId(event.sender)
+                if not self._asked[question] or not self._recovery.has_asked(have.id):
                     return  # Nobody asked for it: of a readable room we ask the homeserver.
+                self._asked[question] -= 1
                 if have.file is not None:
                     self._answers[have.file.url] = have
                     self.fetch(desk, have.file.url)
@@ -154,7 +159,7 @@ class Exchange:
         if member is None:
             return
         leaf = known.roster.joins[member].leaf
-        self._asked.setdefault(question.id, set()).add(leaf.user_id)
+        self._asked[question.id, leaf.user_id] += 1
         tree = question.id is not None and question.id == self._tree_of
         need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=tree))
         desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
@@ -164,7 +169,7 @@ class Exchange:
         if asker is None or asker.leaf.user_id != sender:
             raise RemoteProtocolError("unknown_asker", where="content.member_id")
         path = known.ordering.head_path() if need.id is None else known.ordering.path(need.id)
-        if not inside or not path or not self._recovery.may_answer(now.monotonic):
+        if not inside or not path or not self._recovery.may_answer(sender, now.monotonic):
             return
         if need.tree:
             tree = tree_at(path, known.archive)

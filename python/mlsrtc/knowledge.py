@@ -7,7 +7,7 @@ What is evidence is also told to the caller as the raw event, for the store to k
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsrtc import _core, trust
@@ -44,6 +44,7 @@ from mlsrtc.wire.to_device import reduced
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
+EARLY_LIMIT = 64  # joins from the future kept of one user
 CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
 
 
@@ -80,6 +81,7 @@ class Knowledge:
     lapses: Lapses = field(default_factory=Lapses)
     events: dict[str, RoomEvent] = field(default_factory=dict)  # evidence as it came, by event id
     fresh: list[RoomEvent] = field(default_factory=list)  # the part of it that is not saved yet
+    _joined_users: set[UserId] = field(default_factory=set)  # of joins that the room or a member showed
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
     _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
@@ -303,6 +305,10 @@ class Knowledge:
             if event.type != names.COMMIT or event_id in commits
         )
 
+    def wanted_files(self) -> Iterator[str]:
+        """Addresses of commits to fetch before they can be judged."""
+        return self.archive.wanted_files(self._joined_users)
+
     def next_timer(self, now: Now) -> float | None:
         """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""
         waits = [early.from_ts - self._skew_ms - now.wall_ms for early in self._early]
@@ -422,10 +428,14 @@ class Knowledge:
 
     def _hear_join(self, joined: Joined, now: Now) -> None:
         """A join counts for the head once its time has come."""
-        if self.is_early(joined, now):
-            self._early.append(joined)
-        else:
+        self._joined_users.add(joined.leaf.user_id)
+        if not self.is_early(joined, now):
             self.ordering.add(joined)
+        elif joined not in self._early:
+            own = [early for early in self._early if early.leaf.user_id == joined.leaf.user_id]
+            if len(own) >= EARLY_LIMIT:
+                self._early.remove(own[0])
+            self._early.append(joined)
         self._retry_words()
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:

@@ -64,6 +64,8 @@ class Policy:
 
     content_limit: int = 60 * 1024  # bytes of event content; measured: Synapse takes 60 KiB and refuses 63 KiB
     need_after: float = 2.0  # a missing Welcome or event is asked for after this long
+    questions_per_minute: int = 20  # `need` questions, token bucket
     answers_per_minute: int = 20  # `have` answers, token bucket
+    answers_per_asker: int = 5  # of these, to one user
     history_timeout: float = 10.0
     bodies_kept: float = 600.0  # bodies of commits off the head path

@@ -1,24 +1,26 @@
 """Asking for what is missing and answering others, both within a rate (docs/protocol.md, Recover).
 
 The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially
-with jitter and end; answers come out of a token bucket, so that nobody can make a member its amplifier. Pure: `now`
-is an argument (monotonic seconds), jitter is a number the caller drew.
+with jitter and end; questions and answers come out of token buckets, so that nobody can make a member its amplifier,
+and one who asks takes nothing from the others. Pure: `now` is an argument (monotonic seconds), jitter is a number the
+caller drew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.policy import Policy
 from mlsrtc.wire import encoding
 
 FIRST_PAUSE = 1.0  # seconds before a question is asked again; doubles
 QUESTIONS = 4  # then it is given up
+OPEN_LIMIT = 4  # questions that are open at once: anybody can build commits on parents that are not there
 
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket: `per_minute` answers on average, as many at once."""
+    """A token bucket: `per_minute` messages on average, as many at once."""
 
     per_minute: float
     _level: float = field(init=False)
@@ -29,13 +31,17 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Whether one more may go out now; takes it if so."""
-        if self._at is not None:
-            self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
-        self._at = now
-        if self._level < 1:
+        if self.next_at(now) > now:
             return False
         self._level -= 1
         return True
+
+    def next_at(self, now: float) -> float:
+        """When one more may go out: `now`, or later."""
+        if self._at is not None:
+            self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
+        self._at = now
+        return now if self._level >= 1 else now + (1 - self._level) * 60 / self.per_minute
 
 
 @dataclass(slots=True)
@@ -51,6 +57,10 @@ class Question:
         """Whether it is time to ask (again)."""
         return self.asked < QUESTIONS and now >= self.next_at
 
+    def is_open(self, now: float) -> bool:
+        """Whether it was asked and an answer is waited for, or it will be asked again."""
+        return self.asked > 0 and (self.asked < QUESTIONS or now < self.next_at)
+
     def ask(self, now: float, jitter: float) -> None:
         """It was asked now. `jitter` in 0..1 spreads the next try over half of the pause."""
         self.next_at = now + FIRST_PAUSE * 2**self.asked * (1 + jitter / 2)
@@ -63,6 +73,8 @@ class Recovery:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._answers = Bucket(policy.answers_per_minute)
+        self._askers: dict[UserId, Bucket] = {}  # what each user may still ask us
+        self._asking = Bucket(policy.questions_per_minute)
         self._questions: dict[EpochId | None, Question] = {}
 
     def lacks(self, ids: frozenset[EpochId | None], now: float) -> None:
@@ -72,9 +84,17 @@ class Recovery:
             if key not in self._questions:
                 self._questions[key] = Question(key, now, next_at=now + self._policy.need_after)
 
-    def due(self, now: float) -> list[Question]:
-        """The questions to ask now."""
-        return [question for question in self._questions.values() if question.due(now)]
+    def due(self, now: float) -> Iterator[Question]:
+        """The questions to ask now, each out of the budget; of the head path first."""
+        room = OPEN_LIMIT - sum(question.is_open(now) for question in self._questions.values())
+        for question in sorted(self._questions.values(), key=lambda question: question.id is not None):
+            begins = question.asked == 0
+            if not question.due(now) or (begins and room <= 0):
+                continue
+            if not self._asking.take(now):
+                return
+            room -= begins
+            yield question
 
     def has_asked(self, id: EpochId | None) -> bool:
         """Whether somebody was asked for this and it is still lacking: nobody else's answer is listened to."""
@@ -85,15 +105,18 @@ class Recovery:
         """What has been lacking for so long although it was asked for."""
         return frozenset(key for key, question in self._questions.items() if now - question.since >= seconds)
 
-    def may_answer(self, now: float) -> bool:
-        """Whether the budget lets one more answer out."""
-        return self._answers.take(now)
+    def may_answer(self, asker: UserId, now: float) -> bool:
+        """Whether the budget, and the asker's own, let one more answer out."""
+        own = self._askers.setdefault(asker, Bucket(self._policy.answers_per_asker))
+        return own.take(now) and self._answers.take(now)
 
     def next_timer(self, now: float) -> float | None:
         """When a question is due again, or has waited for the history's time; monotonic seconds, after `now`."""
         questions = self._questions.values()
-        times = [question.next_at for question in questions if question.asked < QUESTIONS]
+        times = [question.next_at for question in questions if question.asked < QUESTIONS or question.is_open(now)]
         times += [question.since + self._policy.history_timeout for question in questions]
+        if any(question.due(now) for question in questions):
+            times.append(self._asking.next_at(now))  # What is due was held back by a limit.
         return min((time for time in times if time > now), default=None)
 
 

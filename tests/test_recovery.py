@@ -1,0 +1,64 @@
+"""Questions and answers within their budgets."""
+
+import pytest
+
+from mlsrtc.identifiers import EpochId, UserId
+from mlsrtc.policy import Policy
+from mlsrtc.recovery import OPEN_LIMIT, QUESTIONS, Recovery
+
+ADA, EVE = UserId("@ada:example.org"), UserId("@eve:example.org")
+POLICY = Policy()
+
+
+def epoch(number: int) -> EpochId:
+    return EpochId(number.to_bytes(32, "big"))
+
+
+def asked(recovery: Recovery, lacking: frozenset[EpochId | None], until: float) -> list[tuple[float, EpochId | None]]:
+    """What is asked until a moment by one who lets nothing but the timer wake it."""
+    found, now = [], 0.0
+    while True:
+        recovery.lacks(lacking, now)
+        for question in recovery.due(now):
+            found.append((now, question.id))
+            question.ask(now, 0.0)
+        later = recovery.next_timer(now)
+        if later is None or later > until:
+            return found
+        assert later > now
+        now = later
+
+
+def test_one_question_is_asked_a_few_times_and_given_up() -> None:
+    times = [time for time, _ in asked(Recovery(POLICY), frozenset({epoch(1)}), 600)]
+    assert times == pytest.approx([2, 3, 5, 9])
+    assert len(times) == QUESTIONS
+
+
+def test_any_number_of_missing_parents_makes_few_questions_and_each_is_asked_in_time() -> None:
+    lacking = frozenset({epoch(number) for number in range(100)})
+    found = asked(Recovery(POLICY), lacking, 3600)
+    assert {id for _, id in found} == lacking
+    assert len(found) == 100 * QUESTIONS
+    for start in range(0, 1300, 7):
+        within = [id for time, id in found if start <= time < start + 60]
+        assert len(within) <= 2 * POLICY.questions_per_minute
+    assert len({id for time, id in found if time < 10}) == OPEN_LIMIT
+
+
+def test_the_head_path_is_asked_for_before_what_anybody_may_have_invented() -> None:
+    lacking = frozenset({None, *map(epoch, range(100))})
+    assert asked(Recovery(POLICY), lacking, 5)[0][1] is None
+
+
+def test_one_asker_takes_nothing_from_another() -> None:
+    recovery = Recovery(POLICY)
+    assert sum(recovery.may_answer(EVE, 0.0) for _ in range(100)) == POLICY.answers_per_asker
+    assert recovery.may_answer(ADA, 0.0)
+    assert recovery.may_answer(EVE, 60.0)
+
+
+def test_many_askers_together_get_no_more_than_the_budget() -> None:
+    recovery = Recovery(POLICY)
+    users = [UserId(f"@u{number}:example.org") for number in range(100)]
+    assert sum(recovery.may_answer(user, 0.0) for user in users) == POLICY.answers_per_minute
