@@ -75,6 +75,27 @@ def test_fast_churn(seed: int) -> None:
     assert present < 2 or watch.agreed(present)
 
 
+@pytest.mark.parametrize("seed", range(10 * CAMPAIGN))
+def test_whom_a_fork_brings_back_returns_under_a_fresh_name(seed: int) -> None:
+    """Two who join on the far side of a cut create a root each. When it is healed, one root comes without their joins:
+    device 0 removes them as ghosts, and then the other root is the head, with both in it. It may not begin to send
+    there (rule section 3.6), and must not stay mute for that."""
+    watch = Watch(DEVICES, seed, servers=SERVERS)
+    cut: list[Step] = [
+        Join(0),
+        Wait(5),
+        Partition(frozenset([0])),
+        Wait(5),
+        Withhold(1, 9.0),
+        Wait(1),
+        Join(3),
+        Wait(2.2),
+        Join(1),
+    ]
+    played(watch, [*cut, Wait(5)])
+    assert watch.agreed(3)
+
+
 @pytest.mark.parametrize("seed", range(3 * CAMPAIGN))
 def test_a_long_cut_costs_nobody_its_place_twice(seed: int) -> None:
     """After a cut of a minute the smaller side comes over; the larger one stays as it is."""
