@@ -19,7 +19,7 @@ from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.errors import LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
-from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
+from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import Policy
 from mlsrtc.saved import PIN
 from mlsrtc.session import CallMember, Device, Session
@@ -208,7 +208,8 @@ class Call:
     def _step(self) -> None:
         self.session.checkpoint(self._save)
         for request in self.session.outgoing():
-            if isinstance(request, SendState | SendEvent | ScheduleLeave):
+            # What others see keeps its order; nothing else waits for it, nor it for anything else.
+            if isinstance(request, SendState | SendEvent):
                 self._ordered.put_nowait(request)
             else:
                 self._start(self._send(request))
