@@ -1,5 +1,6 @@
 """What the tests on a real Synapse share: rooms, and waiting for a feed. No assertion of its own."""
 
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -19,6 +20,12 @@ STICKY = names.STICKY_MEMBER
 COMMIT = names.COMMIT
 WORD = names.WORD
 BLOCK = {"version": 1, "member_id": "m" * 43}
+
+
+def heed_interrupts() -> None:
+    """For a child process: SIGINT as a terminal gives it. Who runs the tests in the background may have it ignored,
+    and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def make_room(

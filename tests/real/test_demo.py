@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rooms import heed_interrupts
 
 pytestmark = pytest.mark.real
 DEMO = [sys.executable, "-m", "mlsrtc", "demo"]
@@ -55,7 +56,14 @@ def test_the_demo_in_an_encrypted_room_speaks_plain_lines(tmp_path: Path) -> Non
 
 def test_ctrl_c_leaves_no_process_and_no_directory(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    demo = subprocess.Popen([*DEMO, "-n", "6"], stdout=subprocess.PIPE, text=True, env=environment, process_group=0)
+    demo = subprocess.Popen(
+        [*DEMO, "-n", "6"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        process_group=0,
+        preexec_fn=heed_interrupts,
+    )
     assert demo.stdout is not None
     for line in demo.stdout:
         if "join within" in line:

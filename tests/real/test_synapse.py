@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rooms import heed_interrupts
 
 from mlsrtc.testing.cross_signing import bootstrap
 from mlsrtc.testing.devices import TestDevice
@@ -51,14 +52,19 @@ def _there(directory: Path) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 async def test_no_process_and_no_directory_outlive_the_parent(number: signal.Signals) -> None:
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _HOLD, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        sys.executable,
+        "-c",
+        _HOLD,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
     assert parent.stdout is not None
     pid, directory = (await parent.stdout.readline()).decode().split()
     assert _alive(int(pid))
     assert _there(Path(directory))
     parent.send_signal(number)
-    await parent.wait()
+    await asyncio.wait_for(parent.wait(), 30)
     assert await _gone(int(pid), Path(directory))
 
 
