@@ -60,6 +60,7 @@ class Archive:
     refusals: list[Refusal] = field(default_factory=list)
     trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
+    _root_events: dict[EpochId, EventId] = field(default_factory=dict)  # kept when a root's bytes are forgotten
     _events: set[str] = field(default_factory=set)  # those of the bodies
     _bad: set[bytes] = field(default_factory=set)
     _waiting: dict[bytes, tuple[RoomEvent, CommitEvent, int]] = field(default_factory=dict)  # by digest; bytes
@@ -174,8 +175,7 @@ class Archive:
 
     def root_event(self, root: EpochId) -> EventId | None:
         """The event in which we first saw a root: what later commits and words refer to."""
-        bodies = self._bodies.get(root)
-        return EventId(claimed_id(bodies[0].event.event_id)) if bodies else None
+        return self._root_events.get(root)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -220,6 +220,8 @@ class Archive:
         if len(known) < BODIES_LIMIT:
             self._bodies.setdefault(parts.id, []).append(body)
             self._events.add(event.event_id)
+            if parts.parent is None:
+                self._root_events.setdefault(parts.id, EventId(claimed_id(event.event_id)))
         if parts.id in self.judged:
             return None
         self.judged[parts.id] = judged
