@@ -23,7 +23,6 @@ OBJECT_LIMIT = 2048  # bytes of canonical JSON of one signed object; a device of
 DEPTH_LIMIT = 6
 KEYS_LIMIT = 16
 DEVICES_LIMIT = 1000
-SIGNERS_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
