@@ -80,6 +80,7 @@ def test_a_participation_is_read_back_and_goes_on() -> None:
     ("key", "record"),
     [
         ("meta", b"{}"),
+        ("meta", b'{"version":1}'),
         ("meta", b'{"version":2}'),
         ("meta", b"not json"),
         ("meta", b"[]"),

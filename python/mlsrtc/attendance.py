@@ -7,6 +7,7 @@ Knows the desk and what is known of the call; knows no group. One participation 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Protocol
 
 from mlsrtc import saved
@@ -26,6 +27,16 @@ REJOIN_PAUSE = 0.5  # seconds between rejoins, doubled each time
 REJOIN_DOUBLINGS = 6
 REJOIN_QUIET = 60.0  # seconds after which a rejoin counts as the first again
 LEAVE = "leave"  # the kind of the request that withdraws our membership
+
+
+class Phase(Enum):
+    """How far our own part in the call is."""
+
+    LOBBY = "lobby"  # we watch
+    ENTERING = "entering"  # join was asked for; the room's past or our own keys are not here yet
+    INSIDE = "inside"  # our membership is on its way, or there
+    LEAVING = "leaving"  # our leave is on its way
+    OVER = "over"
 
 
 class Device(Protocol):

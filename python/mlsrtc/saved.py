@@ -1,4 +1,4 @@
-"""What a checkpoint writes and a restart reads: records of bytes under text keys, each a JSON object or an MLS state.
+"""The records that a checkpoint writes and a restart reads: bytes under text keys, each a JSON object or an MLS state.
 
 The schema's version stands in the record `meta`; a newer one is refused, never guessed. Secrets are in here, so a store
 keeps these records as it would keep keys.
@@ -6,7 +6,7 @@ keeps these records as it would keep keys.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from mlsrtc import group, mls
@@ -44,19 +44,72 @@ def load(records: Records, key: str) -> dict[str, Any]:
     return value
 
 
-def dump_meta(values: Mapping[str, Any]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The record `meta`: where the stages of a session are, as far as no event tells it."""
+
+    phase: str
+    tag: str  # of this session's request ids, and how many there were
+    numbers: int
+    n: int  # commits and words of our participation
+    stand: EpochId | None
+    committed: frozenset[EpochId | None]  # parents on which we have made a commit
+    removed: frozenset[MemberId]  # by an epoch that we stood on
+    begun: frozenset[EpochId]  # epochs that were sent under
+    delay_id: str | None
+    format: str
+    head: EpochId | None  # when we joined
+    replaces: frozenset[MemberId]
+    created_ts: int  # milliseconds since the epoch
+
+
+def dump_meta(meta: Meta) -> bytes:
     """The record `meta`, with the schema's version."""
-    return dump({"version": VERSION, **values})
+    return dump(
+        {
+            "version": VERSION,
+            "phase": meta.phase,
+            "tag": meta.tag,
+            "numbers": meta.numbers,
+            "n": meta.n,
+            "stand": hexed(meta.stand),
+            "committed": [hexed(parent) for parent in meta.committed],
+            "removed": sorted(meta.removed),
+            "begun": sorted(epoch.hex() for epoch in meta.begun),
+            "delay_id": meta.delay_id,
+            "format": meta.format,
+            "head": hexed(meta.head),
+            "replaces": sorted(meta.replaces),
+            "created_ts": meta.created_ts,
+        }
+    )
 
 
-def load_meta(records: Records) -> dict[str, Any] | None:
-    """The record `meta`, or None in an empty store. Raises StoreError for a version this code does not know."""
+def load_meta(records: Records) -> Meta | None:
+    """The record `meta`, or None in an empty store. Raises StoreError, also for a version this code does not know."""
     if "meta" not in records:
         return None
-    meta = load(records, "meta")
-    if meta.get("version") != VERSION:
-        raise StoreError(f"the store was written by schema version {meta.get('version')}, this code reads {VERSION}")
-    return meta
+    value = load(records, "meta")
+    if value.get("version") != VERSION:
+        raise StoreError(f"the store was written by schema version {value.get('version')}, this code reads {VERSION}")
+    try:
+        return Meta(
+            phase=value["phase"],
+            tag=value["tag"],
+            numbers=value["numbers"],
+            n=value["n"],
+            stand=_epoch_or_none(value["stand"]),
+            committed=frozenset(_epoch_or_none(parent) for parent in value["committed"]),
+            removed=frozenset(MemberId(member) for member in value["removed"]),
+            begun=frozenset(unhexed(epoch) for epoch in value["begun"]),
+            delay_id=value["delay_id"],
+            format=value["format"],
+            head=_epoch_or_none(value["head"]),
+            replaces=frozenset(MemberId(member) for member in value["replaces"]),
+            created_ts=value["created_ts"],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise StoreError("record meta is broken") from None
 
 
 def changed_pins(before: Pins, after: Pins) -> Iterator[tuple[str, bytes]]:
@@ -158,8 +211,8 @@ def load_drafts(records: Records, participation: group.Participation) -> list[Dr
     for key in sorted(records):
         if key.startswith("draft/"):
             value = load(records, key)
-            parent = None if value["parent"] is None else unhexed(value["parent"])
             state = mls.Secret(encoding.decode_base64(value["group"]))
+            parent = _epoch_or_none(value["parent"])
             drafts.append(Draft(unhexed(value["id"]), parent, participation.client.load_group(state)))
     return drafts
 
@@ -194,3 +247,7 @@ def load_events(records: Records) -> Iterable[RoomEvent]:
     for key in sorted(records):
         if key.startswith("event/"):
             yield RoomEvent(**load(records, key))
+
+
+def _epoch_or_none(text: str | None) -> EpochId | None:
+    return None if text is None else unhexed(text)

@@ -5,22 +5,17 @@ head, do we stand there, is it our turn, which keys may be used. So the order of
 replays evidence and not decisions. The clock is an argument; nothing leaves before the checkpoint that holds it.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from typing import Any
 
-from mlsrtc import saved
-from mlsrtc.attendance import Attendance, Device, is_leave
+from mlsrtc import checkpoint, saved
+from mlsrtc.attendance import Attendance, Device, Phase, is_leave
 from mlsrtc.committing import Committing
 from mlsrtc.desk import Desk
-from mlsrtc.epochs import Epochs, Held
-from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
-from mlsrtc.group import Participation
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.knowledge import Knowledge
@@ -52,11 +47,9 @@ from mlsrtc.outbox import (
     SendEvent,
 )
 from mlsrtc.policy import Policy
-from mlsrtc.presence import Presence
 from mlsrtc.trust import Pins
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import (
-    TOLD,
     Attachment,
     DeviceKeys,
     DevicesChanged,
@@ -70,16 +63,6 @@ from mlsrtc.wire.incoming import (
     claimed_id,
 )
 from mlsrtc.wire.membership import MembershipFormat
-
-
-class Phase(Enum):
-    """How far our own part in the call is."""
-
-    LOBBY = "lobby"  # we watch
-    ENTERING = "entering"  # join was asked for; the room's past or our own keys are not here yet
-    INSIDE = "inside"  # our membership is on its way, or there
-    LEAVING = "leaving"  # our leave is on its way
-    OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +98,18 @@ class Session:
         self.room_id, self.slot_id = room_id, slot_id
         self.policy = policy or Policy()
         self.known = Knowledge(room_id, slot_id, self.policy)
-        self._format = MembershipFormat.STICKY if sticky else MembershipFormat.STATE
         self._desk = Desk(now)
-        self._attendance = Attendance(device, self.policy, intent, self._format)
+        self._attendance = Attendance(
+            device, self.policy, intent, MembershipFormat.STICKY if sticky else MembershipFormat.STATE
+        )
         self._footing = Footing(room_id, slot_id, self.policy)
         self._committing = Committing(self.policy)
         self._exchange = Exchange(self.policy)
         self._inquiry = Inquiry(UserId(device.user_id))
         self._table = KeyTable(self.policy)
+        self._stages = checkpoint.Stages(
+            self._desk, self.known, self._attendance, self._footing, self._committing, self._table
+        )
         self._phase = Phase.LOBBY
         self._complete = False  # the room's past was read, and no gap is open
         self._stirred = True
@@ -131,7 +118,8 @@ class Session:
         self._refused_told: Mapping[tuple[UserId, DeviceId | None], str] = {}
         self._pins = self.known.pins  # as the store has them
         if records:
-            self._restore(records)
+            self.known.pins = self._pins = saved.load_pins(records)
+            self._phase = checkpoint.restore(records, self._stages)
 
     # -- verbs: in -----------------------------------------------------------------------------------------------------
 
@@ -216,11 +204,7 @@ class Session:
         `save` takes records by key, None for one to delete, and must write them all or none.
         """
         desk = self._desk
-        changes = dict(desk.records)
-        changes |= {f"event/{event.event_id}": saved.dump_event(event) for event in self.known.fresh}
-        changes |= {f"request/{request.id}": saved.dump_request(request) for request in desk.outbox.drafted()}
-        if changes or desk.notices or desk.touched:
-            changes["meta"] = self._meta()
+        if changes := checkpoint.changes(self._phase, self._stages):
             save(changes)
         desk.records.clear()
         desk.touched = False
@@ -486,86 +470,6 @@ class Session:
             if self._refused_told.get(device) != reason:
                 self._desk.tell(NotAddable(*device, reason))
         self._refused_told = refused
-
-    # -- records -------------------------------------------------------------------------------------------------------
-
-    def _meta(self) -> bytes:
-        presence, epochs = self._attendance.presence, self._footing.epochs
-        return saved.dump_meta(
-            {
-                "phase": self._phase.value,
-                "tag": self._desk.tag,
-                "numbers": self._desk.numbers,
-                "n": self._attendance.n,
-                "stand": saved.hexed(epochs.stand),
-                "committed": [saved.hexed(parent) for parent in self._committing.done],
-                "removed": sorted(epochs.removed),
-                "begun": sorted(epoch.hex() for epoch in self._table.begun),
-                "delay_id": self._attendance.delay_id,
-                "format": self._format.value,
-                "head": None if presence is None else saved.hexed(presence.head),
-                "replaces": [] if presence is None else sorted(presence.replaces),
-                "created_ts": 0 if presence is None else presence.created_ts,
-            }
-        )
-
-    def _restore(self, records: saved.Records) -> None:
-        self.known.pins = self._pins = saved.load_pins(records)
-        meta = saved.load_meta(records)
-        if meta is None:
-            return
-        desk = self._desk
-        desk.tag, desk.numbers = meta["tag"], meta["numbers"]
-        desk.outbox.restore(saved.load_requests(records))
-        # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
-        self._table.closed = {saved.unhexed(epoch) for epoch in meta["begun"]}
-        self._format = self._attendance.format = MembershipFormat(meta["format"])
-        for event in saved.load_events(records):
-            self.known.events[event.event_id] = event
-            take_in = self.known.told_event if event.event_id.startswith(TOLD) else self.known.room_event
-            try:
-                take_in(event, desk.now)
-            except RemoteProtocolError as error:
-                self.known.archive.refuse(event, error)
-        self._phase = Phase(meta["phase"])
-        participation = saved.load_participation(records)
-        if participation is None or self._phase not in (Phase.INSIDE, Phase.LEAVING):
-            self._phase = Phase.ENTERING if self._phase is Phase.ENTERING else Phase.LOBBY
-            return
-        presence = Presence(
-            room_id=self.room_id,
-            slot_id=self.slot_id,
-            participation=participation,
-            sign=self._attendance.device.sign,
-            format=self._format,
-            encrypted=self.known.encrypted,
-            intent=self._attendance.intent,
-            chain=self.known.chain_of(self.user_id, self.device_id),
-            head=None if meta["head"] is None else saved.unhexed(meta["head"]),
-            replaces=frozenset(MemberId(member) for member in meta["replaces"]),
-            created_ts=meta["created_ts"],
-        )
-        self._attendance.resume(desk, presence, n=meta["n"], delay_id=meta["delay_id"])
-        self._committing.done = {None if parent is None else saved.unhexed(parent) for parent in meta["committed"]}
-        self._restore_epochs(records, participation, meta)
-
-    def _restore_epochs(self, records: saved.Records, participation: Participation, meta: Mapping[str, Any]) -> None:
-        stand = None if meta["stand"] is None else saved.unhexed(meta["stand"])
-        now = self._desk.now.monotonic
-        held = {
-            identifier: Held(participation.client.load_group(state), None if identifier == stand else now)
-            for identifier, state in saved.load_groups(records)
-            if identifier in self.known.archive.judged
-        }
-        epochs = Epochs(
-            self.policy,
-            stand=stand if stand in held else None,
-            held=held,
-            drafts={draft.parent: draft for draft in saved.load_drafts(records, participation)},
-            removed={MemberId(member) for member in meta["removed"]},
-            key_package_used=-math.inf if participation.key_package is None else now if held else None,
-        )
-        self._footing.resume(epochs, kept={identifier for identifier, _ in saved.load_groups(records)})
 
 
 __all__ = ["CallMember", "Device", "Phase", "Session"]
