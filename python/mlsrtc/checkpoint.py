@@ -16,8 +16,8 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.footing import Footing
 from mlsrtc.group import Participation
 from mlsrtc.identifiers import EpochId
+from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.media.table import KeyTable
 from mlsrtc.presence import Presence
 from mlsrtc.wire.incoming import TOLD, Now
 from mlsrtc.wire.membership import MembershipFormat
@@ -32,7 +32,7 @@ class Stages:
     attendance: Attendance
     footing: Footing
     committing: Committing
-    table: KeyTable
+    keying: Keying
 
 
 def changes(phase: Phase, stages: Stages) -> Mapping[str, bytes | None]:
@@ -52,7 +52,7 @@ def changes(phase: Phase, stages: Stages) -> Mapping[str, bytes | None]:
         stand=epochs.stand,
         committed=frozenset(stages.committing.done),
         removed=frozenset(epochs.removed),
-        begun=stages.table.begun,
+        begun=stages.keying.table.begun,
         delay_id=attendance.delay_id,
         format=attendance.format.value,
         head=None if presence is None else presence.head,
@@ -74,7 +74,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
     desk.tag, desk.numbers = meta.tag, meta.numbers
     desk.outbox.restore(saved.load_requests(records))
     # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
-    stages.table.closed = set(meta.begun)
+    stages.keying.table.closed = set(meta.begun)
     attendance.format = MembershipFormat(meta.format)
     _take_in_again(records, known, desk.now)
     phase = Phase(meta.phase)

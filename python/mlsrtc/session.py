@@ -7,7 +7,6 @@ replays evidence and not decisions. The clock is an argument; nothing leaves bef
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from mlsrtc import checkpoint, saved
 from mlsrtc.attendance import Attendance, Device, Phase, is_leave
@@ -18,22 +17,9 @@ from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.inquiry import Inquiry
+from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.media.gate import Blocked, may_begin
-from mlsrtc.media.keys import derive
-from mlsrtc.media.table import Effect, Installed, KeyTable, Retired, Silenced, Stand, Switched
-from mlsrtc.notices import (
-    EventRefused,
-    Left,
-    MediaKeysChanged,
-    MediaKeysRetired,
-    MembersChanged,
-    Muted,
-    NotAddable,
-    Notice,
-    RequestRefused,
-    SendKeySwitched,
-)
+from mlsrtc.notices import EventRefused, Left, MembersChanged, NotAddable, Notice, RequestRefused
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
@@ -106,9 +92,9 @@ class Session:
         self._committing = Committing(self.policy)
         self._exchange = Exchange(self.policy)
         self._inquiry = Inquiry(UserId(device.user_id))
-        self._table = KeyTable(self.policy)
+        self._keying = Keying(self.policy)
         self._stages = checkpoint.Stages(
-            self._desk, self.known, self._attendance, self._footing, self._committing, self._table
+            self._desk, self.known, self._attendance, self._footing, self._committing, self._keying
         )
         self._phase = Phase.LOBBY
         self._complete = False  # the room's past was read, and no gap is open
@@ -149,7 +135,7 @@ class Session:
         elif self._phase is Phase.INSIDE:
             self._phase = Phase.LEAVING
             self._attendance.leave(self._desk)
-            self._tell_media(self._table.clear())
+            self._keying.stop(self._desk)
 
     def close(self, reason: str) -> None:
         """The transport is gone for good (logged out, closed): the call is over for us."""
@@ -193,7 +179,7 @@ class Session:
         """When `tick` has something to do, in seconds of the monotonic clock."""
         if self._stirred:
             return self._desk.now.monotonic
-        own = (self._table.next_timer(), self._footing.epochs.next_timer(), self._desk.outbox.next_timer())
+        own = (self._keying.table.next_timer(), self._footing.epochs.next_timer(), self._desk.outbox.next_timer())
         return min((timer for timer in (*self._desk.timers, *own) if timer is not None), default=None)
 
     # -- verbs: out ----------------------------------------------------------------------------------------------------
@@ -360,7 +346,7 @@ class Session:
             desk.drop(f"event/{event_id}")
         self._tell_what_changed(now)
         if self._phase is Phase.INSIDE:
-            self._settle_media(now)
+            self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
         if self.known.pins is not self._pins:
             desk.records.update(saved.changed_pins(self._pins, self.known.pins))
             self._pins = self.known.pins
@@ -372,7 +358,12 @@ class Session:
         if self._complete:
             reason = reason or self._footing.settle(desk, known, attendance, self._exchange)
             reason = reason or self._committing.settle(
-                desk, known, attendance, self._footing.epochs, self._exchange, closed=frozenset(self._table.closed)
+                desk,
+                known,
+                attendance,
+                self._footing.epochs,
+                self._exchange,
+                closed=frozenset(self._keying.table.closed),
             )
             self._exchange.settle(desk, known, attendance)
         if reason is not None and attendance.rejoin(desk, known, reason):
@@ -389,7 +380,7 @@ class Session:
 
     def _end(self, reason: str) -> None:
         desk = self._desk
-        self._tell_media(self._table.clear())
+        self._keying.stop(desk)
         self._phase = Phase.OVER
         self._forget_participation()
         for request in desk.outbox.waiting():
@@ -417,41 +408,7 @@ class Session:
         elif not self._attendance.refused(self._desk, request):
             self._desk.tell(RequestRefused(request.id, status, errcode))
 
-    # -- media ---------------------------------------------------------------------------------------------------------
-
-    def _settle_media(self, now: Now) -> None:
-        stand, group = self._footing.epochs.stand, self._footing.epochs.group
-        target = None
-        if stand is not None and group is not None:
-            commit = self.known.archive.judged[stand].committed
-            keys = partial(derive, group, stand, self.room_id, self.slot_id, commit.leaves)
-            target = Stand(stand, commit.epoch, self._footing.removes, self._gate(stand, now), keys)
-        in_use = self._table.in_use
-        blocked = None if in_use is None else self._gate(in_use, now)
-        self._tell_media(self._table.settle(now.monotonic, target, blocked))
-
-    def _gate(self, epoch: EpochId, now: Now) -> Blocked | None:
-        leaves = self.known.archive.judged[epoch].committed.leaves
-        return may_begin(
-            (leaf.member_id for leaf in leaves.values()),
-            self.known.look(now).gone,
-            self._footing.epochs.removed,
-            self.known.untrusted(leaves),
-        )
-
     # -- telling -------------------------------------------------------------------------------------------------------
-
-    def _tell_media(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Installed(keys):
-                    self._desk.tell(MediaKeysChanged(keys.id, keys.epoch, tuple(keys.keys.values())))
-                case Switched(identifier, epoch, index):
-                    self._desk.tell(SendKeySwitched(identifier, epoch, index))
-                case Retired(identifier, index):
-                    self._desk.tell(MediaKeysRetired(identifier, index))
-                case Silenced(reason):
-                    self._desk.tell(Muted(reason))
 
     def _tell_what_changed(self, now: Now) -> None:
         for refusal in self.known.take_refusals():

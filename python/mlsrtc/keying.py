@@ -1,0 +1,68 @@
+"""Our media keys over time: derived where we stand, told as they are installed, sent under and retired.
+
+Knows the desk, what is known and the epochs; the send gate says of which epochs we may make use, the table of `media`
+when.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from mlsrtc.desk import Desk
+from mlsrtc.epochs import Epochs
+from mlsrtc.identifiers import EpochId
+from mlsrtc.knowledge import Knowledge
+from mlsrtc.media.gate import Blocked, may_begin
+from mlsrtc.media.keys import derive
+from mlsrtc.media.table import Effect, Installed, KeyTable, Retired, Silenced, Stand, Switched
+from mlsrtc.notices import MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
+from mlsrtc.policy import Policy
+
+
+@dataclass(slots=True)
+class Keying:
+    """The keys of one session, in `table`."""
+
+    policy: Policy
+    table: KeyTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = KeyTable(self.policy)
+
+    def settle(self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool) -> None:
+        """Bring the keys to where we stand. `removes`: the last step there removed somebody."""
+        target = None
+        if epochs.stand is not None and epochs.group is not None:
+            commit = known.archive.judged[epochs.stand].committed
+            keys = partial(derive, epochs.group, epochs.stand, known.room_id, known.slot_id, commit.leaves)
+            target = Stand(epochs.stand, commit.epoch, removes, _gate(desk, known, epochs, epochs.stand), keys)
+        in_use = self.table.in_use
+        blocked = None if in_use is None else _gate(desk, known, epochs, in_use)
+        _tell(desk, self.table.settle(desk.now.monotonic, target, blocked))
+
+    def stop(self, desk: Desk) -> None:
+        """Forget every key: we are in the call no more."""
+        _tell(desk, self.table.clear())
+
+
+def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Blocked | None:
+    leaves = known.archive.judged[epoch].committed.leaves
+    return may_begin(
+        (leaf.member_id for leaf in leaves.values()),
+        known.look(desk.now).gone,
+        epochs.removed,
+        known.untrusted(leaves),
+    )
+
+
+def _tell(desk: Desk, effects: Iterable[Effect]) -> None:
+    for effect in effects:
+        match effect:
+            case Installed(keys):
+                desk.tell(MediaKeysChanged(keys.id, keys.epoch, tuple(keys.keys.values())))
+            case Switched(identifier, epoch, index):
+                desk.tell(SendKeySwitched(identifier, epoch, index))
+            case Retired(identifier, index):
+                desk.tell(MediaKeysRetired(identifier, index))
+            case Silenced(reason):
+                desk.tell(Muted(reason))
