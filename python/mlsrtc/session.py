@@ -6,9 +6,8 @@ replays evidence and not decisions. The clock is an argument; nothing leaves bef
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from mlsrtc import checkpoint, saved
+from mlsrtc import checkpoint, participants, saved
 from mlsrtc.attendance import Attendance, Device, Phase, is_leave
 from mlsrtc.committing import Committing
 from mlsrtc.desk import Desk
@@ -19,7 +18,7 @@ from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, Slo
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.notices import EventRefused, Left, MembersChanged, NotAddable, Notice, RequestRefused
+from mlsrtc.notices import EventRefused, Left, Notice, RequestRefused
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
@@ -32,6 +31,7 @@ from mlsrtc.outbox import (
     RestartLeave,
     SendEvent,
 )
+from mlsrtc.participants import CallMember, Participants
 from mlsrtc.policy import Policy
 from mlsrtc.trust import Pins
 from mlsrtc.wire import names
@@ -49,17 +49,6 @@ from mlsrtc.wire.incoming import (
     claimed_id,
 )
 from mlsrtc.wire.membership import MembershipFormat
-
-
-@dataclass(frozen=True, slots=True)
-class CallMember:
-    """Somebody in the call. `keyed`: it has a leaf in the epoch we stand on. `reason`: why it gets no keys, or None."""
-
-    member_id: MemberId
-    user_id: UserId
-    device_id: DeviceId
-    keyed: bool
-    reason: str | None = None
 
 
 class Session:
@@ -93,6 +82,7 @@ class Session:
         self._exchange = Exchange(self.policy)
         self._inquiry = Inquiry(UserId(device.user_id))
         self._keying = Keying(self.policy)
+        self._participants = Participants()
         self._stages = checkpoint.Stages(
             self._desk, self.known, self._attendance, self._footing, self._committing, self._keying
         )
@@ -100,8 +90,6 @@ class Session:
         self._complete = False  # the room's past was read, and no gap is open
         self._stirred = True
         self._told: list[Notice] = []
-        self._shown: frozenset[MemberId] = frozenset()
-        self._refused_told: Mapping[tuple[UserId, DeviceId | None], str] = {}
         self._pins = self.known.pins  # as the store has them
         if records:
             self.known.pins = self._pins = saved.load_pins(records)
@@ -289,16 +277,7 @@ class Session:
     @property
     def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call: device, whether it has a leaf in our epoch, and why it gets none."""
-        stand = self.epoch_id
-        leaves = {} if stand is None else self.known.archive.judged[stand].committed.leaves
-        keyed = {leaf.member_id for leaf in leaves.values()}
-        view = self.known.look(self._desk.now)
-        return {
-            member: CallMember(
-                member, joined.leaf.user_id, joined.leaf.device_id, member in keyed, view.refused.get(member)
-            )
-            for member, joined in view.present.items()
-        }
+        return participants.members(self.known, self._desk.now, self.epoch_id)
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before."""
@@ -344,7 +323,8 @@ class Session:
         self._footing.prune(desk, self.known, self._attendance)
         for event_id in self.known.prune(now):
             desk.drop(f"event/{event_id}")
-        self._tell_what_changed(now)
+        self._drop_refused_events()
+        self._participants.settle(desk, self.known)
         if self._phase is Phase.INSIDE:
             self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
         if self.known.pins is not self._pins:
@@ -408,25 +388,12 @@ class Session:
         elif not self._attendance.refused(self._desk, request):
             self._desk.tell(RequestRefused(request.id, status, errcode))
 
-    # -- telling -------------------------------------------------------------------------------------------------------
-
-    def _tell_what_changed(self, now: Now) -> None:
+    def _drop_refused_events(self) -> None:
         for refusal in self.known.take_refusals():
             event, error = refusal.event, refusal.error
             self._desk.drop(f"event/{event.event_id}")
             event_id = EventId(claimed_id(event.event_id))
             self._desk.tell(EventRefused(event_id, UserId(event.sender), error.reason, error.where))
-        view = self.known.look(now)
-        present = frozenset(view.present)
-        if present != self._shown:
-            joined, left = tuple(sorted(present - self._shown)), tuple(sorted(self._shown - present))
-            self._desk.tell(MembersChanged(joined, left))
-            self._shown = present
-        refused = self.known.not_addable(now)
-        for device, reason in refused.items():
-            if self._refused_told.get(device) != reason:
-                self._desk.tell(NotAddable(*device, reason))
-        self._refused_told = refused
 
 
 __all__ = ["CallMember", "Device", "Phase", "Session"]

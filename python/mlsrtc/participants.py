@@ -1,0 +1,58 @@
+"""Everybody in the call as the application sees them: who came and went, and who gets no keys and why.
+
+Knows the desk and what is known of the call. A change is told once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlsrtc.desk import Desk
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
+from mlsrtc.knowledge import Knowledge
+from mlsrtc.notices import MembersChanged, NotAddable
+from mlsrtc.wire.incoming import Now
+
+
+@dataclass(frozen=True, slots=True)
+class CallMember:
+    """Somebody in the call. `keyed`: it has a leaf in the epoch we stand on. `reason`: why it gets no keys, or None."""
+
+    member_id: MemberId
+    user_id: UserId
+    device_id: DeviceId
+    keyed: bool
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Participants:
+    """What the application was told of the others."""
+
+    _present: frozenset[MemberId] = frozenset()
+    _refused: Mapping[tuple[UserId, DeviceId | None], str] = field(default_factory=dict)
+
+    def settle(self, desk: Desk, known: Knowledge) -> None:
+        """Tell what has changed."""
+        present = frozenset(known.look(desk.now).present)
+        if present != self._present:
+            joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
+            desk.tell(MembersChanged(joined, left))
+            self._present = present
+        refused = known.not_addable(desk.now)
+        for device, reason in refused.items():
+            if self._refused.get(device) != reason:
+                desk.tell(NotAddable(*device, reason))
+        self._refused = refused
+
+
+def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:
+    """Everybody in the call. `stand`: the epoch we stand on."""
+    leaves = {} if stand is None else known.archive.judged[stand].committed.leaves
+    keyed = {leaf.member_id for leaf in leaves.values()}
+    view = known.look(now)
+    return {
+        member: CallMember(
+            member, joined.leaf.user_id, joined.leaf.device_id, member in keyed, view.refused.get(member)
+        )
+        for member, joined in view.present.items()
+    }
