@@ -101,7 +101,7 @@ class Attendance:
     def check_power(self, known: Knowledge) -> None:
         """Raises CannotSend if the room's power levels do not let us take part."""
         state = self.format is MembershipFormat.STATE
-        known.check_power(self.user_id, names.STATE_MEMBER if state else names.STICKY_MEMBER, state=state)
+        known.room.check_power(self.user_id, names.STATE_MEMBER if state else names.STICKY_MEMBER, state=state)
 
     def enter(self, desk: Desk, known: Knowledge) -> None:
         """A fresh participation, in place of any that this device had."""
@@ -126,7 +126,7 @@ class Attendance:
             participation=participation,
             sign=self.device.sign,
             format=self.format,
-            encrypted=known.encrypted,
+            encrypted=known.room.encrypted,
             intent=self.intent,
             chain=known.chain_of(self.user_id, self.device_id),
             head=known.ordering.head(),

@@ -87,7 +87,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
         participation=participation,
         sign=attendance.device.sign,
         format=attendance.format,
-        encrypted=known.encrypted,
+        encrypted=known.room.encrypted,
         intent=attendance.intent,
         chain=known.chain_of(attendance.user_id, attendance.device_id),
         head=meta.head,

@@ -19,6 +19,7 @@ from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, 
 from mlsrtc.judge import Judged
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy, Trust
+from mlsrtc.room_state import RoomState
 from mlsrtc.roster import Roster
 from mlsrtc.trust import Claim, Pins, Refused, Verdict
 from mlsrtc.turns import Lapses, ranking
@@ -29,17 +30,7 @@ from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import TOLD, DeviceKeys, Now, RoomEvent, claimed_id, told_id
 from mlsrtc.wire.membership import RtcSealed, decode_membership
-from mlsrtc.wire.room import (
-    NO_POWER_LEVELS,
-    Creation,
-    PowerLevels,
-    Slot,
-    decode_create,
-    decode_encryption,
-    decode_power_levels,
-    decode_room_member,
-    decode_slot,
-)
+from mlsrtc.wire.room import decode_room_member
 from mlsrtc.wire.to_device import reduced
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
@@ -67,13 +58,9 @@ class Knowledge:
     policy: Policy
     pins: Pins = field(default_factory=Pins)
     archive: Archive = field(init=False)
+    room: RoomState = field(init=False)
     ordering: Ordering = field(default_factory=Ordering)
     roster: Roster = field(default_factory=Roster)
-    levels: PowerLevels = NO_POWER_LEVELS
-    creation: Creation | None = None
-    encrypted: bool = False
-    slot: Slot | None = None
-    tombstoned: bool = False
     left: dict[MemberId, bytes] = field(default_factory=dict)  # leave signatures, for the commits that repeat them
     since: dict[MemberId, float] = field(default_factory=dict)  # when a join was first seen; monotonic
     gone_since: dict[MemberId, float] = field(default_factory=dict)
@@ -97,6 +84,7 @@ class Knowledge:
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id)
+        self.room = RoomState(self.slot_id)
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -107,23 +95,12 @@ class Knowledge:
                 self._commit(event, now)
             case names.WORD:
                 self._word(event)
-            case names.POWER_LEVELS if event.state_key == "":
-                self.levels = decode_power_levels(event.content)
-            case names.ROOM_CREATE:
-                self.creation = decode_create(event)
             case names.ROOM_MEMBER:
                 self.roster = self.roster.with_room_member(decode_room_member(event))
-            case names.ROOM_ENCRYPTION:
-                self.encrypted = self.encrypted or decode_encryption(event.content) is not None
-            case names.TOMBSTONE:
-                self.tombstoned = True
-            case kind if kind in names.SLOT_TYPES:
-                slot = decode_slot(event)
-                self.slot = slot if slot.slot_id == self.slot_id else self.slot
             case kind if kind in MEMBERSHIP_TYPES:
                 self._membership(event, now)
             case _:
-                pass
+                self.room = self.room.with_event(event)
 
     def told_event(self, event: RoomEvent, now: Now) -> None:
         """Take in what another member says is an event of the room. Nobody vouches for its sender, so it counts for the
@@ -223,12 +200,7 @@ class Knowledge:
 
     def expelled(self, user: UserId) -> str | None:
         """Why the call is over for this user: room_closed, banned, kicked or left_room; None if it is not."""
-        member = self.roster.members.get(user)
-        if self.tombstoned:
-            return "room_closed"
-        if member is None or member.present:
-            return None
-        return "banned" if member.membership == "ban" else "kicked" if member.by != user else "left_room"
+        return "room_closed" if self.room.tombstoned else self.roster.expelled(user)
 
     # -- what is known: the call ----------------------------------------------------------------------------------
 
@@ -269,13 +241,8 @@ class Knowledge:
     def able(self, view: View) -> frozenset[MemberId]:
         """Those of R that the room's power levels let send commits."""
         users = {joined.leaf.user_id for joined in view.present.values()}
-        able = self.levels.senders(users, names.COMMIT, state=False, creation=self.creation)
+        able = self.room.committers(users)
         return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
-
-    def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
-        """Raises CannotSend if the room does not let this user take part."""
-        for kind, as_state in ((membership_type, state), (names.COMMIT, False), (names.WORD, False)):
-            self.levels.check(user, kind, state=as_state, creation=self.creation)
 
     def verdicts(self) -> dict[MemberId, Verdict]:
         """What our trust policy says of every leaf and join, judged together."""

@@ -161,7 +161,7 @@ class Roster:
         reasons: dict[MemberId, str] = {}
         erased = self._erased(now_ms + skew_ms)
         for m, joined in self.joins.items():
-            reason = self._gone_by_room(joined.leaf.user_id)
+            reason = self.expelled(joined.leaf.user_id)
             if reason is None and joined.until_ts < now_ms:
                 reason = "expired"
             if reason is None and m in erased:
@@ -169,6 +169,15 @@ class Roster:
             if reason is not None:
                 reasons[m] = reason
         return reasons | dict.fromkeys(self.revoked & self.joins.keys(), "revoked")
+
+    def expelled(self, user_id: UserId) -> str | None:
+        """Why a user is in the room no more: banned, kicked or left_room; None if it is there."""
+        member = self.members.get(user_id)
+        if member is None or member.present:
+            return None  # Who was never told of has sent into the room, so it is there as far as we know.
+        if member.membership == "ban":
+            return "banned"
+        return "left_room" if member.by == user_id else "kicked"
 
     def present(self, now_ms: int, skew_ms: int = 0) -> dict[MemberId, Joined]:
         """R: joined, neither in D nor in X, and not from further in the future than `skew_ms`."""
@@ -186,7 +195,7 @@ class Roster:
             and (event.block is None or isinstance(event.block, ForeignBlock))
             and (event.expires_ts is None or event.expires_ts >= now_ms)
             and event.stamp.ts <= now_ms + skew_ms
-            and self._gone_by_room(event.user_id) is None
+            and self.expelled(event.user_id) is None
         }
 
     def not_addable(
@@ -228,14 +237,6 @@ class Roster:
         return found
 
     # -- parts --
-
-    def _gone_by_room(self, user_id: UserId) -> str | None:
-        member = self.members.get(user_id)
-        if member is None or member.present:
-            return None  # Who was never told of has sent into the room, so it is there as far as we know.
-        if member.membership == "ban":
-            return "banned"
-        return "left_room" if member.by == user_id else "kicked"
 
     def _erased(self, latest: int) -> frozenset[MemberId]:
         """Those of whose memberships every place was overwritten by somebody else since."""

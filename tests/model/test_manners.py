@@ -102,7 +102,7 @@ def state(session: Session) -> tuple[object, ...]:
         known.ordering.departed,
         known.ordering.equivocators,
         known.roster,
-        known.levels,
+        known.room,
         set(known.events),
         len(known.fresh),
     )

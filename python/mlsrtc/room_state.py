@@ -1,0 +1,60 @@
+"""The room's own rules: who may send what, whether it is encrypted, has a slot for calls, and is still in use.
+
+Pure and immutable: every state event gives a new value. Who is in the room is the roster's to know.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from mlsrtc.identifiers import SlotId, UserId
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.room import (
+    NO_POWER_LEVELS,
+    Creation,
+    PowerLevels,
+    Slot,
+    decode_create,
+    decode_encryption,
+    decode_power_levels,
+    decode_slot,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """What of the room's state a call in one slot depends on. `slot`: its event, if there was one."""
+
+    slot_id: SlotId
+    levels: PowerLevels = NO_POWER_LEVELS
+    creation: Creation | None = None
+    encrypted: bool = False
+    slot: Slot | None = None
+    tombstoned: bool = False
+
+    def with_event(self, event: RoomEvent) -> "RoomState":
+        """The state after one more state event; any other event changes nothing. Raises RemoteProtocolError."""
+        match event.type:
+            case names.POWER_LEVELS if event.state_key == "":
+                return replace(self, levels=decode_power_levels(event.content))
+            case names.ROOM_CREATE:
+                return replace(self, creation=decode_create(event))
+            case names.ROOM_ENCRYPTION:
+                # Once encrypted, a room stays so.
+                return replace(self, encrypted=self.encrypted or decode_encryption(event.content) is not None)
+            case names.TOMBSTONE:
+                return replace(self, tombstoned=True)
+            case kind if kind in names.SLOT_TYPES:
+                slot = decode_slot(event)
+                return replace(self, slot=slot) if slot.slot_id == self.slot_id else self
+            case _:
+                return self
+
+    def committers(self, users: Iterable[UserId]) -> frozenset[UserId]:
+        """Those of the users that the power levels let send commits."""
+        return self.levels.senders(users, names.COMMIT, state=False, creation=self.creation)
+
+    def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
+        """Raises CannotSend if the room does not let this user take part."""
+        for kind, as_state in ((membership_type, state), (names.COMMIT, False), (names.WORD, False)):
+            self.levels.check(user, kind, state=as_state, creation=self.creation)
