@@ -128,7 +128,7 @@ class Attendance:
             format=self.format,
             encrypted=known.room.encrypted,
             intent=self.intent,
-            chain=known.chain_of(self.user_id, self.device_id),
+            chain=known.keyring.chain_of(self.user_id, self.device_id),
             head=known.ordering.head(),
             replaces=frozenset(replaces - known.ordering.departed),
             created_ts=desk.now.wall_ms,
@@ -159,7 +159,7 @@ class Attendance:
             # Somebody with the power overwrote it, or our clock was set: the others take us for gone.
             self._refresh_at = min(self._refresh_at, max(now, self._refreshed_at + REFRESH_PAUSE))
         if ready and self._refresh_at is not None and self._refresh_at <= now:
-            chain = known.chain_of(self.user_id, self.device_id)
+            chain = known.keyring.chain_of(self.user_id, self.device_id)
             self.presence = replace(self.presence, chain=chain or self.presence.chain)
             self._send_membership(desk)
         if self.delay_id is not None and self._restart_at is not None and self._restart_at <= now:
@@ -174,7 +174,7 @@ class Attendance:
     def rejoin(self, desk: Desk, known: Knowledge, reason: str) -> bool:
         """Enter again under a fresh member_id, at growing distances if once is not enough. False: not yet."""
         now = desk.now.monotonic
-        if not known.knows_keys_of(self.user_id):
+        if not known.keyring.knows_keys_of(self.user_id):
             return False  # Without our chain nobody would add us; the answer of keys/query brings us here again.
         if now < self._rejoin_at:
             desk.at(self._rejoin_at)

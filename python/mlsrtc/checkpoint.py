@@ -89,7 +89,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
         format=attendance.format,
         encrypted=known.room.encrypted,
         intent=attendance.intent,
-        chain=known.chain_of(attendance.user_id, attendance.device_id),
+        chain=known.keyring.chain_of(attendance.user_id, attendance.device_id),
         head=meta.head,
         replaces=meta.replaces,
         created_ts=meta.created_ts,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from mlsrtc.desk import Desk
 from mlsrtc.identifiers import MemberId, UserId
-from mlsrtc.knowledge import LISTING_GRACE, Knowledge
+from mlsrtc.keyring import LISTING_GRACE
+from mlsrtc.knowledge import Knowledge
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
 
 USERS_AT_ONCE = 100  # users in one keys/query
@@ -49,8 +50,8 @@ class Inquiry:
         }
         self._wanted |= dict.fromkeys(user for member, user in present.items() if member not in self._present)
         self._present = present
-        for member in present.keys() & known.unlisted.keys():
-            again = known.unlisted[member] + LISTING_GRACE
+        for member in present.keys() & known.keyring.unlisted.keys():
+            again = known.keyring.unlisted[member] + LISTING_GRACE
             if again > now:
                 desk.at(again)
             elif present[member] not in self._asking:
@@ -75,7 +76,7 @@ class Inquiry:
             case _:
                 self._asking.clear()
                 self._not_before = now + REFUSED_PAUSE
-                if not known.knows_keys_of(self.own):
+                if not known.keyring.knows_keys_of(self.own):
                     self._wanted[self.own] = None
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -17,15 +17,15 @@ from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged
+from mlsrtc.keyring import Keyring
 from mlsrtc.ordering import Ordering
-from mlsrtc.policy import Policy, Trust
+from mlsrtc.policy import Policy
 from mlsrtc.room_state import RoomState
 from mlsrtc.roster import Roster
-from mlsrtc.trust import Claim, Pins, Refused, Verdict
 from mlsrtc.turns import Lapses, ranking
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, LeftBlock
-from mlsrtc.wire.chain import DeviceChain, decode_keys_query
+from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import TOLD, DeviceKeys, Now, RoomEvent, claimed_id, told_id
@@ -36,8 +36,6 @@ from mlsrtc.wire.to_device import reduced
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
 EARLY_LIMIT = 64  # joins from the future kept of one user
-LISTING_GRACE = 5.0  # seconds that our homeserver has to hear of another server's new device
-CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,9 @@ class Knowledge:
     room_id: RoomId
     slot_id: SlotId
     policy: Policy
-    pins: Pins = field(default_factory=Pins)
     archive: Archive = field(init=False)
     room: RoomState = field(init=False)
+    keyring: Keyring = field(init=False)
     ordering: Ordering = field(default_factory=Ordering)
     roster: Roster = field(default_factory=Roster)
     left: dict[MemberId, bytes] = field(default_factory=dict)  # leave signatures, for the commits that repeat them
@@ -72,19 +70,14 @@ class Knowledge:
     _joined_users: set[UserId] = field(default_factory=set)  # of joins that the room or a member showed
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
-    _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
-    _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
-    unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
-    _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
     _spoilt: set[MemberId] = field(default_factory=set)
-    _verdicts: dict[MemberId, Verdict] | None = None
-    _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
     _view: View | None = None
     _view_of: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id)
         self.room = RoomState(self.slot_id)
+        self.keyring = Keyring(self.policy.trust)
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -121,40 +114,13 @@ class Knowledge:
                 pass
 
     def device_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
-        """Take in what keys/query says of one user: which leaves' devices are gone, and chains for the devices of our
-        `own` user. Of others the chain in the join counts: their server signs nothing, and ours could make one up.
-
-        A device that was listed before is gone at once. One that never was may be so new that our homeserver has not
-        heard of it: it is gone if it is missing again, `LISTING_GRACE` later.
-        """
-        queried = decode_keys_query(UserId(keys.user_id), keys.response)
-        if own:
-            self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
-        leaves = [joined.leaf for joined in self.roster.joins.values() if joined.leaf.user_id == queried.user_id]
-        missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
-        listed = {leaf.member_id for leaf in leaves} - missing
-        first = {member: self.unlisted.get(member, now.monotonic) for member in missing - self._listed}
-        waiting = {member for member, since in first.items() if now.monotonic < since + LISTING_GRACE}
-        self.unlisted = {m: since for m, since in self.unlisted.items() if m not in listed | missing}
-        self.unlisted |= {member: first[member] for member in waiting}
-        self._listed |= listed
-        self.roster = self.roster.with_revoked(missing - waiting, listed=listed)
-        self._verdicts = None
+        """Take in what keys/query says of one user. Raises RemoteProtocolError; nothing is changed then."""
+        self.roster = self.keyring.device_keys(keys, self.roster, now, own=own)
 
     def attachment(self, uri: str, data: bytes | None, now: Now) -> None:
         """Take in a download."""
         for judged in self.archive.attach(uri, data):
             self._add_commit(judged, now)
-
-    def accept_master_key(self, user: UserId, key: bytes, *, verified: bool) -> None:
-        """The application says that this is the user's master key."""
-        self.pins = self.pins.accept(user, key, verified=verified)
-        self._verdicts = None
-
-    def share_pins(self, pins: Pins) -> None:
-        """The pins as all calls of our user have them."""
-        self.pins = pins
-        self._verdicts = None
 
     def tick(self, now: Now) -> None:
         """What only time brings: joins from the future whose time has come, and members that are gone by our clock."""
@@ -190,7 +156,7 @@ class Knowledge:
         self.fresh = [event for event in self.fresh if event.event_id not in refused]
         return refusals
 
-    # -- what is known: the room -----------------------------------------------------------------------------------
+    # -- what is known -------------------------------------------------------------------------------------------------
 
     @property
     def suite(self) -> int:
@@ -202,12 +168,11 @@ class Knowledge:
         """Why the call is over for this user: room_closed, banned, kicked or left_room; None if it is not."""
         return "room_closed" if self.room.tombstoned else self.roster.expelled(user)
 
-    # -- what is known: the call ----------------------------------------------------------------------------------
-
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment."""
         departed = self.ordering.departed
-        key = (now, self.roster, departed, self.verdicts())
+        refused = self.keyring.refused(self.roster)
+        key = (now, self.roster, departed, refused)
         if self._view is None or any(one is not other for one, other in zip(self._view_of, key, strict=True)):
             gone = departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
             limit = now.wall_ms + self._skew_ms
@@ -216,7 +181,7 @@ class Knowledge:
                 for member, joined in self.roster.joins.items()
                 if member not in gone and joined.from_ts <= limit
             }
-            self._view, self._view_of = View(present, gone, self._refused), key
+            self._view, self._view_of = View(present, gone, refused), key
         return self._view
 
     def addable(self, view: View, suite: int) -> frozenset[MemberId]:
@@ -244,33 +209,9 @@ class Knowledge:
         able = self.room.committers(users)
         return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
 
-    def verdicts(self) -> dict[MemberId, Verdict]:
-        """What our trust policy says of every leaf and join, judged together."""
-        if self._verdicts is None:
-            revoked = self.roster.revoked
-            self._verdicts = trust.assess(self.policy.trust, self.pins, self._all_claims(), revoked=revoked)
-            self._refused = {
-                member: verdict.reason for member, verdict in self._verdicts.items() if isinstance(verdict, Refused)
-            }
-            self.pins = trust.pin_on_first_use(
-                self.pins, self._verdicts, [joined.leaf for joined in self.roster.joins.values()]
-            )
-        return self._verdicts
-
     def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
-        verdicts = self.verdicts()
-        members = {leaf.member_id for leaf in leaves.values()}
-        unseen = members - verdicts.keys() if self.policy.trust is not Trust.ANY_DEVICE else set()
-        return frozenset(unseen | (members & self._refused.keys()))
-
-    def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
-        """The chain of a device as keys/query gave it."""
-        return self._queried.get(user, {}).get(device)
-
-    def knows_keys_of(self, user: UserId) -> bool:
-        """Whether keys/query has answered for this user."""
-        return user in self._queried
+        return self.keyring.untrusted(leaves, self.roster)
 
     def is_away(self, member: MemberId, now: Now) -> bool:
         """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
@@ -348,14 +289,12 @@ class Knowledge:
         word = decode_word(event.content)
         if word.slot_id != self.slot_id:
             return
-        if self._leaf(word.member_id) is None:
+        if (leaf := self.ordering.leaf(word.member_id)) is None:
             self._words = [*self._words[-WORDS_WAITING + 1 :], (event, word)]
         else:
-            self._speak(event, word)
+            self._speak(event, word, leaf)
 
-    def _speak(self, event: RoomEvent, word: WordEvent) -> None:
-        leaf = self._leaf(word.member_id)
-        assert leaf is not None
+    def _speak(self, event: RoomEvent, word: WordEvent, leaf: Leaf) -> None:
         root = self.archive.judged.get(word.root)
         joined = self.roster.joins.get(word.member_id)
         suite = root.suite if root is not None else joined.suite if joined is not None else self.policy.suite
@@ -367,16 +306,13 @@ class Knowledge:
     def _retry_words(self) -> None:
         waiting, self._words = self._words, []
         for event, word in waiting:
-            if self._leaf(word.member_id) is None:
+            if (leaf := self.ordering.leaf(word.member_id)) is None:
                 self._words.append((event, word))
                 continue
             try:
-                self._speak(event, word)
+                self._speak(event, word, leaf)
             except RemoteProtocolError as error:
                 self.archive.refuse(event, error)
-
-    def _leaf(self, member: MemberId) -> Leaf | None:
-        return self.ordering.leaf(member)
 
     def _membership(self, event: RoomEvent, now: Now) -> None:
         decoded = decode_membership(event)
@@ -441,17 +377,5 @@ class Knowledge:
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)
-        # A refresh without a chain, or with another one, takes nothing from a chain that came before.
-        claims, claim = self._claims.setdefault(member, []), Claim(joined.leaf, chain)
-        if claim not in claims and len(claims) < CHAINS_LIMIT:
-            claims.append(claim)
-            self._verdicts = None
+        self.keyring.claim(joined.leaf, chain)
         self._hear_join(joined, now)
-
-    def _all_claims(self) -> list[Claim]:
-        claims = [claim for several in self._claims.values() for claim in several]
-        for joined in self.roster.joins.values():
-            chain = self.chain_of(joined.leaf.user_id, joined.leaf.device_id)
-            if chain is not None:
-                claims.append(Claim(joined.leaf, chain))
-        return claims

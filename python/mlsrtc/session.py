@@ -90,9 +90,10 @@ class Session:
         self._complete = False  # the room's past was read, and no gap is open
         self._stirred = True
         self._told: list[Notice] = []
-        self._pins = self.known.pins  # as the store has them
+        self._pins = self.known.keyring.pins  # as the store has them
         if records:
-            self.known.pins = self._pins = saved.load_pins(records)
+            self._pins = saved.load_pins(records)
+            self.known.keyring.share(self._pins)
             self._phase = checkpoint.restore(records, self._stages)
 
     # -- verbs: in -----------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class Session:
     @property
     def ready(self) -> bool:
         """Whether enough is known to enter: the room's past was read and our own cross-signing keys are here."""
-        return self._complete and self.known.knows_keys_of(self.user_id)
+        return self._complete and self.known.keyring.knows_keys_of(self.user_id)
 
     @property
     def member_id(self) -> MemberId | None:
@@ -281,7 +282,7 @@ class Session:
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before."""
-        self.known.accept_master_key(user_id, key, verified=verified)
+        self.known.keyring.accept(user_id, key, verified=verified)
         self._desk.touch()
         self._stir(now)
 
@@ -291,10 +292,10 @@ class Session:
         What is not saved here yet goes first. Raises StoreError if a record cannot be read.
         """
         stored = {**dict(saved.changed_pins(Pins(), self._pins)), **records}
-        unsaved = dict(saved.changed_pins(self._pins, self.known.pins))
+        unsaved = dict(saved.changed_pins(self._pins, self.known.keyring.pins))
         pins = saved.load_pins({**stored, **unsaved})
         self._pins = saved.load_pins(stored)
-        self.known.share_pins(pins)
+        self.known.keyring.share(pins)
         self._stir(now)
 
     # -- settling ------------------------------------------------------------------------------------------------------
@@ -327,9 +328,9 @@ class Session:
         self._participants.settle(desk, self.known)
         if self._phase is Phase.INSIDE:
             self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
-        if self.known.pins is not self._pins:
-            desk.records.update(saved.changed_pins(self._pins, self.known.pins))
-            self._pins = self.known.pins
+        if self.known.keyring.pins is not self._pins:
+            desk.records.update(saved.changed_pins(self._pins, self.known.keyring.pins))
+            self._pins = self.known.keyring.pins
 
     def _take_part(self) -> None:
         """Membership, stand, turn, questions: each is asked with what the one before has made of things."""
@@ -374,7 +375,7 @@ class Session:
         desk.tell(Left(reason))
 
     def _keys_refused(self, request: QueryKeys, outcome: Refused) -> None:
-        if self._phase in (Phase.LOBBY, Phase.ENTERING) and not self.known.knows_keys_of(self.user_id):
+        if self._phase in (Phase.LOBBY, Phase.ENTERING) and not self.known.keyring.knows_keys_of(self.user_id):
             # Without our own chain nobody would add us: better an end than to wait for ever.
             self._end("keys_refused")
         else:

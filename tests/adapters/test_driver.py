@@ -150,13 +150,13 @@ async def test_two_calls_on_one_store_hold_a_user_to_the_same_master_key() -> No
         one.accept_master_key(user, b"b" * 32, verified=True)
         await asyncio.sleep(0.05)
         for entered in (one, other):
-            assert entered.session.known.pins.masters[user] == b"b" * 32
-            assert user in entered.session.known.pins.verified
+            assert entered.session.known.keyring.pins.masters[user] == b"b" * 32
+            assert user in entered.session.known.keyring.pins.verified
         other.accept_master_key(user, b"c" * 32)
         await asyncio.sleep(0.05)
         for entered in (one, other, call(Transport(), store)):
-            assert entered.session.known.pins.masters[user] == b"c" * 32
-            assert user not in entered.session.known.pins.verified
+            assert entered.session.known.keyring.pins.masters[user] == b"c" * 32
+            assert user not in entered.session.known.keyring.pins.verified
 
 
 async def test_a_key_accepted_here_and_not_saved_yet_outlives_what_another_call_saves() -> None:
@@ -168,4 +168,4 @@ async def test_a_key_accepted_here_and_not_saved_yet_outlives_what_another_call_
         await asyncio.sleep(0.05)
         again = call(Transport(), store)
         for entered in (one, other, again):
-            assert entered.session.known.pins.masters.items() >= {user: b"b" * 32, third: b"c" * 32}.items()
+            assert entered.session.known.keyring.pins.masters.items() >= {user: b"b" * 32, third: b"c" * 32}.items()

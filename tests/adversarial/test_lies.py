@@ -127,7 +127,7 @@ def test_an_answer_makes_no_member_of_a_device_that_the_room_never_showed(watch:
     for victim in range(3):
         session = watch.session(victim)
         assert participation.leaf.member_id not in session.members
-        assert UserId(alice.user_id) not in session.known.pins.masters
+        assert UserId(alice.user_id) not in session.known.keyring.pins.masters
     watch.party.join(3)
     watch.until_agreed(4)
     assert not watch.ledgers[0].notices(NotAddable)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mlsrtc.knowledge import LISTING_GRACE
+from mlsrtc.keyring import LISTING_GRACE
 from mlsrtc.notices import Left, RequestRefused
 from mlsrtc.outbox import Accepted, QueryKeys, RateLimited, Refused, Request
 from mlsrtc.session import Phase

@@ -1,0 +1,118 @@
+"""The devices behind the leaves: their chains, the pinned master keys, and what our trust policy says of them.
+
+All of it is local and never enters the head. Knows no room, no ordering and no clock (`now` is an argument).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlsrtc import trust
+from mlsrtc.evidence import Leaf
+from mlsrtc.identifiers import LeafIndex, MemberId, UserId
+from mlsrtc.policy import Trust
+from mlsrtc.roster import Roster
+from mlsrtc.trust import Claim, Pins, Refused, Verdict
+from mlsrtc.wire.chain import DeviceChain, decode_keys_query
+from mlsrtc.wire.incoming import DeviceKeys, Now
+
+LISTING_GRACE = 5.0  # seconds that our homeserver has to hear of another server's new device
+CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
+
+
+@dataclass(slots=True)
+class Keyring:
+    """What we know of the devices behind the leaves. `policy`: which of them get one."""
+
+    policy: Trust
+    pins: Pins = field(default_factory=Pins)
+    unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
+    _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
+    _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
+    _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
+    _verdicts: dict[MemberId, Verdict] | None = None
+    _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
+
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
+    def device_keys(self, keys: DeviceKeys, roster: Roster, now: Now, *, own: bool) -> Roster:
+        """Take in what keys/query says of one user: which leaves' devices are gone, and chains for the devices of our
+        `own` user. Of others the chain in the join counts: their server signs nothing, and ours could make one up.
+
+        A device that was listed before is gone at once. One that never was may be so new that our homeserver has not
+        heard of it: it is gone if it is missing again, `LISTING_GRACE` later.
+
+        Returns the roster that knows who is gone. Raises RemoteProtocolError.
+        """
+        queried = decode_keys_query(UserId(keys.user_id), keys.response)
+        if own:
+            self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
+        leaves = [joined.leaf for joined in roster.joins.values() if joined.leaf.user_id == queried.user_id]
+        missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
+        listed = {leaf.member_id for leaf in leaves} - missing
+        first = {member: self.unlisted.get(member, now.monotonic) for member in missing - self._listed}
+        waiting = {member for member, since in first.items() if now.monotonic < since + LISTING_GRACE}
+        self.unlisted = {m: since for m, since in self.unlisted.items() if m not in listed | missing}
+        self.unlisted |= {member: first[member] for member in waiting}
+        self._listed |= listed
+        self._verdicts = None
+        return roster.with_revoked(missing - waiting, listed=listed)
+
+    def claim(self, leaf: Leaf, chain: DeviceChain | None) -> None:
+        """A join came with this chain. One without a chain, or with another, takes nothing from one before."""
+        claims, claim = self._claims.setdefault(leaf.member_id, []), Claim(leaf, chain)
+        if claim not in claims and len(claims) < CHAINS_LIMIT:
+            claims.append(claim)
+            self._verdicts = None
+
+    def accept(self, user: UserId, key: bytes, *, verified: bool) -> None:
+        """The application says that this is the user's master key."""
+        self.pins = self.pins.accept(user, key, verified=verified)
+        self._verdicts = None
+
+    def share(self, pins: Pins) -> None:
+        """The pins as all calls of our user have them, or as the store has them."""
+        self.pins = pins
+        self._verdicts = None
+
+    # -- what follows --------------------------------------------------------------------------------------------------
+
+    def verdicts(self, roster: Roster) -> dict[MemberId, Verdict]:
+        """What our trust policy says of every leaf and join, judged together."""
+        if self._verdicts is None:
+            claims = self._all_claims(roster)
+            self._verdicts = trust.assess(self.policy, self.pins, claims, revoked=roster.revoked)
+            self._refused = {
+                member: verdict.reason for member, verdict in self._verdicts.items() if isinstance(verdict, Refused)
+            }
+            self.pins = trust.pin_on_first_use(
+                self.pins, self._verdicts, [joined.leaf for joined in roster.joins.values()]
+            )
+        return self._verdicts
+
+    def refused(self, roster: Roster) -> Mapping[MemberId, str]:
+        """Whom our trust policy refuses, and why. The same object until something changes."""
+        self.verdicts(roster)
+        return self._refused
+
+    def untrusted(self, leaves: Mapping[LeafIndex, Leaf], roster: Roster) -> frozenset[MemberId]:
+        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
+        verdicts = self.verdicts(roster)
+        members = {leaf.member_id for leaf in leaves.values()}
+        unseen = members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else set()
+        return frozenset(unseen | (members & self._refused.keys()))
+
+    def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
+        """The chain of a device as keys/query gave it."""
+        return self._queried.get(user, {}).get(device)
+
+    def knows_keys_of(self, user: UserId) -> bool:
+        """Whether keys/query has answered for this user."""
+        return user in self._queried
+
+    def _all_claims(self, roster: Roster) -> list[Claim]:
+        claims = [claim for several in self._claims.values() for claim in several]
+        for joined in roster.joins.values():
+            chain = self.chain_of(joined.leaf.user_id, joined.leaf.device_id)
+            if chain is not None:
+                claims.append(Claim(joined.leaf, chain))
+        return claims
