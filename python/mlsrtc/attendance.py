@@ -114,12 +114,8 @@ class Attendance:
             sign=self.device.sign,
             suite=known.suite,
         )
-        own = (self.user_id, self.device_id, self.device.device_key)
-        replaces = {
-            member
-            for member, joined in known.roster.joins.items()
-            if (joined.leaf.user_id, joined.leaf.device_id, joined.leaf.device_key) == own
-        }
+        own = participation.leaf.device_identity
+        replaces = {member for member, joined in known.roster.joins.items() if joined.leaf.device_identity == own}
         self.presence = Presence(
             room_id=known.room_id,
             slot_id=known.slot_id,

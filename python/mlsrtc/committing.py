@@ -231,10 +231,9 @@ class Committing:
                 return None
         if not bodies:
             return None
-        own = participation.leaf
+        own = participation.leaf.device_identity
         leaves = known.archive.judged[path[-1]].committed.leaves
-        device = (own.user_id, own.device_id, own.device_key)
-        old = [at for at, leaf in leaves.items() if (leaf.user_id, leaf.device_id, leaf.device_key) == device]
+        old = [at for at, leaf in leaves.items() if leaf.device_identity == own]
         return drafts.enter_from_outside(
             participation,
             bodies[0].parts.group_info,

@@ -22,6 +22,12 @@ class Leaf:
     device_key: bytes  # Ed25519 of the Matrix device, 32 bytes
     signature_key: bytes  # the MLS leaf's, in the suite's scheme
 
+    @property
+    def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
+        """Which Matrix device: user, device and its key, since a new login may take the name of an old one. Nobody
+        replaces or removes as its own what is not of the same three (docs/protocol.md, "Which branch")."""
+        return self.user_id, self.device_id, self.device_key
+
     @cached_property
     def identity(self) -> Identity:
         """What its credential says."""

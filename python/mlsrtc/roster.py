@@ -138,7 +138,7 @@ class Roster:
             old
             for joined in self.joins.values()
             for old in joined.replaces
-            if old in known and _same_device(known[old], joined.leaf)
+            if old in known and known[old].device_identity == joined.leaf.device_identity
         }
         return self.left | replaced
 
@@ -257,10 +257,6 @@ class Roster:
         # A membership that tells no device may be any of its user's.
         was_mls = bool(devices) if membership.device_id is None else membership.device_id in devices
         return "was_mls" if was_mls else "no_mls"
-
-
-def _same_device(one: Leaf, other: Leaf) -> bool:
-    return (one.user_id, one.device_id, one.device_key) == (other.user_id, other.device_id, other.device_key)
 
 
 def _place(event: RtcMembership | RtcLeave | RtcErased) -> Place:

@@ -200,8 +200,7 @@ def _remove(
         if leaf is None:
             refuse("unknown_leaf", where, f"no leaf at index {index}")
         if commit.external:
-            device = (leaf.user_id, leaf.device_id, leaf.device_key)
-            if removed or device != (author.user_id, author.device_id, author.device_key):
+            if removed or leaf.device_identity != author.device_identity:
                 refuse("foreign_removal", where, "a joiner removes the old leaf of its own device only")
         elif index == author_index:
             refuse("removes_itself", where, "nobody commits its own removal (RFC 9420 section 12.2)")

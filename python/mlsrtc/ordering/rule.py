@@ -7,7 +7,7 @@ masks (`index`). Nothing here can become false when E grows, but for words, S, F
 from collections import Counter
 from dataclasses import dataclass, field
 
-from mlsrtc.evidence import Committed, Leaf, Refusal
+from mlsrtc.evidence import Committed, Refusal
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.ordering.index import Index
 from mlsrtc.wire.encoding import order_hash
@@ -105,15 +105,12 @@ def _departed(index: Index) -> frozenset[MemberId]:
             departed |= body.commit.left
     for joins in index.joins.values():
         for join in joins:
-            departed.update(old for old in join.replaces if _is_of_device(index.leaf.get(old), join.leaf))
+            # `replaces` acts only on members of the same user, device and device key (section 1).
+            own = join.leaf.device_identity
+            departed.update(
+                old for old in join.replaces if (leaf := index.leaf.get(old)) and leaf.device_identity == own
+            )
     return frozenset(departed)
-
-
-def _is_of_device(old: Leaf | None, new: Leaf) -> bool:
-    """`replaces` acts only on members of the same user, device and device key (section 1)."""
-    return old is not None and (
-        (old.user_id, old.device_id, old.device_key) == (new.user_id, new.device_id, new.device_key)
-    )
 
 
 def _stale(index: Index) -> frozenset[MemberId]:
