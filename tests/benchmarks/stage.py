@@ -185,12 +185,19 @@ class Stage:
 
         await self.until("one epoch of all who are present", condition)
 
-    async def probe(self, sender: Seat) -> str:
-        """One plain room event from a device; returns its id as soon as all present devices' syncs brought it."""
+    async def probe(self, sender: Seat, *, state: bool = False) -> str:
+        """One plain room event from a device, or, from the room's owner, one plain state event.
+
+        Returns its id as soon as all present devices' syncs brought it.
+        """
         content = {"body": "x" * (PROBE_BYTES - len('{"body":""}'))}
-        began = time.monotonic()
-        answer = await sender.device.client.room_send(self.room_id, PROBE, content, ignore_unverified_devices=True)
-        if not isinstance(answer, nio.RoomSendResponse):
+        client, began = sender.device.client, time.monotonic()
+        answer = await (
+            client.room_put_state(self.room_id, PROBE, content | {"at": str(began)})
+            if state
+            else client.room_send(self.room_id, PROBE, content, ignore_unverified_devices=True)
+        )
+        if not isinstance(answer, nio.RoomSendResponse | nio.RoomPutStateResponse):
             raise RuntimeError(f"the probe was not taken: {answer}")
         event_id = str(answer.event_id)
         self.sent.append(Sent(sender.number, PROBE, began, time.monotonic(), event_id))
