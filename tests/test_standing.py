@@ -133,6 +133,19 @@ def test_a_commit_on_ours_is_applied_at_once() -> None:
     assert way(stand.ordering, stand.states, stand.me) == (stand.root.id, child.id)
 
 
+def test_since_when_the_head_is_the_head_does_not_depend_on_where_we_stand() -> None:
+    stand = Stand()
+    child = stand.commit("child", "b", stand.root)
+    for now, mine in ((1.0, stand.root), (2.0, child), (3.0, child)):
+        stand.stand(mine)
+        stand.ask(now)
+        assert stand.situation is not None
+        assert stand.situation.head_since == 1.0
+    stand.commit("grandchild", "c", child)
+    stand.ask(4.0)
+    assert stand.situation.head_since == 4.0
+
+
 def test_who_stands_nowhere_waits_for_a_welcome_and_joins_by_it() -> None:
     stand = Stand()
     stand.mine, stand.states = None, set()

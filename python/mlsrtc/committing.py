@@ -12,12 +12,14 @@ from mlsrtc.drafts import Draft, Place
 from mlsrtc.epochs import Epochs, Fetching, place_in, tree_at
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.exchange import Exchange
+from mlsrtc.footing import Footing
 from mlsrtc.group import Participation
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import Stranded
 from mlsrtc.outbox import SendEvent
 from mlsrtc.policy import Policy
+from mlsrtc.standing import Situation
 from mlsrtc.wire import encoding
 from mlsrtc.wire.commit_data import CommitData
 
@@ -31,29 +33,28 @@ class Committing:
     policy: Policy
     done: set[EpochId | None] = field(default_factory=set)
     limited_until: float | None = None  # our homeserver takes nothing from us before; monotonic seconds
-    _head: tuple[EpochId | None, float] = (None, 0.0)  # the head, and since when
 
     def settle(
         self,
         desk: Desk,
         known: Knowledge,
         attendance: Attendance,
-        epochs: Epochs,
+        footing: Footing,
         exchange: Exchange,
         *,
         closed: frozenset[EpochId],
     ) -> str | None:
-        """Commit, if it is our turn and time. `closed`: epochs we may not begin to send under.
+        """Commit, if it is our turn and time. `footing`: settled before. `closed`: epochs we may not begin to send
+        under.
 
         Returns why we must rejoin, if we must.
         """
         if attendance.joined_at is None:
             return None
-        head = known.ordering.head()
-        if head != self._head[0]:
-            self._head = (head, desk.now.monotonic)
-        self._withdraw_passed(desk, epochs, head)
-        scene = self._scene(desk, known, attendance, epochs, head, closed)
+        epochs, situation = footing.epochs, footing.situation
+        assert situation is not None
+        self._withdraw_passed(desk, epochs, situation.head)
+        scene = self._scene(desk, known, attendance, epochs, situation, closed)
         turn = turns.next_turn(scene, self.policy)
         if turn is None or turn.parent in self.done:
             return self._await_opening(desk, scene)
@@ -131,11 +132,12 @@ class Committing:
         known: Knowledge,
         attendance: Attendance,
         epochs: Epochs,
-        head: EpochId | None,
+        situation: Situation,
         closed: frozenset[EpochId],
     ) -> turns.Scene:
         assert attendance.member_id is not None
         assert attendance.joined_at is not None
+        head, head_since = situation.head, situation.head_since
         epoch = epochs.stand or head
         judged = known.archive.judged[epoch] if epoch is not None else None
         view = known.look(desk.now)
@@ -145,8 +147,8 @@ class Committing:
         # may not begin to send where it is (rule section 3.6), and it returns under a fresh name.
         tree = frozenset(leaf.member_id for leaf in leaves.values())
         refused = known.untrusted(leaves) & known.roster.joins.keys() | tree & epochs.removed
-        unwanted = dict.fromkeys(refused, self._head[1])
-        seen = self._head[1] + self.policy.unseen_join
+        unwanted = dict.fromkeys(refused, head_since)
+        seen = head_since + self.policy.unseen_join
         if ghosts := known.unseen(leaves):
             if seen <= desk.now.monotonic:
                 unwanted |= dict.fromkeys(ghosts, seen)
@@ -174,7 +176,7 @@ class Committing:
             idle=frozenset(leaf.member_id for leaf in leaves.values() if leaf.user_id == idle),
             contested=epochs.stand is not None and epochs.stand != head,
             limited_until=self.limited_until,
-            closed_since=self._head[1] if epoch in closed else None,
+            closed_since=head_since if epoch in closed else None,
         )
 
     def _make(

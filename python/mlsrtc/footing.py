@@ -162,7 +162,6 @@ class Footing:
         commit = known.archive.judged[stand].committed
         self.removes = any(step.committed.removed for step in steps)
         self.safety_code = safety_code(current, self.room_id, self.slot_id)
-        self.situation = None
         desk.touch()
         desk.tell(
             EpochChanged(

@@ -338,13 +338,9 @@ class Session:
         reason = attendance.settle(desk, known, ready=self.ready)
         if self._complete:
             reason = reason or self._footing.settle(desk, known, attendance, self._exchange)
+            closed = frozenset(self._keying.table.closed)
             reason = reason or self._committing.settle(
-                desk,
-                known,
-                attendance,
-                self._footing.epochs,
-                self._exchange,
-                closed=frozenset(self._keying.table.closed),
+                desk, known, attendance, self._footing, self._exchange, closed=closed
             )
             self._exchange.settle(desk, known, attendance)
         if reason is not None and attendance.rejoin(desk, known, reason):

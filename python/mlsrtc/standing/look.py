@@ -75,12 +75,14 @@ class Challenge:
 class Situation:
     """All that `decide` needs. rank: ours among the members of where we stand, from 0 (`turns.ranking`).
 
+    head_since: the head has been this one, whatever we did meanwhile; all else in here starts anew where we go.
     trouble: with the Welcome that invites us, or with the commit in `dispute`; none otherwise.
     """
 
     where: Where
     mine: EpochId | None
     head: EpochId | None
+    head_since: float
     rank: int
     trouble: Trouble = Trouble.NONE
     contest: Contest | None = None
@@ -125,6 +127,7 @@ def look(
     the Welcome.
     """
     head = ordering.head()
+    head_since = previous.head_since if previous is not None and previous.head == head else now
     if previous is not None and previous.mine != mine:
         previous = None
     route = way(ordering, states, me)
@@ -139,6 +142,7 @@ def look(
         where=where,
         mine=mine,
         head=head,
+        head_since=head_since,
         rank=rank,
         trouble=trouble if dispute or where is Where.INVITED else Trouble.NONE,
         contest=contest,
