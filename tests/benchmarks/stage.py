@@ -29,7 +29,7 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import Channel
-from mlsrtc.cli.demo.scenario import SLOT, create_room
+from mlsrtc.cli.demo import scenario
 from mlsrtc.identifiers import MemberId, RoomId
 from mlsrtc.notices import MediaKeysChanged, Notice, SendKeySwitched
 from mlsrtc.outbox import Outcome, Request, SendEvent, SendState
@@ -63,19 +63,14 @@ class Keys:
 
 
 @dataclass(slots=True)
-class Seat:
-    """One device: its client and, while it is in the call, its `Call`."""
+class Seat(scenario.Seat):
+    """One device, and when what happened to it. Times are monotonic seconds."""
 
-    number: int
-    device: TestDevice
-    transport: NioTransport
-    call: Call | None = None
     entered: float = 0.0  # when the block was entered
     joined: float = 0.0  # when Session.join was called, after the room's past was read
     seen: dict[str, float] = field(default_factory=dict)  # event id -> when this device's sync brought it
     keys: list[Keys] = field(default_factory=list)
     switched: float = 0.0
-    task: asyncio.Task[None] | None = None
 
     @property
     def member(self) -> MemberId | None:
@@ -134,7 +129,7 @@ class Stage:
         seat.entered, seat.switched = time.monotonic(), 0.0
         transport: Any = _MarkedTransport(seat, self.sent)
         device = device_for(seat.device.client)
-        call = Call(transport, device, self.room_id, SLOT, MemoryStore(), policy=self.policy)
+        call = Call(transport, device, self.room_id, scenario.SLOT, MemoryStore(), policy=self.policy)
         inner = call.session.join
 
         def join(now: Any) -> None:
@@ -144,7 +139,7 @@ class Stage:
         call.session.join = join  # type: ignore[method-assign]
         await call.__aenter__()
         seat.call = call
-        seat.task = asyncio.create_task(self._listen(seat, call))
+        seat.tasks.append(asyncio.create_task(self._listen(seat, call)))
 
     async def leave(self, seat: Seat) -> None:
         """Leave the call as a good client does; returns when the homeserver has the leave."""
@@ -226,10 +221,9 @@ async def staged(count: int, *, quiet: bool = False) -> AsyncIterator[Stage]:
         devices = await stack.enter_async_context(
             cross_signed_devices(server, [f"device{number:02}" for number in range(1, count + 1)])
         )
-        stage = Stage(server, await create_room(server, devices, encrypted=False))
+        stage = Stage(server, await scenario.create_room(server, devices, encrypted=False))
 
-        async def sit(number: int, device: TestDevice) -> Seat:
-            transport = await stack.enter_async_context(NioTransport(device.client))
+        def sit(number: int, device: TestDevice, transport: NioTransport) -> Seat:
             seat = Seat(number, device, transport)
 
             def note(room: nio.MatrixRoom, event: nio.Event) -> None:
@@ -240,19 +234,8 @@ async def staged(count: int, *, quiet: bool = False) -> AsyncIterator[Stage]:
             device.client.add_event_callback(note, nio.Event)
             return seat
 
-        stage.seats = list(await asyncio.gather(*(sit(number, device) for number, device in enumerate(devices))))
-        try:
-            yield stage
-        finally:
-            await asyncio.gather(*(_stop(seat) for seat in stage.seats))
-
-
-async def _stop(seat: Seat) -> None:
-    if seat.call is not None:
-        await seat.call.crash()
-    if seat.task is not None:
-        seat.task.cancel()
-        await asyncio.gather(seat.task, return_exceptions=True)
+        stage.seats = await stack.enter_async_context(scenario.syncing(devices, sit))
+        yield stage
 
 
 # -- figures and output ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import nio
 
@@ -35,13 +36,16 @@ class DemoFailed(MlsrtcError):
 
 @dataclass(slots=True)
 class Seat:
-    """One device of the demo and its place in the ledger."""
+    """One device: its client and, while it is in the call, its `Call`. `number`: its place in the ledger."""
 
     number: int
     device: TestDevice
     transport: NioTransport
     call: Call | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+AnySeat = TypeVar("AnySeat", bound=Seat)
 
 
 @dataclass(slots=True)
@@ -142,20 +146,28 @@ async def create_room(server: Synapse, devices: list[TestDevice], *, encrypted: 
 async def seated(
     room_id: RoomId, devices: list[TestDevice], ledger: Ledger, changed: Callable[[], None]
 ) -> AsyncIterator[Play]:
-    """Every device syncs; nobody is in the call yet. What is still in it at the end is stopped, not left."""
+    """A play in which nobody is in the call yet."""
     policy = Policy(delayed_leave=CRASH_LEAVE, delayed_leave_restart=CRASH_LEAVE / 3)
-    play = Play(room_id, SLOT, ledger, Traffic(), policy, changed)
+    async with syncing(devices, Seat) as seats:
+        yield Play(room_id, SLOT, ledger, Traffic(), policy, changed, seats)
+
+
+@asynccontextmanager
+async def syncing(
+    devices: list[TestDevice], seat: Callable[[int, TestDevice, NioTransport], AnySeat]
+) -> AsyncIterator[list[AnySeat]]:
+    """A seat for every device, from its number, from 0; every device syncs. What is still in a call at the end is
+    stopped, and does not leave."""
     async with AsyncExitStack() as stack:
 
-        async def sit(number: int, device: TestDevice) -> Seat:
-            transport = await stack.enter_async_context(NioTransport(device.client))
-            return Seat(number, device, transport)
+        async def sit(number: int, device: TestDevice) -> AnySeat:
+            return seat(number, device, await stack.enter_async_context(NioTransport(device.client)))
 
-        play.seats = list(await asyncio.gather(*(sit(number, device) for number, device in enumerate(devices))))
+        seats = await asyncio.gather(*(sit(number, device) for number, device in enumerate(devices)))
         try:
-            yield play
+            yield seats
         finally:
-            await asyncio.gather(*(_stop(seat) for seat in play.seats))
+            await asyncio.gather(*(_stop(seat) for seat in seats))
 
 
 async def _stop(seat: Seat) -> None:
