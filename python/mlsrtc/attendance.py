@@ -12,8 +12,8 @@ from typing import Protocol
 
 from mlsrtc import saved
 from mlsrtc.desk import Desk
-from mlsrtc.group import participate
-from mlsrtc.identifiers import DeviceId, MemberId, UserId
+from mlsrtc.group import Participation, participate
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import Rejoining
 from mlsrtc.outbox import Accepted, CancelLeave, Request, RestartLeave, ScheduleLeave
@@ -116,15 +116,9 @@ class Attendance:
         )
         own = participation.leaf.device_identity
         replaces = {member for member, joined in known.roster.joins.items() if joined.leaf.device_identity == own}
-        self.presence = Presence(
-            room_id=known.room_id,
-            slot_id=known.slot_id,
-            participation=participation,
-            sign=self.device.sign,
-            format=self.format,
-            encrypted=known.room.encrypted,
-            intent=self.intent,
-            chain=known.keyring.chain_of(self.user_id, self.device_id),
+        self._show(
+            known,
+            participation,
             head=known.ordering.head(),
             replaces=frozenset(replaces - known.ordering.departed),
             created_ts=desk.now.wall_ms,
@@ -222,11 +216,35 @@ class Attendance:
                 return False
         return True
 
-    def resume(self, desk: Desk, presence: Presence, *, n: int, delay_id: str | None) -> None:
+    def resume(self, desk: Desk, known: Knowledge, participation: Participation, meta: saved.Meta) -> None:
         """Go on with a participation out of the store: renew it as soon as the room's past is read."""
-        self.presence, self.n, self.delay_id = presence, n, delay_id
+        self._show(known, participation, head=meta.head, replaces=meta.replaces, created_ts=meta.created_ts)
+        self.n, self.delay_id = meta.n, meta.delay_id
         self.scheduling = next((r.id for r in desk.outbox.waiting() if isinstance(r, ScheduleLeave)), None)
         self._restart_at = self._refresh_at = desk.now.monotonic
+
+    def _show(
+        self,
+        known: Knowledge,
+        participation: Participation,
+        *,
+        head: EpochId | None,
+        replaces: frozenset[MemberId],
+        created_ts: int,
+    ) -> None:
+        self.presence = Presence(
+            room_id=known.room_id,
+            slot_id=known.slot_id,
+            participation=participation,
+            sign=self.device.sign,
+            format=self.format,
+            encrypted=known.room.encrypted,
+            intent=self.intent,
+            chain=known.keyring.chain_of(self.user_id, self.device_id),
+            head=head,
+            replaces=replaces,
+            created_ts=created_ts,
+        )
 
     def _send_membership(self, desk: Desk) -> None:
         assert self.presence is not None

@@ -18,7 +18,6 @@ from mlsrtc.group import Participation
 from mlsrtc.identifiers import EpochId
 from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.presence import Presence
 from mlsrtc.wire.incoming import TOLD, Now
 from mlsrtc.wire.membership import MembershipFormat
 
@@ -81,20 +80,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
     participation = saved.load_participation(records)
     if participation is None or phase not in (Phase.INSIDE, Phase.LEAVING):
         return Phase.ENTERING if phase is Phase.ENTERING else Phase.LOBBY
-    presence = Presence(
-        room_id=known.room_id,
-        slot_id=known.slot_id,
-        participation=participation,
-        sign=attendance.device.sign,
-        format=attendance.format,
-        encrypted=known.room.encrypted,
-        intent=attendance.intent,
-        chain=known.keyring.chain_of(attendance.user_id, attendance.device_id),
-        head=meta.head,
-        replaces=meta.replaces,
-        created_ts=meta.created_ts,
-    )
-    attendance.resume(desk, presence, n=meta.n, delay_id=meta.delay_id)
+    attendance.resume(desk, known, participation, meta)
     stages.committing.done = set(meta.committed)
     groups = dict(saved.load_groups(records))
     stages.footing.resume(_epochs(records, meta, groups, known, participation, desk.now), kept=set(groups))
