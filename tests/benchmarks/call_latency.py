@@ -18,8 +18,10 @@ from stage import (
     PROBE,
     Seat,
     Stage,
+    add_leaves,
     add_output,
     hottest,
+    hottest_text,
     machine,
     nearest_rank,
     processor_seconds,
@@ -186,19 +188,13 @@ def describe(facts: dict[str, Any]) -> str:
     when = [["seconds after the leave until …", "median", "least", "most"]]
     when += [[text, *(f"{steps[name][part]:.3f}" for part in ("median", "least", "most"))] for name, text in STEPS]
     parts = [table(rows), table(when)]
-    for order, lines in facts.get("profile", {}).items():
-        parts.append(f"hottest functions, {order}, per leave (under cProfile):\n" + "\n".join(lines))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *hottest_text(facts)])
 
 
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=50, help="devices in the call (default 50)")
-    parser.add_argument("--leaves", type=int, default=20, help="leaves to measure (default 20)")
-    parser.add_argument(
-        "--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then"
-    )
+    add_leaves(parser, 20)
     add_output(parser)
     options = parser.parse_args()
     facts = asyncio.run(measure(options))

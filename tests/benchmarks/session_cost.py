@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from stage import add_output, hottest, machine, put_out, say, spread, table
+from stage import add_leaves, add_output, hottest, hottest_text, machine, put_out, say, spread, table
 
 from mlsrtc.cli.demo.scenario import SLOT
 from mlsrtc.identifiers import RoomId
@@ -83,19 +83,13 @@ def describe(facts: dict[str, Any]) -> str:
     for name in ("milliseconds_per_leave", "milliseconds_per_leave_and_device"):
         rows.append([name.replace("_", " "), *(f"{facts[name][key]:.2f}" for key in ("median", "least", "most"))])
     parts = [table(rows)]
-    for order, lines in facts.get("profile", {}).items():
-        parts.append(f"hottest functions, {order}, per leave (under cProfile):\n" + "\n".join(lines))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *hottest_text(facts)])
 
 
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=50, help="devices in the call (default 50)")
-    parser.add_argument("--leaves", type=int, default=5, help="leaves to measure (default 5)")
-    parser.add_argument(
-        "--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then"
-    )
+    add_leaves(parser, 5)
     add_output(parser)
     options = parser.parse_args()
     facts = measure(options)

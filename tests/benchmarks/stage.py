@@ -272,6 +272,14 @@ def hottest(profile: cProfile.Profile, leaves: int, count: int = 40) -> dict[str
     return found
 
 
+def hottest_text(facts: dict[str, Any]) -> list[str]:
+    """What `hottest` found, if the measurement was profiled."""
+    return [
+        f"hottest functions, {order}, per leave (under cProfile):\n" + "\n".join(lines)
+        for order, lines in facts.get("profile", {}).items()
+    ]
+
+
 def _where(where: tuple[str, int, str]) -> str:
     path, line, name = where
     return f"{os.sep.join(path.split(os.sep)[-3:])}:{line} {name}" if line else name
@@ -310,6 +318,15 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def add_leaves(parser: argparse.ArgumentParser, leaves: int) -> None:
+    """The options of a measurement of so many leaves."""
+    parser.add_argument("-n", type=int, default=50, help="devices in the call (default 50)")
+    parser.add_argument("--leaves", type=int, default=leaves, help=f"leaves to measure (default {leaves})")
+    parser.add_argument(
+        "--profile", action="store_true", help="cProfile the leaves; the times are not to be quoted then"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
