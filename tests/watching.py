@@ -275,6 +275,14 @@ class Watch:
             self.party.join(index, after=within * index / count)
         self.until_agreed(count)
 
+    def join_without(self, index: int) -> None:
+        """Every device but one joins, whose user is not in the room; returns when they stand on one epoch."""
+        self.world.kick(self.party[index].matrix.user_id)
+        others = [other for other in range(len(self.party)) if other != index]
+        for after, other in enumerate(others):
+            self.party.join(other, after=after)
+        self.until_agreed(len(others))
+
     def until_agreed(self, members: int, *, timeout: float = 30.0) -> float:
         """Lets time pass until all present devices send under one epoch of so many members."""
         return self.party.run_until(lambda: self.agreed(members), timeout=timeout)

@@ -2,22 +2,19 @@
 
 import os
 
-from test_lies import STEADY, Eve
+from test_lies import STEADY, Eve, forged_presence
 
 from mlsrtc.archive import FILES_BYTES, Archive
-from mlsrtc.group import participate
-from mlsrtc.identifiers import DeviceId, RoomId, UserId
+from mlsrtc.identifiers import RoomId
 from mlsrtc.knowledge import EARLY_LIMIT
 from mlsrtc.outbox import FetchAttachment, Request, SendEvent, SendState, SendToDevice
 from mlsrtc.policy import Policy
-from mlsrtc.presence import Presence
 from mlsrtc.testing import RoomSettings
 from mlsrtc.testing.identities import LabDevice
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import encode_file, encrypt_attachment
 from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import MembershipFormat
 from watching import SLOT, Watch
 
 
@@ -34,10 +31,7 @@ def to_device(watch: Watch, index: int, type: str) -> list[SendToDevice]:
 def newcomer() -> Watch:
     """A call of three in a room whose past the fourth may not read; it has joined, and no question of it arrives."""
     watch = Watch(4, 1, latency=STEADY, room=RoomSettings(history_visibility="joined"))
-    watch.world.kick(watch.party[3].matrix.user_id)
-    for index in range(3):
-        watch.party.join(index, after=index)
-    watch.until_agreed(3)
+    watch.join_without(3)
     watch.party.run(5)
     watch.world.enter(watch.party[3].matrix.user_id)
     watch.world.network.hostility.to_device_loss = 1.0
@@ -133,26 +127,10 @@ def test_downloads_are_kept_within_a_number_of_bytes() -> None:
 
 def future_join(watch: Watch, user: LabDevice, number: int) -> RoomEvent:
     """A join of a new member_id from an hour ahead of now."""
-    room = RoomId(watch.world.room_id)
-    user_id, device_id = UserId(user.user_id), DeviceId(user.device_id)
-    participation = participate(room, SLOT, user_id, device_id, device_key=user.device_key, sign=user.sign, suite=1)
-    presence = Presence(
-        room_id=room,
-        slot_id=SLOT,
-        participation=participation,
-        sign=user.sign,
-        format=MembershipFormat.STATE,
-        encrypted=False,
-        intent="audio",
-        chain=None,
-        head=None,
-        replaces=frozenset(),
-        created_ts=1,
-    )
     now_ms = watch.world.now.wall_ms
-    request = presence.join("join", now_ms + 3_600_000, Policy())
+    request = forged_presence(watch, user).join("join", now_ms + 3_600_000, Policy())
     assert isinstance(request, SendState)
-    return RoomEvent(request.type, user_id, f"${user_id}{number}", now_ms, request.content, request.state_key)
+    return RoomEvent(request.type, user.user_id, f"${user.user_id}{number}", now_ms, request.content, request.state_key)
 
 
 def test_joins_from_the_future_are_kept_in_bounds_and_nobody_crowds_out_another() -> None:

@@ -19,7 +19,7 @@ from mlsrtc.testing.device import SCOPE
 from mlsrtc.testing.identities import LabDevice, LabUser
 from mlsrtc.trust import verify_chain
 from mlsrtc.wire import names
-from mlsrtc.wire.chain import decode_keys_query
+from mlsrtc.wire.chain import DeviceChain, decode_keys_query
 from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import MembershipFormat
@@ -74,6 +74,26 @@ def told(event: RoomEvent | SendState, **changes: Any) -> dict[str, Any]:
     return {key: getattr(event, key) for key in keys if getattr(event, key, None) is not None} | changes
 
 
+def forged_presence(watch: Watch, device: LabDevice, chain: DeviceChain | None = None) -> Presence:
+    """A new participation of a device in the call, made outside any session."""
+    room, user_id, device_id = RoomId(watch.world.room_id), UserId(device.user_id), DeviceId(device.device_id)
+    return Presence(
+        room_id=room,
+        slot_id=SLOT,
+        participation=participate(
+            room, SLOT, user_id, device_id, device_key=device.device_key, sign=device.sign, suite=1
+        ),
+        sign=device.sign,
+        format=MembershipFormat.STATE,
+        encrypted=False,
+        intent="audio",
+        chain=chain,
+        head=None,
+        replaces=frozenset(),
+        created_ts=1,
+    )
+
+
 @pytest.fixture
 def watch() -> Watch:
     """Three devices in a call; a fourth user is in the room and has not joined it."""
@@ -92,30 +112,8 @@ def test_an_answer_makes_no_member_of_a_device_that_the_room_never_showed(watch:
     ghost = false_user.add_device("GHOST")
     chain = decode_keys_query(UserId(alice.user_id), false_user.keys()).devices[DeviceId("GHOST")].chain
     assert chain is not None
-    room = RoomId(watch.world.room_id)
-    participation = participate(
-        room,
-        SLOT,
-        UserId(alice.user_id),
-        DeviceId("GHOST"),
-        device_key=ghost.device_key,
-        sign=ghost.sign,
-        suite=1,
-    )
-    assert verify_chain(chain, participation.leaf) == false_user.master.public, "the lie is well-formed"
-    presence = Presence(
-        room_id=room,
-        slot_id=SLOT,
-        participation=participation,
-        sign=ghost.sign,
-        format=MembershipFormat.STATE,
-        encrypted=False,
-        intent="audio",
-        chain=chain,
-        head=None,
-        replaces=frozenset(),
-        created_ts=1,
-    )
+    presence = forged_presence(watch, ghost, chain)
+    assert verify_chain(chain, presence.participation.leaf) == false_user.master.public, "the lie is well-formed"
     join = presence.join("x", watch.party[0].now.wall_ms, Policy())
     assert isinstance(join, SendState)
     parent = eve.raise_a_question()
@@ -126,7 +124,7 @@ def test_an_answer_makes_no_member_of_a_device_that_the_room_never_showed(watch:
     watch.party.run(30)
     for victim in range(3):
         session = watch.session(victim)
-        assert participation.leaf.member_id not in session.members
+        assert presence.participation.leaf.member_id not in session.members
         assert UserId(alice.user_id) not in session.known.keyring.pins.masters
     watch.party.join(3)
     watch.until_agreed(4)

@@ -97,10 +97,7 @@ def test_a_long_past_of_talk_is_no_hindrance() -> None:
 def late(visibility: str = "joined") -> Watch:
     """A call of three in a room whose past a newcomer may not read, and device 3, whose user is not in the room."""
     watch = Watch(4, room=RoomSettings(history_visibility=visibility))
-    watch.world.kick(watch.party[3].matrix.user_id)
-    for index in range(3):
-        watch.party.join(index, after=index)
-    watch.until_agreed(3)
+    watch.join_without(3)
     watch.party.run(30)
     return watch
 

@@ -152,10 +152,7 @@ def test_a_call_goes_on_over_damaged_copies_of_everything(seed: int) -> None:
 def test_a_newcomer_without_history_is_let_in_over_damaged_answers_and_files(seed: int) -> None:
     room = RoomSettings(history_visibility="joined")
     watch = spoilt(4, seed, room=room, policy=Policy(content_limit=5000))
-    watch.world.kick(watch.party[3].matrix.user_id)
-    for index in range(3):
-        watch.party.join(index, after=index)
-    watch.until_agreed(3)
+    watch.join_without(3)
     watch.party.run(5)
     watch.world.enter(watch.party[3].matrix.user_id)
     watch.party.join(3)

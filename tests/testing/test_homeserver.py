@@ -147,15 +147,20 @@ def test_a_gap_of_forty_comes_as_ten_and_is_filled_before_history_is_complete() 
     assert [event.event_id for event in filled[:20]] == [o.event_id for o in commits if isinstance(o, Accepted)]
 
 
-def test_a_second_gap_while_the_first_is_filled_is_complete_once() -> None:
-    world = make_world(limits=Limits(message_rate=None, page=5))
-    _alice, bob = enter(world, ALICE, BOB)
+def open_gap(world: World, bob: Connection) -> None:
+    """Alice sends more than one sync brings, and Bob has just been told so."""
     bob.pause()
     for n in range(40):
         world.act(ALICE, SendEvent(f"a{n}", COMMIT, {"n": n}))
     bob.resume()
     while not of(bob.take(), GapOpened):
         world.network.step()
+
+
+def test_a_second_gap_while_the_first_is_filled_is_complete_once() -> None:
+    world = make_world(limits=Limits(message_rate=None, page=5))
+    _alice, bob = enter(world, ALICE, BOB)
+    open_gap(world, bob)
     for n in range(40):
         world.act(ALICE, SendEvent(f"b{n}", COMMIT, {"n": n}))
     world.run(3)
@@ -191,12 +196,7 @@ def test_a_connection_goes_on_from_a_token_and_says_when_it_knows_all() -> None:
 def test_a_token_stands_before_a_gap_until_it_is_filled() -> None:
     world = make_world(limits=Limits(message_rate=None, page=5))
     _alice, bob = enter(world, ALICE, BOB)
-    bob.pause()
-    for n in range(40):
-        world.act(ALICE, SendEvent(f"a{n}", COMMIT, {"n": n}))
-    bob.resume()
-    while not of(bob.take(), GapOpened):
-        world.network.step()
+    open_gap(world, bob)
     token = bob.token
     bob.close()
     again = world.connect(BOB, since=token)
