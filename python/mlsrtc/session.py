@@ -55,7 +55,8 @@ class Session:
     """One call of one device. The verbs are those of docs/design.md section 3; all of them are cheap to call again.
 
     intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354).
-    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read.
+    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
+    LocalProtocolError if another version of the schema wrote it.
     """
 
     def __init__(
