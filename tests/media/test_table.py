@@ -109,6 +109,43 @@ def test_the_epoch_in_use_is_left_ten_seconds_after_somebody_who_reads_it_has_le
     assert [type(effect) for effect in effects] == [Installed, Switched]
 
 
+@pytest.mark.parametrize("reason", ["removed", "refused"])
+def test_the_epoch_in_use_is_left_when_the_others_have_gone_on_to_one_that_we_alone_may_not_begin(reason: str) -> None:
+    table = KeyTable(POLICY)
+    ours = Blocked(reason, (MemberId("z"),))
+    table.settle(0.0, stand(1), None)
+    table.settle(1.0, stand(2, blocked=ours), None)
+    assert table.settle(5.0, stand(3, blocked=ours), None)[1:] == [], "a further one does not postpone it"
+    assert table.next_timer() == pytest.approx(1.0 + POLICY.old_media_key_seconds)
+    assert table.settle(10.9, stand(3, blocked=ours), None) == []
+    assert table.in_use == epoch_id(1)
+    assert table.settle(11.0, stand(3, blocked=ours), None) == [Silenced(reason)]
+    assert table.in_use is None
+    assert epoch_id(1) in table.installed(), "whoever else could not go on is still heard"
+    assert table.settle(12.0, stand(3, blocked=ours), None) == [], "it is told once"
+    assert table.next_timer() is None
+    assert [type(effect) for effect in table.settle(13.0, stand(4), None)] == [Installed, Switched]
+
+
+def test_the_epoch_in_use_is_kept_while_nobody_may_begin_the_next() -> None:
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None)
+    table.settle(1.0, stand(2, blocked=GONE), None)
+    assert table.settle(60.0, stand(2, blocked=GONE), None) == []
+    assert table.in_use == epoch_id(1)
+
+
+def test_what_made_us_stay_behind_counts_only_while_it_lasts() -> None:
+    table = KeyTable(POLICY)
+    refused = Blocked("refused", (MemberId("z"),))
+    table.settle(0.0, stand(1), None)
+    table.settle(1.0, stand(2, blocked=refused), None)
+    table.settle(8.0, stand(1), None)
+    table.settle(9.0, stand(2, blocked=refused), None)
+    assert table.settle(18.9, stand(2, blocked=refused), None) == []
+    assert table.settle(19.0, stand(2, blocked=refused), None) == [Silenced("refused")]
+
+
 def test_index_that_is_held_makes_a_rival_wait() -> None:
     table = KeyTable(POLICY)
     table.settle(0.0, stand(1, 3), None)

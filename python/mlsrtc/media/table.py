@@ -49,6 +49,10 @@ class Silenced:
 
 Effect: TypeAlias = Installed | Switched | Retired | Silenced
 
+OURS_ALONE = frozenset({"removed", "refused"})
+"""Why an epoch may not be begun by us, and may well be by others: what we stood on and whom we trust is our own. Who is
+gone is so for everybody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stand:
@@ -79,6 +83,7 @@ class KeyTable:
     _begun: set[EpochId] = field(default_factory=set)
     _switch_at: float | None = None
     _barred_since: float | None = None  # since when somebody who left can read the epoch in use
+    _behind_since: float | None = None  # since when the others may have gone on to an epoch that we may not begin
     _silent: str | None = None
 
     @property
@@ -108,8 +113,19 @@ class KeyTable:
         ]
         if self._switch_at is not None:
             times.append(self._switch_at)
-        if self._barred_since is not None and self.in_use is not None:
+        if (until := self._use_until) is not None:
+            times.append(until)
+        return min(times, default=None)
+
+    @property
+    def _use_until(self) -> float | None:
+        """When the epoch in use has to be left although there is none to take its place; monotonic seconds."""
+        times = []
+        if self._barred_since is not None:
             times.append(self._barred_since + self.policy.leave_use_limit)
+        if self._behind_since is not None:
+            # Whoever has begun the next epoch wipes the keys of this one then: nobody would hear us.
+            times.append(self._behind_since + self.policy.old_media_key_seconds)
         return min(times, default=None)
 
     def clear(self) -> list[Effect]:
@@ -117,7 +133,7 @@ class KeyTable:
         effects: list[Effect] = []
         for epoch_id in list(self._rows):
             effects.append(self._drop(epoch_id))
-        self.in_use = self._switch_at = self._barred_since = None
+        self.in_use = self._switch_at = self._barred_since = self._behind_since = None
         return effects
 
     def _retire(self, now: float) -> list[Effect]:
@@ -129,7 +145,7 @@ class KeyTable:
         ]
         if self.in_use in late:
             # We may not begin the epoch that took its place, and the others keep the old key no longer than we do.
-            self.in_use = self._barred_since = None
+            self.in_use = self._barred_since = self._behind_since = None
         return [self._drop(epoch_id) for epoch_id in late]
 
     def _drop(self, epoch_id: EpochId) -> Retired:
@@ -170,7 +186,7 @@ class KeyTable:
         elif stand is not None and ready and self._switch_at is not None and self._switch_at <= now:
             self.in_use = stand.id
             self._begun.add(stand.id)
-            self._switch_at = self._barred_since = self._silent = None
+            self._switch_at = self._barred_since = self._behind_since = self._silent = None
             return [Switched(stand.id, stand.epoch, self._rows[stand.id].keys.index)]
         if not ready:
             self._switch_at = None
@@ -178,14 +194,11 @@ class KeyTable:
 
     def _bar(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
         if self.in_use is not None:
-            if in_use_blocked is None:
-                self._barred_since = None
+            self._barred_since = _since(self._barred_since, now, holds=in_use_blocked is not None)
+            self._behind_since = _since(self._behind_since, now, holds=self._is_behind(stand))
+            if (until := self._use_until) is None or now < until:
                 return []
-            if self._barred_since is None:
-                self._barred_since = now
-            if now < self._barred_since + self.policy.leave_use_limit:
-                return []
-            self.in_use = self._barred_since = None
+            self.in_use = self._barred_since = self._behind_since = None
         if self._switch_at is not None or stand is None:
             return []
         reason = stand.blocked.reason if stand.blocked else "begun_before" if stand.id in self.closed else "index_held"
@@ -193,3 +206,18 @@ class KeyTable:
             return []
         self._silent = reason
         return [Silenced(reason)]
+
+    def _is_behind(self, stand: Stand | None) -> bool:
+        return (
+            stand is not None
+            and stand.id != self.in_use
+            and stand.blocked is not None
+            and stand.blocked.reason in OURS_ALONE
+        )
+
+
+def _since(before: float | None, now: float, *, holds: bool) -> float | None:
+    """Since when something has held without a break; None if it does not."""
+    if not holds:
+        return None
+    return now if before is None else before
