@@ -328,7 +328,8 @@ class Session:
         self._drop_refused_events()
         self._participants.settle(desk, self.known)
         if self._phase is Phase.INSIDE:
-            self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
+            epochs, own = self._footing.epochs, self._attendance.device_identity
+            self._keying.settle(desk, self.known, epochs, own, removes=self._footing.removes)
         if self.known.keyring.pins is not self._pins:
             desk.records.update(saved.changed_pins(self._pins, self.known.keyring.pins))
             self._pins = self.known.keyring.pins
