@@ -58,7 +58,7 @@ class Archive:
     slot_id: SlotId
     judged: dict[EpochId, Judged] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
-    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
+    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _root_events: dict[EpochId, EventId] = field(default_factory=dict)  # kept when a root's bytes are forgotten
     _events: set[str] = field(default_factory=set)  # those of the bodies
@@ -82,7 +82,7 @@ class Archive:
         return [] if new is None else [new, *self._cascade()]
 
     def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
-        """A ratchet tree that a member sent. Whoever uses it checks it against the tree hash of the epoch."""
+        """A ratchet tree that a member sent and that was checked against the tree hash of the epoch."""
         if epoch_id in self.judged:
             self.trees[epoch_id] = tree
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mlsrtc import drafts, mls, recovery
 from mlsrtc.attendance import Attendance
 from mlsrtc.desk import Desk
-from mlsrtc.epochs import tree_at
+from mlsrtc.epochs import check_tree, tree_at
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, EventId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
@@ -184,6 +184,8 @@ class Exchange:
 
     def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
         if have.tree is not None and have.id is not None:
+            # A false one would stand in the way of the true one.
+            check_tree(have.tree, have.id, known.archive)
             known.archive.add_tree(have.id, have.tree)
         for event in have.events if self.unreadable else ():
             try:

@@ -1,11 +1,15 @@
 """The session against what a real homeserver does, one thing at a time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+import mlsrtc.exchange
+from mlsrtc.archive import Archive
+from mlsrtc.epochs import tree_at
 from mlsrtc.errors import CannotSend
-from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.notices import (
     EpochChanged,
     HistoryNotVisible,
@@ -21,7 +25,7 @@ from mlsrtc.session import Phase
 from mlsrtc.testing import Limits, RoomSettings, Twins
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import RoomEvent
-from watching import SLOT, Watch
+from watching import SLOT, Watch, refusals
 
 HOUR_MS = 3_600_000
 
@@ -125,6 +129,40 @@ def test_a_newcomer_that_nobody_answers_is_told_so_and_enters_when_somebody_does
     watch.party.run(Policy().history_timeout + 5)
     assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
     assert watch.ledgers[3].muted
+    watch.check()
+
+
+def test_a_false_tree_is_refused_and_the_true_one_taken_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody adds device 3, whose user they take for another. It comes in from outside, with the tree of a member."""
+    watch = Watch(4)
+    for index in range(3):
+        watch.party.join(index, after=index / 4)
+    watch.until_agreed(3)
+    newcomer = watch.party[3].matrix
+    for index in range(3):
+        watch.session(index).accept_master_key(UserId(newcomer.user_id), bytes(32), watch.party[index].now)
+    answers: list[bytes] = []
+
+    def answered(path: Sequence[EpochId], archive: Archive) -> Any:
+        tree = tree_at(path, archive)
+        assert isinstance(tree, bytes)
+        answers.append(tree)
+        return tree if len(answers) > 2 else tree[:-1] + bytes([tree[-1] ^ 1])
+
+    monkeypatch.setattr(mlsrtc.exchange, "tree_at", answered)
+    garble = Twins(fields=("tree",), alone=True)
+    server = watch.world.servers["one.test"]
+    server.rewrite = lambda event, viewer: garble(event, viewer) if viewer == newcomer.name else (event,)
+    watch.party.join(3)
+
+    def came_in() -> bool:
+        commits = (stored.event for stored in server.room.timeline if stored.event.type == names.COMMIT)
+        return any(commit.sender == newcomer.user_id for commit in commits)
+
+    watch.party.run_until(came_in, timeout=40)
+    assert len(answers) == 3
+    assert [error.reason for error in refusals(watch.party)] == ["bad_tree", "bad_tree"]
+    watch.party.run(30)
     watch.check()
 
 
