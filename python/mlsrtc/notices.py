@@ -112,7 +112,8 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryNotVisible:
-    """The room does not let us read back and nobody answered for it: a call that goes on here is hidden from us."""
+    """The room does not let us read back, or not far enough, and nobody answered for it: a call that goes on here, or
+    the newer part of ours, is hidden from us. We go on asking when there is more to show that it is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,7 +348,8 @@ class Session:
                 self._exchange,
                 closed=frozenset(self._keying.table.closed),
             )
-            self._exchange.settle(desk, known, attendance)
+            unanswered = self._exchange.settle(desk, known, attendance)
+            reason = reason or unanswered
         if reason is not None and attendance.rejoin(desk, known, reason):
             self._forget_participation()
 
