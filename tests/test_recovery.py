@@ -14,11 +14,13 @@ def epoch(number: int) -> EpochId:
     return EpochId(number.to_bytes(32, "big"))
 
 
-def asked(recovery: Recovery, lacking: frozenset[EpochId | None], until: float) -> list[tuple[float, EpochId | None]]:
+def asked(
+    recovery: Recovery, lacking: frozenset[EpochId | None], until: float, *, since: float = 0.0, evidence: int = 0
+) -> list[tuple[float, EpochId | None]]:
     """What is asked until a moment by one who lets nothing but the timer wake it."""
-    found, now = [], 0.0
+    found, now = [], since
     while True:
-        recovery.lacks(lacking, now)
+        recovery.lacks(dict.fromkeys(lacking, evidence), now)
         for question in recovery.due(now):
             found.append((now, question.id))
             question.ask(now, 0.0)
@@ -33,6 +35,25 @@ def test_one_question_is_asked_a_few_times_and_given_up() -> None:
     times = [time for time, _ in asked(Recovery(POLICY), frozenset({epoch(1)}), 600)]
     assert times == pytest.approx([2, 3, 5, 9])
     assert len(times) == QUESTIONS
+
+
+def test_what_was_given_up_is_asked_anew_when_more_shows_that_it_exists() -> None:
+    recovery, lacking = Recovery(POLICY), frozenset({epoch(1)})
+    asked(recovery, lacking, 600)
+    assert recovery.given_up(600) == lacking
+    assert asked(recovery, lacking, 1200, since=600) == []
+    times = [time for time, _ in asked(recovery, lacking, 1200, since=700, evidence=1)]
+    assert times == pytest.approx([702, 703, 705, 709])
+    assert asked(recovery, lacking, 1800, since=1200, evidence=1) == []
+
+
+def test_a_round_that_goes_on_is_not_begun_anew() -> None:
+    recovery, lacking = Recovery(POLICY), frozenset({epoch(1)})
+    times = [time for time, _ in asked(recovery, lacking, 4)]
+    times += [time for time, _ in asked(recovery, lacking, 16, since=4, evidence=5)]
+    assert times == pytest.approx([2, 3, 5, 9])
+    assert recovery.given_up(16) == frozenset()
+    assert [time for time, _ in asked(recovery, lacking, 40, since=17, evidence=5)] == pytest.approx([19, 20, 22, 26])
 
 
 def test_any_number_of_missing_parents_makes_few_questions_and_each_is_asked_in_time() -> None:

@@ -80,8 +80,8 @@ def test_a_participation_is_read_back_and_goes_on() -> None:
     ("key", "record"),
     [
         ("meta", b"{}"),
-        ("meta", b'{"version":1}'),
         ("meta", b'{"version":2}'),
+        ("meta", b'{"version":"2"}'),
         ("meta", b"not json"),
         ("meta", b"[]"),
         ("participation", b"{}"),
@@ -94,6 +94,12 @@ def test_a_record_of_another_form_is_the_stores_fault_and_gives_nothing_away(key
         read({key: record})
     assert "AAAA" not in str(error.value)
     assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("version", [1, saved.VERSION + 1])
+def test_a_store_of_another_schema_is_told_by_its_version(version: int) -> None:
+    with pytest.raises(LocalProtocolError, match=f"schema version {version}, this code reads {saved.VERSION}"):
+        saved.load_meta({"meta": saved.dump({"version": version})})
 
 
 @pytest.mark.parametrize("record", [b"{}", b'{"request":"Unknown"}', b'{"request":"RestartLeave","id":"a"}', b"x"])

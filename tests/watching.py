@@ -24,10 +24,11 @@ from mlsrtc.notices import (
     SendKeySwitched,
 )
 from mlsrtc.outbox import Outcome, Request, SendEvent
-from mlsrtc.policy import Policy
-from mlsrtc.session import Session
+from mlsrtc.policy import Policy, Trust
+from mlsrtc.session import Phase, Session
 from mlsrtc.testing import LabDevice, Limits, Party, PartyDevice
 from mlsrtc.testing.identities import SigningIdentity
+from mlsrtc.trust import Trusted
 from mlsrtc.turns import ranking
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, Incoming, Now, RoomEvent
@@ -56,7 +57,8 @@ class Ledger:
 
     told: list[tuple[float, Notice]] = field(default_factory=list)
     epochs: dict[EpochId, EpochChanged] = field(default_factory=dict)
-    keys: dict[EpochId, dict[MemberId, str]] = field(default_factory=dict)  # fingerprints, by sender
+    keys: dict[EpochId, dict[MemberId, str]] = field(default_factory=dict)  # fingerprints, by sender, of all ever told
+    sink: dict[EpochId, set[MemberId]] = field(default_factory=dict)  # whose keys are installed, now
     indexes: dict[EpochId, int] = field(default_factory=dict)
     held: dict[int, EpochId] = field(default_factory=dict)  # by key index, now
     switches: list[Switch] = field(default_factory=list)
@@ -78,6 +80,7 @@ class Ledger:
     def begins(self, life: int) -> None:
         """A process starts: what the last one held is gone, and what it had not saved it does not know."""
         self.held.clear()
+        self.sink.clear()
         self.sending = None
 
     def tell(self, notice: Notice, moment: float, life: int, me: MemberId | None) -> None:
@@ -92,17 +95,22 @@ class Ledger:
             case MediaKeysChanged():
                 prints = {key.member_id: fingerprint(key.secret.expose()) for key in notice.keys}
                 index = {int(key.index) for key in notice.keys}.pop()
-                if self.keys.setdefault(notice.id, prints) != prints:
+                told = self.keys.setdefault(notice.id, {})
+                if any(told.setdefault(sender, print) != print for sender, print in prints.items()):
                     self.faults.append(f"epoch {notice.epoch} has had other keys before")
                 if self.held.get(index, notice.id) != notice.id:
                     self.faults.append(f"index {index} names a second epoch while it is held")
-                if me is not None and me not in prints:
+                if me is not None and me not in prints and notice.id not in self.sink:
                     self.faults.append(f"holds keys of epoch {notice.epoch}, which it is no leaf of")
+                if {sender.member_id for sender in notice.withdrawn} != self.sink.get(notice.id, set()) - set(prints):
+                    self.faults.append(f"of epoch {notice.epoch} other keys are withdrawn than were told before")
                 self.indexes[notice.id] = index
                 self.held[index] = notice.id
+                self.sink[notice.id] = set(prints)
             case MediaKeysRetired(id, index):
                 if self.held.pop(int(index), None) != id:
                     self.faults.append(f"index {index} was retired and had not been held")
+                self.sink.pop(id, None)
             case SendKeySwitched(id, epoch, index):
                 if self.held.get(int(index)) != id:
                     self.faults.append(f"sends under epoch {epoch} without holding its keys")
@@ -176,7 +184,24 @@ class Watched:
             if self.gap and isinstance(notice, EpochChanged):
                 self.ledger.faults.append("asks for the head inside a gap")
             self.ledger.tell(notice, self.device.world.network.time, self.device.lives, self.inner.member_id)
+        if self.inner.phase is Phase.INSIDE:
+            self._check_sink()
         return told
+
+    def _check_sink(self) -> None:
+        """Promise 9, for who listens: of every epoch the keys of our own leaf and of those that we trust are installed,
+        and no others."""
+        inner, device_key = self.inner, self.device.matrix.device_key
+        verdicts = inner.known.keyring.verdicts(inner.known.roster)
+        heard = {member for member, verdict in verdicts.items() if isinstance(verdict, Trusted)}
+        heard |= {member for member, join in inner.known.roster.joins.items() if join.leaf.device_key == device_key}
+        for id, senders in self.ledger.sink.items():
+            members = set(self.ledger.epochs[id].members)
+            unheard_of = members - verdicts.keys() if inner.policy.trust is Trust.ANY_DEVICE else set()
+            if senders != members & (heard | unheard_of | {inner.member_id}):
+                self.ledger.faults.append(
+                    f"of epoch {self.ledger.epochs[id].epoch} other keys than those are installed"
+                )
 
 
 class Watch:
@@ -312,7 +337,7 @@ class Watch:
         assert faults == []
 
     def check_agreement(self) -> None:
-        """Promise 1: one epoch id, one safety code, one tree, one key for every sender."""
+        """Promise 1: one epoch id, one safety code, one tree, one key for every sender whom several hear."""
         codes: dict[EpochId, tuple[Any, ...]] = {}
         keys: dict[EpochId, dict[MemberId, str]] = {}
         for ledger in self.ledgers:
@@ -320,8 +345,9 @@ class Watch:
                 told = (notice.epoch, notice.safety_code, notice.members, notice.committer)
                 assert codes.setdefault(notice.id, told) == told
             for id, prints in ledger.keys.items():
-                assert keys.setdefault(id, prints) == prints
-                assert set(prints) == set(ledger.epochs[id].members)
+                assert set(prints) <= set(ledger.epochs[id].members)
+                held = keys.setdefault(id, {})
+                assert all(held.setdefault(sender, print) == print for sender, print in prints.items())
         secrets = [print for prints in keys.values() for print in prints.values()]
         assert len(secrets) == len(set(secrets)), "two senders or epochs share a key"
 

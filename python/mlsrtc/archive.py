@@ -8,6 +8,7 @@ by id.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class Archive:
     slot_id: SlotId
     judged: dict[EpochId, Judged] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
-    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members, not checked
+    trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members
     _bodies: dict[EpochId, list[Body]] = field(default_factory=dict)
     _root_events: dict[EpochId, EventId] = field(default_factory=dict)  # kept when a root's bytes are forgotten
     _events: set[str] = field(default_factory=set)  # those of the bodies
@@ -82,7 +83,7 @@ class Archive:
         return [] if new is None else [new, *self._cascade()]
 
     def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
-        """A ratchet tree that a member sent. Whoever uses it checks it against the tree hash of the epoch."""
+        """A ratchet tree that a member sent and that was checked against the tree hash of the epoch."""
         if epoch_id in self.judged:
             self.trees[epoch_id] = tree
 
@@ -159,6 +160,25 @@ class Archive:
         waited = {parts.id for _, parts, _ in self._waiting.values()}
         parents = {parts.parent for _, parts, _ in self._waiting.values() if parts.parent is not None}
         return frozenset(parents - waited - set(self.judged))
+
+    def waited_for(self, users: Set[UserId]) -> Counter[EpochId]:
+        """Of each epoch that nobody has shown us, how many commits of these users wait for it, be it behind others."""
+        parents = {parts.id: parts.parent for _, parts, _ in self._waiting.values()}
+        first: dict[EpochId, EpochId | None] = {}  # where the waiting commits before a parent begin; None: nowhere
+        missing = self.missing_parents()
+        found: Counter[EpochId] = Counter()
+        for event, parts, _ in self._waiting.values():
+            behind: list[EpochId] = []
+            at = parts.parent if event.sender in users else None
+            while at is not None and at in parents and at not in first:
+                first[at] = None  # Anybody can make commits that name each other in a ring.
+                behind.append(at)
+                at = parents[at]
+            start = None if at is None else first.get(at, at if at in missing else None)
+            first |= dict.fromkeys(behind, start)
+            if start is not None:
+                found[start] += 1
+        return found
 
     def named_by(self, users: Set[UserId]) -> bool:
         """Whether one of these users has sent a commit whose parent nobody has shown us."""

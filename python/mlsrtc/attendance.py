@@ -82,6 +82,11 @@ class Attendance:
         return DeviceId(self.device.device_id)
 
     @property
+    def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
+        """Our Matrix device, as `Leaf.device_identity` says it."""
+        return self.user_id, self.device_id, self.device.device_key
+
+    @property
     def member_id(self) -> MemberId | None:
         """Our present participation."""
         return None if self.presence is None else self.presence.participation.leaf.member_id

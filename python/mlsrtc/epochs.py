@@ -244,12 +244,24 @@ def tree_at(path: Sequence[EpochId], archive: Archive) -> bytes | Fetching | Non
     return None
 
 
+def check_tree(tree: bytes, epoch_id: EpochId, archive: Archive) -> None:
+    """That a ratchet tree is the one of an epoch that was judged. Raises RemoteProtocolError: bad_tree, and
+    missing_commit if the bytes of the epoch's commit are not here.
+    """
+    failure = RemoteProtocolError("missing_commit", where="tree")
+    for body in archive.bodies(epoch_id):
+        try:
+            mls.Observer.observe(body.parts.group_info, tree, successor=SAME_DEVICE)
+            return
+        except RemoteProtocolError as error:
+            failure = RemoteProtocolError("bad_tree", error.reason, where="tree")
+    raise failure
+
+
 def _observe(body: Body, rest: Sequence[EpochId], archive: Archive) -> bytes:
     tree = archive.bytes_of(body.parts.tree)
     if tree is None:
         raise RemoteProtocolError("missing_attachment", where="content.tree_file")
-    if not rest:
-        return tree
     observer = mls.Observer.observe(body.parts.group_info, tree, successor=SAME_DEVICE)
     for identifier in rest:
         failure: RemoteProtocolError | None = None

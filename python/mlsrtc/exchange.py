@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mlsrtc import drafts, mls, recovery
 from mlsrtc.attendance import Attendance
 from mlsrtc.desk import Desk
-from mlsrtc.epochs import tree_at
+from mlsrtc.epochs import check_tree, tree_at
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, EventId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
@@ -34,40 +34,51 @@ class Exchange:
     policy: Policy
     unreadable: bool = False
     _recovery: recovery.Recovery = field(init=False)
-    _tree_of: EpochId | None = None  # the epoch whose tree we need and cannot work out
+    _tree_of: EpochId | None = None  # the epoch whose tree we need and cannot work out, in this settling
     _fetching: set[str] = field(default_factory=set)
     _tries: Counter[str] = field(default_factory=Counter)
     _answers: dict[str, Have] = field(default_factory=dict)  # whose file is being fetched, by its address
     _asked: Counter[tuple[EpochId | None, UserId]] = field(default_factory=Counter)  # answers that are awaited
     _read: set[EventId] = field(default_factory=set)  # roots whose relations were fetched
-    _hopeless: bool = False
+    _hopeless: bool = False  # nobody told us of any head
+    _hidden: bool = False  # it was told that something is hidden from us, and it still is
 
     def __post_init__(self) -> None:
         self._recovery = recovery.Recovery(self.policy)
 
-    def settle(self, desk: Desk, known: Knowledge, attendance: Attendance) -> None:
-        """Ask for what is missing, when it is time to."""
+    def settle(self, desk: Desk, known: Knowledge, attendance: Attendance) -> str | None:
+        """Ask for what is missing, when it is time to. Returns why we must rejoin, if we must."""
         now = desk.now.monotonic
         for uri in known.wanted_files():
             self.fetch(desk, uri)
         others = [member for member in known.look(desk.now).present if member != attendance.member_id]
-        lacking: set[EpochId | None] = set()
+        missing: dict[EpochId | None, int] = {}
         if self.unreadable:
-            lacking |= known.archive.missing_parents()
+            # Of all who joined at any time: so the count only grows, and an outsider adds nothing to it.
+            waiting = known.archive.waited_for({user for user, _ in known.roster.joined_devices})
+            missing |= {epoch: waiting[epoch] for epoch in known.archive.missing_parents()}
             if known.ordering.head() is None and _was_before(known, attendance, others):
-                lacking.add(None)
+                missing[None] = waiting.total()
         else:
             self._read_back(desk, known)
-        if self._tree_of is not None and self._tree_of not in known.archive.trees:
-            lacking.add(self._tree_of)
-        self._recovery.lacks(frozenset(lacking), now)
+        tree, self._tree_of = self._tree_of, None  # Whoever still wants it says so again.
+        if tree is not None and tree not in known.archive.trees:
+            missing[tree] = 0
+        self._recovery.lacks(missing, now)
         for question in self._recovery.due(now):
-            self._ask(desk, known, attendance, question, others)
-        unanswered = self._recovery.waited(now, self.policy.history_timeout)
-        if self.unreadable and known.ordering.head() is None and unanswered and not self._hopeless:
-            self._hopeless = True
-            desk.tell(HistoryNotVisible())
+            self._ask(desk, known, attendance, question, others, tree=tree)
+        self._tell_hidden(desk, {key for key, evidence in missing.items() if key is None or evidence})
         desk.at(self._recovery.next_timer(now))
+        # Whom nobody adds and nobody gives the tree may be unknown to them: a new join is seen anew.
+        return "missing_tree" if tree is not None and tree in self._recovery.given_up(now) else None
+
+    def _tell_hidden(self, desk: Desk, hidden: set[EpochId | None]) -> None:
+        """A call, or what members of it build on, is not shown to us: told once, until it is."""
+        unanswered = hidden & self._recovery.waited(desk.now.monotonic, self.policy.history_timeout)
+        if unanswered and not self._hidden:
+            desk.tell(HistoryNotVisible())
+        self._hidden = bool(hidden) and (self._hidden or bool(unanswered))
+        self._hopeless = self._hopeless or None in unanswered
 
     def _read_back(self, desk: Desk, known: Knowledge) -> None:
         """What is missing is asked of the room, where nobody can claim another sender; of few roots, because anybody
@@ -152,6 +163,8 @@ class Exchange:
         attendance: Attendance,
         question: recovery.Question,
         others: list[MemberId],
+        *,
+        tree: EpochId | None,
     ) -> None:
         assert attendance.member_id is not None
         member = recovery.whom_to_ask(others, attendance.member_id, question.asked)
@@ -160,8 +173,8 @@ class Exchange:
             return
         leaf = known.roster.joins[member].leaf
         self._asked[question.id, leaf.user_id] += 1
-        tree = question.id is not None and question.id == self._tree_of
-        need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=tree))
+        wants_tree = question.id is not None and question.id == tree
+        need = encode_need(Need(known.room_id, known.slot_id, attendance.member_id, question.id, tree=wants_tree))
         desk.draft(SendToDevice(desk.new_id("need"), names.NEED, leaf.user_id, leaf.device_id, need))
 
     def _answer(self, desk: Desk, known: Knowledge, sender: UserId, need: Need, now: Now, *, inside: bool) -> None:
@@ -184,6 +197,8 @@ class Exchange:
 
     def _take_answer(self, known: Knowledge, have: Have, now: Now) -> None:
         if have.tree is not None and have.id is not None:
+            # A false one would stand in the way of the true one.
+            check_tree(have.tree, have.id, known.archive)
             known.archive.add_tree(have.id, have.tree)
         for event in have.events if self.unreadable else ():
             try:

@@ -10,9 +10,9 @@ from functools import partial
 
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import Epochs
-from mlsrtc.identifiers import EpochId
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.media.gate import Blocked, may_begin
+from mlsrtc.media.gate import Blocked, Doubts, may_begin
 from mlsrtc.media.keys import derive
 from mlsrtc.media.table import Effect, Installed, KeyTable, Retired, Silenced, Stand, Switched
 from mlsrtc.notices import MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
@@ -29,8 +29,12 @@ class Keying:
     def __post_init__(self) -> None:
         self.table = KeyTable(self.policy)
 
-    def settle(self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool) -> None:
-        """Bring the keys to where we stand. `removes`: the last step there removed somebody."""
+    def settle(
+        self, desk: Desk, known: Knowledge, epochs: Epochs, own: tuple[UserId, DeviceId, bytes], *, removes: bool
+    ) -> None:
+        """Bring the keys to where we stand. `own`: our device, which we need not trust. `removes`: the last step there
+        removed somebody.
+        """
         target = None
         if epochs.stand is not None and epochs.group is not None:
             commit = known.archive.judged[epochs.stand].committed
@@ -38,7 +42,8 @@ class Keying:
             target = Stand(epochs.stand, commit.epoch, removes, _gate(desk, known, epochs, epochs.stand), keys)
         in_use = self.table.in_use
         blocked = None if in_use is None else _gate(desk, known, epochs, in_use)
-        _tell(desk, self.table.settle(desk.now.monotonic, target, blocked))
+        held = {*self.table.installed(), *(() if epochs.stand is None else (epochs.stand,))}
+        _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held, own)))
 
     def stop(self, desk: Desk) -> None:
         """Forget every key: we are in the call no more."""
@@ -55,11 +60,22 @@ def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Block
     )
 
 
+def _doubts(known: Knowledge, epochs: Iterable[EpochId], own: tuple[UserId, DeviceId, bytes]) -> Doubts:
+    refused: set[MemberId] = set()
+    flagged: set[MemberId] = set()
+    for epoch in epochs:
+        leaves = known.archive.judged[epoch].committed.leaves
+        if untrusted := known.untrusted(leaves):
+            refused |= untrusted - {leaf.member_id for leaf in leaves.values() if leaf.device_identity == own}
+        flagged |= known.flagged(leaf.member_id for leaf in leaves.values())
+    return Doubts(frozenset(refused), frozenset(flagged))
+
+
 def _tell(desk: Desk, effects: Iterable[Effect]) -> None:
     for effect in effects:
         match effect:
-            case Installed(keys):
-                desk.tell(MediaKeysChanged(keys.id, keys.epoch, tuple(keys.keys.values())))
+            case Installed(identifier, epoch, keys, withdrawn, flagged):
+                desk.tell(MediaKeysChanged(identifier, epoch, keys, withdrawn, flagged))
             case Switched(identifier, epoch, index):
                 desk.tell(SendKeySwitched(identifier, epoch, index))
             case Retired(identifier, index):

@@ -3,7 +3,7 @@
 All of it is local and never enters the head. Knows no room, no ordering and no clock (`now` is an argument).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc import trust
@@ -11,12 +11,13 @@ from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import LeafIndex, MemberId, UserId
 from mlsrtc.policy import Trust
 from mlsrtc.roster import Roster
-from mlsrtc.trust import Claim, Pins, Refused, Verdict
+from mlsrtc.trust import Claim, Pins, Refused, Trusted, Verdict
 from mlsrtc.wire.chain import DeviceChain, decode_keys_query
 from mlsrtc.wire.incoming import DeviceKeys, Now
 
 LISTING_GRACE = 5.0  # seconds that our homeserver has to hear of another server's new device
 CHAINS_LIMIT = 8  # chains kept of one join and its refreshes
+UNSEEN = Trusted(None, flagged=True, reason="unseen")  # under `ANY_DEVICE`: a leaf whose join we have not seen
 
 
 @dataclass(slots=True)
@@ -100,6 +101,13 @@ class Keyring:
         members = {leaf.member_id for leaf in leaves.values()}
         unseen = members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else set()
         return frozenset(unseen | (members & self._refused.keys()))
+
+    def flagged(self, members: Iterable[MemberId], roster: Roster) -> frozenset[MemberId]:
+        """Those of them whom only `ANY_DEVICE` lets in."""
+        if self.policy is not Trust.ANY_DEVICE:
+            return frozenset()
+        verdicts = ((member, self.verdicts(roster).get(member, UNSEEN)) for member in members)
+        return frozenset(member for member, verdict in verdicts if isinstance(verdict, Trusted) and verdict.flagged)
 
     def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
         """The chain of a device as keys/query gave it."""

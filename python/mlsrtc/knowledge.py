@@ -213,6 +213,10 @@ class Knowledge:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         return self.keyring.untrusted(leaves, self.roster)
 
+    def flagged(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
+        """Those of them whom only `ANY_DEVICE` lets in."""
+        return self.keyring.flagged(members, self.roster)
+
     def is_away(self, member: MemberId, now: Now) -> bool:
         """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
         return self.roster.gone(now.wall_ms, self._skew_ms).get(member) in ("erased", "expired")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, KeyIndex, MemberId, UserId
-from mlsrtc.media.keys import MediaKey
+from mlsrtc.media.keys import MediaKey, Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,20 @@ class EpochChanged:
 
 @dataclass(frozen=True, slots=True)
 class MediaKeysChanged:
-    """Receive with these keys, one per sender, our own among them. Install all before the next `SendKeySwitched`."""
+    """Receive with exactly these keys in this epoch, one per sender, our own among them. A leaf that our trust policy
+    refuses, or whose join we have not seen, has none: nothing that it sends is to be heard.
+
+    Told again for an epoch when whom we refuse has changed. Then first overwrite the slots of `withdrawn` with random
+    bytes, each at its index and for its identity, as `MediaKeysRetired` does for all: a key ring has no delete. Then
+    install `keys`, before the next `SendKeySwitched`. A key that was told before is the same object: its counter of
+    nonces goes on. `flagged`: who is let in by `Trust.ANY_DEVICE` alone.
+    """
 
     id: EpochId
     epoch: int
     keys: tuple[MediaKey, ...]
+    withdrawn: tuple[Sender, ...] = ()
+    flagged: frozenset[MemberId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,8 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryNotVisible:
-    """The room does not let us read back and nobody answered for it: a call that goes on here is hidden from us."""
+    """The room does not let us read back, or not far enough, and nobody answered for it: a call that goes on here, or
+    the newer part of ours, is hidden from us. We go on asking when there is more to show that it is there."""
 
 
 @dataclass(frozen=True, slots=True)

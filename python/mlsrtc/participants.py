@@ -15,13 +15,15 @@ from mlsrtc.wire.incoming import Now
 
 @dataclass(frozen=True, slots=True)
 class CallMember:
-    """Somebody in the call. `keyed`: it has a leaf in the epoch we stand on. `reason`: why it gets no keys, or None."""
+    """Somebody in the call. `keyed`: it has a leaf in the epoch we stand on. `reason`: why it gets no keys, or None.
+    `flagged`: `Trust.ANY_DEVICE` lets it in, and a stricter policy would not."""
 
     member_id: MemberId
     user_id: UserId
     device_id: DeviceId
     keyed: bool
     reason: str | None = None
+    flagged: bool = False
 
 
 @dataclass(slots=True)
@@ -50,9 +52,15 @@ def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[Member
     leaves = {} if stand is None else known.archive.judged[stand].committed.leaves
     keyed = {leaf.member_id for leaf in leaves.values()}
     view = known.look(now)
+    flagged = known.flagged(view.present)
     return {
         member: CallMember(
-            member, joined.leaf.user_id, joined.leaf.device_id, member in keyed, view.refused.get(member)
+            member,
+            joined.leaf.user_id,
+            joined.leaf.device_id,
+            keyed=member in keyed,
+            reason=view.refused.get(member),
+            flagged=member in flagged,
         )
         for member, joined in view.present.items()
     }

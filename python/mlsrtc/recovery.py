@@ -1,12 +1,12 @@
 """Asking for what is missing and answering others, both within a rate (docs/protocol.md, Recover).
 
 The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially
-with jitter and end; questions and answers come out of token buckets, so that nobody can make a member its amplifier,
-and one who asks takes nothing from the others. Pure: `now` is an argument (monotonic seconds), jitter is a number the
-caller drew.
+with jitter and end, until there is new evidence that what is lacking exists; questions and answers come out of token
+buckets, so that nobody can make a member its amplifier, and one who asks takes nothing from the others. Pure: `now` is
+an argument (monotonic seconds), jitter is a number the caller drew.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlsrtc.identifiers import EpochId, MemberId, UserId
@@ -14,7 +14,7 @@ from mlsrtc.policy import Policy
 from mlsrtc.wire import encoding
 
 FIRST_PAUSE = 1.0  # seconds before a question is asked again; doubles
-QUESTIONS = 4  # then it is given up
+QUESTIONS = 4  # of one round; then it is given up
 OPEN_LIMIT = 4  # questions that are open at once: anybody can build commits on parents that are not there
 
 
@@ -46,10 +46,12 @@ class Bucket:
 
 @dataclass(slots=True)
 class Question:
-    """One thing we lack: the events that lead to an epoch, or the whole head path (`id` None)."""
+    """One round of asking for one thing we lack: the events that lead to an epoch, its tree, or the whole head path
+    (`id` None). `evidence`: how much had shown that it exists when the round began."""
 
     id: EpochId | None
     since: float
+    evidence: int = 0
     asked: int = 0
     next_at: float = 0.0
 
@@ -60,6 +62,10 @@ class Question:
     def is_open(self, now: float) -> bool:
         """Whether it was asked and an answer is waited for, or it will be asked again."""
         return self.asked > 0 and (self.asked < QUESTIONS or now < self.next_at)
+
+    def is_given_up(self, now: float) -> bool:
+        """Whether it was asked as often as it may be, and the last answer did not come either."""
+        return self.asked >= QUESTIONS and now >= self.next_at
 
     def ask(self, now: float, jitter: float) -> None:
         """It was asked now. `jitter` in 0..1 spreads the next try over half of the pause."""
@@ -77,12 +83,15 @@ class Recovery:
         self._asking = Bucket(policy.questions_per_minute)
         self._questions: dict[EpochId | None, Question] = {}
 
-    def lacks(self, ids: frozenset[EpochId | None], now: float) -> None:
-        """What is missing at this moment; a question whose answer has come is forgotten."""
-        self._questions = {key: question for key, question in self._questions.items() if key in ids}
-        for key in ids:
-            if key not in self._questions:
-                self._questions[key] = Question(key, now, next_at=now + self._policy.need_after)
+    def lacks(self, missing: Mapping[EpochId | None, int], now: float) -> None:
+        """What is missing at this moment, and how much shows that it exists; a question whose answer has come is
+        forgotten. One that was given up is opened again when there is more evidence than when it began.
+        """
+        self._questions = {key: question for key, question in self._questions.items() if key in missing}
+        for key, evidence in missing.items():
+            question = self._questions.get(key)
+            if question is None or (question.is_given_up(now) and evidence > question.evidence):
+                self._questions[key] = Question(key, now, evidence, next_at=now + self._policy.need_after)
 
     def due(self, now: float) -> Iterator[Question]:
         """The questions to ask now, each out of the budget; of the head path first."""
@@ -104,6 +113,10 @@ class Recovery:
     def waited(self, now: float, seconds: float) -> frozenset[EpochId | None]:
         """What has been lacking for so long although it was asked for."""
         return frozenset(key for key, question in self._questions.items() if now - question.since >= seconds)
+
+    def given_up(self, now: float) -> frozenset[EpochId | None]:
+        """What nobody gave us in a whole round."""
+        return frozenset(key for key, question in self._questions.items() if question.is_given_up(now))
 
     def may_answer(self, asker: UserId, now: float) -> bool:
         """Whether the budget, and the asker's own, let one more answer out."""

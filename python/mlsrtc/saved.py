@@ -1,7 +1,7 @@
 """The records that a checkpoint writes and a restart reads: bytes under text keys, each a JSON object or an MLS state.
 
-The schema's version stands in the record `meta`; a newer one is refused, never guessed. Secrets are in here, so a store
-keeps these records as it would keep keys.
+The schema's version stands in the record `meta`; another one is refused, never guessed: before the first release no
+store is brought up to date. Secrets are in here, so a store keeps these records as it would keep keys.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from mlsrtc import group, mls
 from mlsrtc.drafts import Draft
-from mlsrtc.errors import StoreError
+from mlsrtc.errors import LocalProtocolError, StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.outbox import Request
@@ -20,7 +20,7 @@ from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
 from mlsrtc.wire.incoming import RoomEvent
 
-VERSION = 1
+VERSION = 2  # 1 had the private halves of our KeyPackage in `participation`
 PIN = "pin/"  # the records that every call of a user shares
 EVENT_FIELDS = tuple(field.name for field in fields(RoomEvent))
 REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
@@ -86,12 +86,19 @@ def dump_meta(meta: Meta) -> bytes:
 
 
 def load_meta(records: Records) -> Meta | None:
-    """The record `meta`, or None in an empty store. Raises StoreError, also for a version this code does not know."""
+    """The record `meta`, or None in an empty store. Raises StoreError, and LocalProtocolError if another version of
+    the schema was written.
+    """
     if "meta" not in records:
         return None
     value = load(records, "meta")
-    if value.get("version") != VERSION:
-        raise StoreError(f"the store was written by schema version {value.get('version')}, this code reads {VERSION}")
+    version = value.get("version")
+    if not isinstance(version, int):
+        raise StoreError("record meta names no schema version")
+    if version != VERSION:
+        raise LocalProtocolError(
+            f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one"
+        )
     try:
         return Meta(
             phase=value["phase"],

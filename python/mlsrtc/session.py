@@ -55,7 +55,8 @@ class Session:
     """One call of one device. The verbs are those of docs/design.md section 3; all of them are cheap to call again.
 
     intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354).
-    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read.
+    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
+    LocalProtocolError if another version of the schema wrote it.
     """
 
     def __init__(
@@ -327,7 +328,8 @@ class Session:
         self._drop_refused_events()
         self._participants.settle(desk, self.known)
         if self._phase is Phase.INSIDE:
-            self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
+            epochs, own = self._footing.epochs, self._attendance.device_identity
+            self._keying.settle(desk, self.known, epochs, own, removes=self._footing.removes)
         if self.known.keyring.pins is not self._pins:
             desk.records.update(saved.changed_pins(self._pins, self.known.keyring.pins))
             self._pins = self.known.keyring.pins
@@ -342,7 +344,8 @@ class Session:
             reason = reason or self._committing.settle(
                 desk, known, attendance, self._footing, self._exchange, closed=closed
             )
-            self._exchange.settle(desk, known, attendance)
+            unanswered = self._exchange.settle(desk, known, attendance)
+            reason = reason or unanswered
         if reason is not None and attendance.rejoin(desk, known, reason):
             self._forget_participation()
 

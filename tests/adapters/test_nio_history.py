@@ -12,6 +12,7 @@ from scripted import Scripted, error
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.history import PAGES, REACH_MS, ROOTS, TOO_LONG, Reach, may_be_hidden
 from mlsrtc.adapters.transport import TransportClosed
+from mlsrtc.outbox import Accepted, FetchRelations
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
 
 SLOT = "m.call#ROOM"
@@ -237,6 +238,52 @@ async def test_a_root_behind_a_past_too_long_to_read_is_found_by_its_relations(s
     got = await _history(channel)
     assert "$R" in [event.event_id for event in got if isinstance(event, RoomEvent)]
     assert HistoryRefused(TOO_LONG) not in got
+    await channel.close(TransportClosed("closed"))
+
+
+def _endless_relations(first: list[dict[str, Any]], older: dict[str, Any] | None) -> Any:
+    """A room whose /messages give these and then what is older, or end; any root of it has relations without end."""
+    numbers = iter(range(10 * PAGES))
+    junk = {"type": "m.room.message", "sender": "@eve:localhost", "origin_server_ts": _wall(), "content": {}}
+
+    def answer(method: str, path: str, query: dict[str, str]) -> web.Response:
+        if path.endswith("/messages"):
+            following = {"chunk": first} | ({"end": "on"} if older is not None else {})
+            return web.json_response({"chunk": [older], "end": "on"} if query.get("from") else following)
+        if path.endswith("/state"):
+            return web.json_response([])
+        if "/relations/" in path:
+            return web.json_response({"chunk": [{**junk, "event_id": f"${next(numbers)}"}], "next_batch": "on"})
+        return error(404, "M_NOT_FOUND")
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("older", "told"),
+    [(member("$old", 0), True), (None, False)],
+    ids=["a root that nobody shows", "a room that was read to its end"],
+)
+async def test_relations_without_end_cost_a_bounded_number_of_pages_and_are_told_if_anything_may_be_missing(
+    scripted: Scripted, older: dict[str, Any] | None, told: bool
+) -> None:
+    first = [commit("$c", "R", _wall() - 1), member("$m", _wall() - 2)]
+    scripted.answer = _endless_relations(first, older)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel.open([])
+    assert (HistoryRefused(TOO_LONG) in await _history(channel)) is told
+    assert sum("/relations/" in path for path in scripted.paths()) == PAGES
+    await channel.close(TransportClosed("closed"))
+
+
+async def test_relations_that_a_session_asks_for_and_that_have_no_end_are_told(scripted: Scripted) -> None:
+    scripted.answer = _endless_relations([], None)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel.open([])
+    await _history(channel)
+    assert await channel.send(FetchRelations("id", "$R")) == Accepted()
+    assert HistoryRefused(TOO_LONG) in await channel.receive(5)
+    assert sum("/relations/" in path for path in scripted.paths()) == PAGES
     await channel.close(TransportClosed("closed"))
 
 

@@ -1,11 +1,16 @@
 """The session against what a real homeserver does, one thing at a time."""
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+import mlsrtc.exchange
+from mlsrtc.archive import Archive
+from mlsrtc.epochs import tree_at
 from mlsrtc.errors import CannotSend
-from mlsrtc.identifiers import EpochId, MemberId
+from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.notices import (
     EpochChanged,
     HistoryNotVisible,
@@ -17,11 +22,13 @@ from mlsrtc.notices import (
 )
 from mlsrtc.outbox import SendEvent, SendToDevice
 from mlsrtc.policy import Policy, Trust
+from mlsrtc.recovery import QUESTIONS
 from mlsrtc.session import Phase
 from mlsrtc.testing import Limits, RoomSettings, Twins
 from mlsrtc.wire import names
+from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.incoming import RoomEvent
-from watching import SLOT, Watch
+from watching import SLOT, Watch, refusals
 
 HOUR_MS = 3_600_000
 
@@ -122,6 +129,104 @@ def test_a_newcomer_that_nobody_answers_is_told_so_and_enters_when_somebody_does
     watch.party.run(Policy().history_timeout + 5)
     assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
     assert watch.ledgers[3].muted
+    watch.party.run(60)
+    asked = watch.world.sent()[names.NEED]
+    watch.party.run(60)
+    assert watch.world.sent()[names.NEED] == asked, "without anything new it asks no more"
+    hostility.to_device_loss = 0.0
+    watch.party.leave(0)
+    watch.until_agreed(3, timeout=20)
+    assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
+    watch.check()
+
+
+def test_what_a_member_builds_on_and_nobody_shows_is_told_and_asked_for_again_when_more_builds_on_it() -> None:
+    """Device 3 stands in the call of a room that hides its past, and device 0 sends commits on an epoch of its own."""
+    watch = late()
+    watch.world.enter(watch.party[3].matrix.user_id)
+    watch.party.join(3)
+    watch.until_agreed(4, timeout=20)
+    watch.party.run(5)
+    watch.world.network.hostility.to_device_loss = 1.0
+    timeline = watch.world.servers["one.test"].room.timeline
+    commit = next(s.event for s in timeline if s.event.type == names.COMMIT and s.event.content["parent"] is not None)
+    parent = encode_base64(os.urandom(32))
+
+    def build(number: int, sender: tuple[str, str]) -> int:
+        """A further commit on it. Returns how often device 3 has asked for it a minute later."""
+        content = {**commit.content, "parent": parent, "id": encode_base64(os.urandom(32))}
+        watch.world.act(sender, SendEvent(f"built {number}", names.COMMIT, content))
+        watch.party.run(60)
+        sent = (request for session in watch.sessions[3] for request in session.handed_out)
+        return sum(isinstance(one, SendToDevice) and one.content.get("id") == parent for one in sent)
+
+    member, outsider = watch.party[0].matrix.name, watch.world.moderator
+    assert build(1, member) == QUESTIONS
+    assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
+    assert build(2, member) == 2 * QUESTIONS
+    assert build(3, outsider) == 2 * QUESTIONS
+    assert len(watch.ledgers[3].notices(HistoryNotVisible)) == 1
+    assert watch.agreed(4)
+    watch.check()
+
+
+def test_who_is_not_added_and_is_given_no_tree_joins_anew() -> None:
+    """The homeserver hides the join of device 3 from all others and garbles the trees that it shows device 3."""
+    watch = Watch(4)
+    for index in range(3):
+        watch.party.join(index, after=index / 4)
+    watch.until_agreed(3)
+    watch.party.run(5)
+    newcomer = watch.party[3].matrix
+    garble = Twins(fields=("tree",), alone=True)
+
+    def shown(event: RoomEvent, viewer: tuple[str, str]) -> Sequence[RoomEvent]:
+        if viewer == newcomer.name:
+            return garble(event, viewer)
+        return () if (event.type, event.sender) == (names.STATE_MEMBER, newcomer.user_id) else (event,)
+
+    watch.world.servers["one.test"].rewrite = shown
+    watch.party.join(3)
+    took = watch.party.run_until(lambda: bool(watch.ledgers[3].notices(Rejoining)), timeout=60)
+    assert took > Policy().external_commit_after
+    assert [notice.reason for notice in watch.ledgers[3].notices(Rejoining)] == ["missing_tree"]
+    assert watch.world.sent()[names.NEED] == QUESTIONS
+    watch.world.servers["one.test"].rewrite = None
+    watch.until_agreed(4, timeout=30)
+    watch.check()
+
+
+def test_a_false_tree_is_refused_and_the_true_one_taken_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody adds device 3, whose user they take for another. It comes in from outside, with the tree of a member."""
+    watch = Watch(4)
+    for index in range(3):
+        watch.party.join(index, after=index / 4)
+    watch.until_agreed(3)
+    newcomer = watch.party[3].matrix
+    for index in range(3):
+        watch.session(index).accept_master_key(UserId(newcomer.user_id), bytes(32), watch.party[index].now)
+    answers: list[bytes] = []
+
+    def answered(path: Sequence[EpochId], archive: Archive) -> Any:
+        tree = tree_at(path, archive)
+        assert isinstance(tree, bytes)
+        answers.append(tree)
+        return tree if len(answers) > 2 else tree[:-1] + bytes([tree[-1] ^ 1])
+
+    monkeypatch.setattr(mlsrtc.exchange, "tree_at", answered)
+    garble = Twins(fields=("tree",), alone=True)
+    server = watch.world.servers["one.test"]
+    server.rewrite = lambda event, viewer: garble(event, viewer) if viewer == newcomer.name else (event,)
+    watch.party.join(3)
+
+    def came_in() -> bool:
+        commits = (stored.event for stored in server.room.timeline if stored.event.type == names.COMMIT)
+        return any(commit.sender == newcomer.user_id for commit in commits)
+
+    watch.party.run_until(came_in, timeout=40)
+    assert len(answers) == 3
+    assert [error.reason for error in refusals(watch.party)] == ["bad_tree", "bad_tree"]
+    watch.party.run(30)
     watch.check()
 
 

@@ -59,15 +59,16 @@ def timeline(watch: Watch) -> list[StoredEvent]:
 
 
 def check(watch: Watch, *, leaf: bool) -> None:
-    """Nobody but the stranger began to send where it can hear; `leaf`: it may have got as far as a leaf."""
+    """Nobody but the stranger began to send where it can hear, or was told its key; `leaf`: it may have got as far as a
+    leaf."""
     for index, ledger in enumerate(watch.ledgers):
         if index == STRANGER:
             continue
         for switch in ledger.switches:
             assert ghosts(watch).isdisjoint(ledger.epochs[switch.id].members)
+        assert all(ghosts(watch).isdisjoint(keys) for keys in ledger.keys.values())
         if not leaf:
             assert all(ghosts(watch).isdisjoint(epoch.members) for epoch in ledger.epochs.values())
-            assert all(ghosts(watch).isdisjoint(keys) for keys in ledger.keys.values())
     watch.check()
 
 
@@ -113,6 +114,7 @@ def test_a_user_that_is_pinned_cannot_be_impersonated_by_its_homeserver(seed: in
     assert false
     for ledger in watch.ledgers[:STRANGER]:
         assert all(false.isdisjoint(ledger.epochs[switch.id].members) for switch in ledger.switches)
+        assert all(false.isdisjoint(keys) for keys in ledger.keys.values())
         assert {notice.reason for notice in ledger.notices(NotAddable)} <= {"master_changed", "two_masters"}
         assert ledger.notices(NotAddable)
     watch.check()

@@ -9,6 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.session import Session
+from mlsrtc.testing import LabUser
+from mlsrtc.wire.incoming import Now
 
 NAMES = st.one_of(st.sampled_from(["epoch", "outbox", "pins/@a:hs", ""]), st.text(max_size=20))
 SCOPES = st.sampled_from(["!a:hs|m.call#ROOM", "!b:hs|m.call#ROOM", ""])
@@ -93,6 +97,18 @@ class StoreConformance:
             store.load("call")
         with pytest.raises(LocalProtocolError, match="closed"):
             store.save({"call": {"a": b"1"}})
+
+    def test_a_call_of_another_schema_is_refused_by_its_version_and_stays_as_it_is(self, store: Store) -> None:
+        # As version 1 wrote it: the private halves of the KeyPackage in the record of the participation.
+        old: dict[str, bytes | None] = {
+            "meta": b'{"version":1,"phase":"inside","n":0}',
+            "participation": b'{"suite":1,"key_package":"AAAA"}',
+        }
+        store.save({"call": old})
+        device = LabUser("@anna:one.test", b"seed").add_device("D")
+        with pytest.raises(LocalProtocolError, match="schema version 1, this code reads"):
+            Session(device, RoomId("!r:one.test"), SlotId("m.call#ROOM"), now=Now(0.0, 0), records=store.load("call"))
+        assert store.load("call") == old
 
     def test_values_are_not_in_its_repr(self, store: Store) -> None:
         store.save({"call": {"name": b"hunter2"}})

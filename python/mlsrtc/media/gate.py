@@ -1,4 +1,5 @@
-"""The send gate (docs/protocol.md, What a member does): whom an epoch may still be read by before we begin to send.
+"""The send gate (docs/protocol.md, What a member does): whom an epoch may still be read by before we begin to send; and
+whom of it we listen to.
 
 Finality of removal rests on this and not on the head: no fork, replay or partition makes an honest member begin to send
 under an epoch that somebody who has left can read. Pure; also used where keys are shared without MLS.
@@ -16,6 +17,15 @@ class Blocked:
 
     reason: str  # a slug: gone, removed, refused
     members: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What our trust policy says of leaves. `refused`: we listen to none of them. `flagged`: we do, and a stricter
+    policy would not."""
+
+    refused: frozenset[MemberId]
+    flagged: frozenset[MemberId]
 
 
 def may_begin(

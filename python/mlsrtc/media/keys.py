@@ -15,15 +15,14 @@ CODE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class MediaKey:
-    """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`."""
+class Sender:
+    """One member in one epoch: whose key, and at which index of a key ring it belongs."""
 
     member_id: MemberId
     user_id: UserId
     device_id: DeviceId
     leaf: LeafIndex
     index: KeyIndex
-    secret: Secret
 
     @property
     def livekit_identity(self) -> str:
@@ -35,6 +34,18 @@ class MediaKey:
         """The same in Matrix 2.0 mode (MSC4195): unpadded base64 of SHA-256 of ``[user, device, member id]``."""
         names = [self.user_id, self.device_id, self.member_id]
         return encoding.encode_base64(hashlib.sha256(canonicaljson.encode_canonical_json(names)).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class MediaKey(Sender):
+    """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`."""
+
+    secret: Secret
+
+    @property
+    def sender(self) -> Sender:
+        """The same without the key."""
+        return Sender(self.member_id, self.user_id, self.device_id, self.leaf, self.index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,31 @@
 """Which epochs' keys are installed and which one we send under: a table that is settled again after every change.
 
 Receivers install at once and keep an old key for a grace period; the sender switches a little later and coalesces to
-the newest epoch; an index that is still held makes a newer epoch wait; an epoch is begun once per process. Every
-decision is returned as a value, for the session to tell.
+the newest epoch; an index that is still held makes a newer epoch wait; an epoch is begun once per process. The key of a
+sender whom we refuse is held and not told, so that it can be told when we accept it. Every decision is returned as a
+value, for the session to tell.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mlsrtc.identifiers import EpochId, KeyIndex
-from mlsrtc.media.gate import Blocked
-from mlsrtc.media.keys import EpochKeys
+from mlsrtc.identifiers import EpochId, KeyIndex, MemberId
+from mlsrtc.media.gate import Blocked, Doubts
+from mlsrtc.media.keys import EpochKeys, MediaKey, Sender
 from mlsrtc.policy import Policy
 from mlsrtc.wire import encoding
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Receive with these keys from now on."""
+    """Receive with exactly these keys of the epoch from now on. `withdrawn`: whose were installed until now."""
 
-    keys: EpochKeys
+    id: EpochId
+    epoch: int
+    keys: tuple[MediaKey, ...]
+    withdrawn: tuple[Sender, ...]
+    flagged: frozenset[MemberId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ class Silenced:
 
 Effect: TypeAlias = Installed | Switched | Retired | Silenced
 
+OURS_ALONE = frozenset({"removed", "refused"})
+"""Why an epoch may not be begun by us, and may well be by others: what we stood on and whom we trust is our own. Who is
+gone is so for everybody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stand:
@@ -65,6 +74,7 @@ class Stand:
 class _Row:
     keys: EpochKeys
     clean: bool
+    told: Doubts | None = None  # by which of them are installed; None: none are yet
     superseded: float | None = None  # when the first later clean epoch was installed
 
 
@@ -79,6 +89,7 @@ class KeyTable:
     _begun: set[EpochId] = field(default_factory=set)
     _switch_at: float | None = None
     _barred_since: float | None = None  # since when somebody who left can read the epoch in use
+    _behind_since: float | None = None  # since when the others may have gone on to an epoch that we may not begin
     _silent: str | None = None
 
     @property
@@ -90,12 +101,21 @@ class KeyTable:
         """The keys held now, by epoch."""
         return {epoch_id: row.keys for epoch_id, row in self._rows.items()}
 
-    def settle(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
-        """Bring the table to what `stand` asks for. `in_use_blocked`: the gate's word on the epoch in use, today."""
+    def settle(
+        self,
+        now: float,
+        stand: Stand | None,
+        in_use_blocked: Blocked | None,
+        doubts: Doubts,
+    ) -> list[Effect]:
+        """Bring the table to what `stand` asks for. `in_use_blocked`: the gate's word on the epoch in use, today.
+        `doubts`: about everybody with a leaf in an epoch that is held, or in that of `stand`."""
         effects: list[Effect] = []
         effects += self._retire(now)
         if stand is not None:
-            effects += self._install(now, stand)
+            self._install(now, stand)
+        for row in self._rows.values():
+            effects += _tell(row, doubts)
         effects += self._send(now, stand, in_use_blocked)
         return effects
 
@@ -108,8 +128,19 @@ class KeyTable:
         ]
         if self._switch_at is not None:
             times.append(self._switch_at)
-        if self._barred_since is not None and self.in_use is not None:
+        if (until := self._use_until) is not None:
+            times.append(until)
+        return min(times, default=None)
+
+    @property
+    def _use_until(self) -> float | None:
+        """When the epoch in use has to be left although there is none to take its place; monotonic seconds."""
+        times = []
+        if self._barred_since is not None:
             times.append(self._barred_since + self.policy.leave_use_limit)
+        if self._behind_since is not None:
+            # Whoever has begun the next epoch wipes the keys of this one then: nobody would hear us.
+            times.append(self._behind_since + self.policy.old_media_key_seconds)
         return min(times, default=None)
 
     def clear(self) -> list[Effect]:
@@ -117,7 +148,7 @@ class KeyTable:
         effects: list[Effect] = []
         for epoch_id in list(self._rows):
             effects.append(self._drop(epoch_id))
-        self.in_use = self._switch_at = self._barred_since = None
+        self.in_use = self._switch_at = self._barred_since = self._behind_since = None
         return effects
 
     def _retire(self, now: float) -> list[Effect]:
@@ -129,7 +160,7 @@ class KeyTable:
         ]
         if self.in_use in late:
             # We may not begin the epoch that took its place, and the others keep the old key no longer than we do.
-            self.in_use = self._barred_since = None
+            self.in_use = self._barred_since = self._behind_since = None
         return [self._drop(epoch_id) for epoch_id in late]
 
     def _drop(self, epoch_id: EpochId) -> Retired:
@@ -140,9 +171,8 @@ class KeyTable:
         row.keys.wipe()
         return Retired(epoch_id, row.keys.index)
 
-    def _install(self, now: float, stand: Stand) -> list[Effect]:
+    def _install(self, now: float, stand: Stand) -> None:
         row = self._rows.get(stand.id)
-        effects: list[Effect] = []
         if stand.blocked is None:
             # Also if it has to wait for an index: otherwise the epoch that holds it would hold it for ever.
             for epoch_id, other in self._rows.items():
@@ -151,9 +181,8 @@ class KeyTable:
         if row is None:
             index = encoding.key_index(stand.epoch, stand.id)
             if any(other.keys.index == index for other in self._rows.values()):
-                return []  # The index is still held by another epoch: this one waits until it is free.
+                return  # The index is still held by another epoch: this one waits until it is free.
             row = self._rows[stand.id] = _Row(stand.derive(), clean=stand.blocked is None)
-            effects.append(Installed(row.keys))
         row.clean = stand.blocked is None
         row.superseded = None
         if self.in_use != stand.id and row.clean and self._switch_at is None and stand.id not in self.closed:
@@ -161,7 +190,6 @@ class KeyTable:
             self._switch_at = now + delay if self.in_use is not None else now
         elif self.in_use != stand.id and stand.removes and self._switch_at is not None:
             self._switch_at = min(self._switch_at, now + self.policy.switch_delay_remove)
-        return effects
 
     def _send(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
         ready = stand is not None and stand.id in self._rows and stand.blocked is None and stand.id not in self.closed
@@ -170,7 +198,7 @@ class KeyTable:
         elif stand is not None and ready and self._switch_at is not None and self._switch_at <= now:
             self.in_use = stand.id
             self._begun.add(stand.id)
-            self._switch_at = self._barred_since = self._silent = None
+            self._switch_at = self._barred_since = self._behind_since = self._silent = None
             return [Switched(stand.id, stand.epoch, self._rows[stand.id].keys.index)]
         if not ready:
             self._switch_at = None
@@ -178,14 +206,11 @@ class KeyTable:
 
     def _bar(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
         if self.in_use is not None:
-            if in_use_blocked is None:
-                self._barred_since = None
+            self._barred_since = _since(self._barred_since, now, holds=in_use_blocked is not None)
+            self._behind_since = _since(self._behind_since, now, holds=self._is_behind(stand))
+            if (until := self._use_until) is None or now < until:
                 return []
-            if self._barred_since is None:
-                self._barred_since = now
-            if now < self._barred_since + self.policy.leave_use_limit:
-                return []
-            self.in_use = self._barred_since = None
+            self.in_use = self._barred_since = self._behind_since = None
         if self._switch_at is not None or stand is None:
             return []
         reason = stand.blocked.reason if stand.blocked else "begun_before" if stand.id in self.closed else "index_held"
@@ -193,3 +218,32 @@ class KeyTable:
             return []
         self._silent = reason
         return [Silenced(reason)]
+
+    def _is_behind(self, stand: Stand | None) -> bool:
+        return (
+            stand is not None
+            and stand.id != self.in_use
+            and stand.blocked is not None
+            and stand.blocked.reason in OURS_ALONE
+        )
+
+
+def _tell(row: _Row, doubts: Doubts) -> list[Effect]:
+    """What is to be told of an epoch whose keys are held: nothing, if the same of them were told before."""
+    present = frozenset(row.keys.keys)
+    doubts = Doubts(doubts.refused & present, doubts.flagged & present)
+    before, row.told = row.told, doubts
+    if before == doubts:
+        return []
+    keys = row.keys.keys
+    told = tuple(key for member, key in keys.items() if member not in doubts.refused)
+    again = frozenset() if before is None else doubts.refused - before.refused
+    withdrawn = tuple(key.sender for member, key in keys.items() if member in again)
+    return [Installed(row.keys.id, row.keys.epoch, told, withdrawn, doubts.flagged)]
+
+
+def _since(before: float | None, now: float, *, holds: bool) -> float | None:
+    """Since when something has held without a break; None if it does not."""
+    if not holds:
+        return None
+    return now if before is None else before

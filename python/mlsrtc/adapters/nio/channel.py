@@ -207,7 +207,9 @@ class NioChannel:
         refusal: Refused | None = None
         for event_id in reach.root_events()[: history.ROOTS]:
             try:
-                related += await history.relations(self._client, self._room_id, event_id)
+                named = await history.relations(self._client, self._room_id, event_id)
+                related += named.events
+                cut = cut or not named.whole
             except Failed as failed:
                 if isinstance(failed.outcome, RateLimited):
                     raise
@@ -217,8 +219,9 @@ class NioChannel:
         reach.note(related)
         if refusal is not None:
             self._refused(refusal)
-        elif encrypted_cut or (cut and not reach.met):
-            # What the call is built on may lie further back: who is in it is asked instead.
+        elif encrypted_cut or (cut and not ended and not reach.met):
+            # What the call is built on may lie further back: who is in it is asked instead. If /messages came to its
+            # end nothing is missing: any number of events that are no business of ours may refer to a root.
             self._feed.put([HistoryRefused(history.TOO_LONG)])
         elif ended and history.may_be_hidden(str(self._client.user_id), present):
             # /messages leaves out what we may not see, and says nothing of it.
@@ -244,9 +247,12 @@ class NioChannel:
         self._feed.put(self._sieve.fresh(reversed(found)))
 
     async def _tell_relations(self, event_id: str) -> None:
-        """FetchRelations. Raises Failed; a refusal is told in the feed as well."""
+        """FetchRelations. Raises Failed; a refusal is told in the feed as well, and so is that not all was read."""
         try:
-            self._feed.put(self._sieve.fresh(await history.relations(self._client, self._room_id, event_id)))
+            related = await history.relations(self._client, self._room_id, event_id)
+            self._feed.put(self._sieve.fresh(related.events))
+            if not related.whole:
+                self._feed.put([HistoryRefused(history.TOO_LONG)])
         except Failed as failed:
             if isinstance(failed.outcome, Refused) and failed.outcome.status == 403:
                 self._refused(failed.outcome)

@@ -6,6 +6,7 @@ costs nothing (docs/protocol.md, "Find").
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import nio
@@ -18,7 +19,7 @@ Raw: TypeAlias = Mapping[str, Any]
 """An event as the homeserver gave it."""
 
 PAGE = 100  # events a page is asked for
-PAGES = 50  # of one reading: a bogus root that somebody names costs a newcomer this much, no more
+PAGES = 50  # of one reading, of /messages or /relations: a bogus root that somebody names costs this much, no more
 TOO_LONG = "M_TOO_LARGE"  # the errcode told of a reading that these pages did not bring to its end
 ROOTS = 8  # roots whose relations are read when a call is entered
 REACH_MS = 4 * 3600 * 1000  # a membership lives at most this long (docs/protocol.md, J)
@@ -148,21 +149,31 @@ async def pages(
     raise TooLong
 
 
-async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> list[Raw]:
-    """The event and all that refer to it with m.reference, oldest first. Raises Failed."""
+@dataclass(frozen=True, slots=True)
+class Related:
+    """An event and what refers to it, oldest first. `whole`: nothing that refers to it was left out; the oldest would
+    be."""
+
+    events: Sequence[Raw]
+    whole: bool
+
+
+async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> Related:
+    """The event and all that refer to it with m.reference, as far as PAGES reach. Raises Failed."""
     found: list[Raw] = []
     target = room_path(room_id, "relations", event_id, "m.reference", version="v1")
     start: str | None = None
     for _ in range(PAGES):
         answer = await demand(client, "GET", with_query(target, {"dir": "b", "limit": PAGE, "from": start}))
         found += events_of(answer, "chunk")
-        start = answer.get("next_batch")
-        if not isinstance(start, str):
+        following = answer.get("next_batch")
+        start = following if isinstance(following, str) else None
+        if start is None:
             break
     root = await ask(client, "GET", room_path(room_id, "event", event_id))
     if not root.ok and isinstance(root.failure(), RateLimited):
         raise Failed(root.failure())
-    return [*([root.body] if root.ok else []), *reversed(found)]
+    return Related([*([root.body] if root.ok else []), *reversed(found)], whole=start is None)
 
 
 async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
