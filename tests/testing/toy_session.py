@@ -31,20 +31,26 @@ class ToySession:
 
     def __init__(self, device: PartyDevice, saved: Mapping[str, bytes], now: Now) -> None:
         self.device = device
-        state: dict[str, Any] = json.loads(saved.get("state", b'{"in_call": false, "outbox": [], "count": 0}'))
+        state: dict[str, Any] = json.loads(
+            saved.get("state", b'{"in_call": false, "outbox": [], "count": 0, "stamps": []}')
+        )
         self.in_call: bool = state["in_call"]
         self.count: int = state["count"]
         self.drafted: dict[str, dict[str, object]] = dict(state["outbox"])
         self.released: dict[str, Request] = {}
         self.held: dict[str, float] = {}
-        self.members: set[str] = set()
-        self.stamps: dict[str, tuple[int, str]] = {}
+        # A sync that is resumed does not tell again what was saved.
+        self.stamps: dict[str, tuple[int, str, bool]] = {key: (ts, event, on) for key, ts, event, on in state["stamps"]}
         self.hellos: list[str] = []
         self.complete = False
         self.delay_id: str | None = None
         self.told: list[object] = []
         self.timer: float | None = None
         self.changed = bool(self.drafted)
+
+    @property
+    def members(self) -> set[str]:
+        return {key for key, (_, _, present) in self.stamps.items() if present}
 
     @property
     def state_key(self) -> str:
@@ -80,10 +86,10 @@ class ToySession:
             case RoomEvent(type=kind, content=content, state_key=key, event_id=event_id, origin_server_ts=ts) if (
                 kind == STATE_MEMBER and key is not None
             ):
-                if (ts, event_id) < self.stamps.get(key, (0, "")):
+                if (ts, event_id) < self.stamps.get(key, (0, ""))[:2]:
                     return  # Back-filled: the room's state has gone on since.
-                self.stamps[key] = ts, event_id
-                (self.members.add if content else self.members.discard)(key)
+                self.stamps[key] = ts, event_id, bool(content)
+                self.changed = True
             case RoomEvent(type=kind, event_id=event_id) if kind == COMMIT:
                 if event_id not in self.hellos:
                     self.hellos.append(event_id)
@@ -110,6 +116,7 @@ class ToySession:
         if not self.changed:
             return
         state = {"in_call": self.in_call, "count": self.count, "outbox": list(self.drafted.items())}
+        state["stamps"] = [(key, *stamp) for key, stamp in self.stamps.items()]
         save({"state": json.dumps(state).encode()})
         self.changed = False
         self.released = {name: self._request(draft) for name, draft in self.drafted.items()}
