@@ -9,14 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mlsrtc.desk import Desk
+from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.keyring import LISTING_GRACE
 from mlsrtc.knowledge import Knowledge
+from mlsrtc.notices import KeysUnreadable
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
 
 USERS_AT_ONCE = 100  # users in one keys/query
 PAUSE = 1.0  # seconds between two questions: joins and changes meanwhile go into one
-REFUSED_PAUSE = 60.0  # seconds after a refusal
+REFUSED_PAUSE = 60.0  # seconds after a refusal, and at most after an answer about our own user that does not hold
+OWN_TRIES = 4  # such answers before somebody who waits for one in order to enter gives up
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ class Inquiry:
     _asking: set[UserId] = field(default_factory=set)  # those whose answer has not come
     _request: str | None = None
     _not_before: float = -math.inf
+    _own_at: float = -math.inf  # our own user is not asked about before
+    _unreadable: int = 0  # answers about it in a row that did not hold
+    _told: tuple[str, str] | None = None  # what was wrong with the last one, by reason and place
     _present: dict[MemberId, UserId] = field(default_factory=dict)  # the others, when last looked at
 
     def __post_init__(self) -> None:
@@ -41,6 +47,21 @@ class Inquiry:
     def answered(self, user: UserId) -> None:
         """An answer about a user has come."""
         self._asking.discard(user)
+        if user == self.own:
+            self._unreadable, self._told = 0, None
+
+    def unreadable(self, desk: Desk, error: RemoteProtocolError) -> bool:
+        """An answer about our own user does not hold: told, and asked for again at growing distances. False if that has
+        been tried often enough.
+        """
+        self._asking.discard(self.own)
+        self._wanted[self.own] = None
+        self._own_at = desk.now.monotonic + min(PAUSE * 2**self._unreadable, REFUSED_PAUSE)
+        self._unreadable += 1
+        if self._told != (error.reason, error.where):
+            self._told = error.reason, error.where
+            desk.tell(KeysUnreadable(error.reason, error.where))
+        return self._unreadable < OWN_TRIES
 
     def settle(self, desk: Desk, known: Knowledge, me: MemberId | None) -> None:
         """Ask what is due. `me`: our own participation, about which nothing is asked."""
@@ -56,7 +77,9 @@ class Inquiry:
                 desk.at(again)
             elif present[member] not in self._asking:
                 self._wanted[present[member]] = None
-        if self._request is None and (self._wanted or self._asking):
+        if self.own in self._wanted and self._own_at > now:
+            desk.at(self._own_at)
+        if self._request is None and (self._due(now) or self._asking):
             if self._not_before > now:
                 desk.at(self._not_before)
             else:
@@ -81,9 +104,13 @@ class Inquiry:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _due(self, now: float) -> list[UserId]:
+        return [user for user in self._wanted if user != self.own or self._own_at <= now]
+
     def _ask(self, desk: Desk) -> None:
         self._wanted |= dict.fromkeys(sorted(self._asking - self._wanted.keys()))
-        users = [self.own] if self.own in self._wanted else list(self._wanted)[:USERS_AT_ONCE]
+        due = self._due(desk.now.monotonic)
+        users = [self.own] if self.own in due else due[:USERS_AT_ONCE]
         for user in users:
             del self._wanted[user]
         self._asking = set(users)

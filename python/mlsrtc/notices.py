@@ -117,6 +117,15 @@ class HistoryNotVisible:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysUnreadable:
+    """Our homeserver's answer about our own user's keys (keys/query) does not hold: what was wrong, and where in it. It
+    is asked again; if we wait for it in order to enter, `Left` with `keys_unreadable` follows after a few times."""
+
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRefused:
     """The homeserver will not take a request."""
 
@@ -128,7 +137,7 @@ class RequestRefused:
 @dataclass(frozen=True, slots=True)
 class Left:
     """The call is over for us: we left, or were kicked, banned or logged out, the room is closed, or our homeserver did
-    not tell us our own user's keys before we had entered (`keys_refused`)."""
+    not tell us our own user's keys before we had entered (`keys_refused`, `keys_unreadable`)."""
 
     reason: str
 
@@ -145,6 +154,7 @@ Notice: TypeAlias = (
     | Rejoining
     | Stranded
     | HistoryNotVisible
+    | KeysUnreadable
     | RequestRefused
     | Left
 )

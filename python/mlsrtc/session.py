@@ -11,7 +11,7 @@ from mlsrtc import checkpoint, participants, saved
 from mlsrtc.attendance import Attendance, Device, Phase, is_leave
 from mlsrtc.committing import Committing
 from mlsrtc.desk import Desk
-from mlsrtc.errors import LocalProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
@@ -135,8 +135,8 @@ class Session:
     def receive(self, incoming: Incoming, now: Now) -> None:
         """Take in what came; `tick` is due at once and acts on it.
 
-        Raises RemoteProtocolError if it does not hold: nothing is changed then. When the call is over nothing is taken
-        in any more.
+        Raises RemoteProtocolError if it does not hold: nothing is changed then. An answer about our own keys that does
+        not hold is told (`KeysUnreadable`) and asked for again instead. When the call is over nothing is taken in.
         """
         if self._phase is Phase.OVER:
             return
@@ -153,8 +153,7 @@ class Session:
             case HistoryRefused():
                 self._exchange.unreadable = True
             case DeviceKeys():
-                self.known.device_keys(incoming, now, own=incoming.user_id == self.user_id)
-                self._inquiry.answered(UserId(incoming.user_id))
+                self._device_keys(incoming, now)
             case DevicesChanged():
                 self._inquiry.changed(incoming.user_ids, self.known)
             case Attachment():
@@ -373,9 +372,27 @@ class Session:
         self.known.fresh.clear()
         desk.tell(Left(reason))
 
+    def _device_keys(self, keys: DeviceKeys, now: Now) -> None:
+        own = keys.user_id == self.user_id
+        try:
+            self.known.device_keys(keys, now, own=own)
+        except RemoteProtocolError as error:
+            if not own:
+                raise
+            self._desk.now = now
+            if not self._inquiry.unreadable(self._desk, error) and self._waits_for_keys:
+                self._end("keys_unreadable")
+        else:
+            self._inquiry.answered(UserId(keys.user_id))
+
+    @property
+    def _waits_for_keys(self) -> bool:
+        """Without our own chain nobody would add us: better an end than to wait for ever."""
+        entering = self._phase in (Phase.LOBBY, Phase.ENTERING)
+        return entering and not self.known.keyring.knows_keys_of(self.user_id)
+
     def _keys_refused(self, request: QueryKeys, outcome: Refused) -> None:
-        if self._phase in (Phase.LOBBY, Phase.ENTERING) and not self.known.keyring.knows_keys_of(self.user_id):
-            # Without our own chain nobody would add us: better an end than to wait for ever.
+        if self._waits_for_keys:
             self._end("keys_refused")
         else:
             self._desk.tell(RequestRefused(request.id, outcome.status, outcome.errcode))

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, StoreError
+import mlsrtc.inquiry
+from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, RemoteProtocolError, StoreError
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.identifiers import RoomId, SlotId, UserId
+from mlsrtc.inquiry import OWN_TRIES
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Refused, Request, ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
@@ -30,6 +32,7 @@ class Channel:
         self.feed: asyncio.Queue[Incoming | TransportClosed] = asyncio.Queue()
         self.sent: list[Request] = []
         self.refuses: type[Request] | None = None
+        self.keys = USER.keys()
 
     async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
         value = await self.feed.get()
@@ -43,7 +46,7 @@ class Channel:
         if self.refuses is not None and isinstance(request, self.refuses):
             return Refused(403, "M_FORBIDDEN")
         if isinstance(request, QueryKeys):
-            self.feed.put_nowait(DeviceKeys(USER.user_id, USER.keys()))
+            self.feed.put_nowait(DeviceKeys(USER.user_id, self.keys))
         delay_id = "delay" if isinstance(request, ScheduleLeave) else None
         return Accepted(f"$event{len(self.sent)}", delay_id)
 
@@ -105,6 +108,17 @@ async def test_a_homeserver_that_refuses_our_own_keys_ends_the_entering_with_a_w
     with pytest.raises(LocalProtocolError, match="our own user's keys"):
         await asyncio.wait_for(call(transport).__aenter__(), 5)
     assert [type(request) for request in transport.channel.sent] == [QueryKeys]
+
+
+async def test_own_keys_that_cannot_be_read_end_the_entering_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mlsrtc.inquiry, "PAUSE", 0.01)
+    transport = Transport()
+    transport.channel.keys = {"device_keys": []}
+    with pytest.raises(RemoteProtocolError, match=r"keys_query\.device_keys: wrong_type"):
+        await asyncio.wait_for(call(transport).__aenter__(), 5)
+    assert [type(request) for request in transport.channel.sent] == [QueryKeys] * OWN_TRIES
 
 
 async def test_a_store_that_fails_ends_the_call_with_its_error() -> None:

@@ -1,6 +1,7 @@
 """Requests of a session over a scripted homeserver: what each answer means, and that none is repeated."""
 
 import json
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -178,3 +179,24 @@ async def test_users_of_a_server_that_does_not_answer_are_asked_again(scripted: 
         DeviceKeys("@b:here", {"device_keys": {"@b:here": {"D": {"k": 1}}}}),
         DeviceKeys("@d:here", {"device_keys": {"@d:here": {}}}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({}, {}),
+        ({"device_keys": [], "failures": 5}, {"device_keys": []}),
+        (
+            {"device_keys": {}, "master_keys": "x", "self_signing_keys": {}},
+            {"device_keys": {"@b:here": {}}, "master_keys": "x"},
+        ),
+    ],
+)
+async def test_an_answer_about_keys_of_another_form_is_handed_over_to_be_refused(
+    scripted: Scripted, answer: dict[str, Any], told: dict[str, Any]
+) -> None:
+    """Otherwise it would say that the user has no devices, and all of them are logged out."""
+    scripted.answer = lambda *_: web.json_response(answer)
+    channel = _channel(scripted)
+    assert await channel.send(QueryKeys("q", ("@b:here",))) == Accepted()
+    assert list(await channel.receive(0)) == [DeviceKeys("@b:here", told)]

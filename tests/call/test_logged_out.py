@@ -1,16 +1,20 @@
 """Devices that are logged out during a call, or were before it: keys/query is asked, and they get no keys any more."""
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from mlsrtc.inquiry import OWN_TRIES
 from mlsrtc.keyring import LISTING_GRACE
-from mlsrtc.notices import Left, RequestRefused
+from mlsrtc.notices import KeysUnreadable, Left, RequestRefused
 from mlsrtc.outbox import Accepted, QueryKeys, RateLimited, Refused, Request
 from mlsrtc.session import Phase
 from mlsrtc.testing import Latency, Limits
 from mlsrtc.testing.homeserver import Homeserver, Reply
 from mlsrtc.testing.room import DeviceName
+from mlsrtc.wire.incoming import DeviceKeys
 from watching import Watch
 
 STEADY = Latency(client=(0.03, 0.03))
@@ -139,6 +143,81 @@ def test_who_is_refused_its_own_keys_is_told_before_it_enters(monkeypatch: pytes
     watch.party.run(2)
     assert watch.session(0).phase is Phase.OVER
     assert [notice.reason for notice in watch.ledgers[0].notices(Left)] == ["keys_refused"]
+
+
+def unreadable(times: int) -> Callable[[Homeserver, QueryKeys], Reply | None]:
+    """So many answers about the first device's user in which its master key has no usage; then genuine ones."""
+    left = [times]
+
+    def reply(server: Homeserver, request: QueryKeys) -> Reply | None:
+        user = "@user00:one.test"
+        if request.user_ids != (user,) or left[0] == 0:
+            return None
+        left[0] -= 1
+        answer = dict(server.accounts.device_keys(user).response)
+        answer["master_keys"] = {user: {**answer["master_keys"][user], "usage": []}}
+        return Reply(Accepted(), (DeviceKeys(user, answer),))
+
+    return reply
+
+
+def asked_at(watch: Watch, index: int, seconds: float) -> list[float]:
+    """When a device asks about its own user, second by second, for so long."""
+    own, moments, before = watch.party[index].matrix.user_id, list[float](), 0
+    for second in range(round(seconds * 10)):
+        watch.party.run(0.1)
+        count = questions(watch, index).count((own,))
+        moments += [second / 10] * (count - before)
+        before = count
+    return moments
+
+
+def test_who_cannot_read_its_own_keys_is_told_what_is_wrong_asks_again_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer_instead(monkeypatch, unreadable(100))
+    watch = Watch(1, latency=STEADY)
+    watch.party.join(0)
+    moments = asked_at(watch, 0, 60)
+    assert len(moments) == OWN_TRIES
+    assert [round(later - earlier) for earlier, later in pairwise(moments)] == [1, 2, 4]
+    assert watch.session(0).phase is Phase.OVER
+    told = [notice for _, notice in watch.ledgers[0].told]
+    assert told == [
+        KeysUnreadable("wrong_usage", f"keys_query.master_keys.{watch.party[0].matrix.user_id}.usage"),
+        Left("keys_unreadable"),
+    ]
+
+
+def test_who_can_read_its_own_keys_at_last_enters(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_instead(monkeypatch, unreadable(OWN_TRIES - 1))
+    watch = Watch(2, latency=STEADY)
+    watch.party.join(0)
+    watch.party.run(10)
+    assert watch.session(0).phase is Phase.INSIDE
+    watch.party.join(1)
+    watch.until_agreed(2)
+    assert len(watch.ledgers[0].notices(KeysUnreadable)) == 1
+
+
+def test_who_is_in_the_call_and_cannot_read_its_own_keys_stays_and_asks_about_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch = Watch(3, latency=STEADY)
+    watch.join_all()
+    watch.party.crash(0)
+    answer_instead(monkeypatch, unreadable(15))
+    watch.party.restart(0, after=1)
+    watch.party.run(2)
+    assert len([at for at in asked_at(watch, 0, 250) if at > 100]) <= 3, "once a minute in the end"
+    assert watch.agreed(3)
+    watch.party.log_out(2)
+    watch.kill(2)
+    watch.until_agreed(2, timeout=10)
+    assert watch.session(0).phase is Phase.INSIDE
+    watch.party.run(600)
+    assert watch.session(0).ready
+    watch.check()
 
 
 def test_who_is_in_the_call_and_is_refused_stays_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

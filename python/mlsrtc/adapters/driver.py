@@ -18,7 +18,16 @@ from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.errors import LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
-from mlsrtc.notices import EventRefused, Left, MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
+from mlsrtc.notices import (
+    EventRefused,
+    KeysUnreadable,
+    Left,
+    MediaKeysChanged,
+    MediaKeysRetired,
+    Muted,
+    Notice,
+    SendKeySwitched,
+)
 from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import Policy
 from mlsrtc.saved import PIN
@@ -84,14 +93,15 @@ class Call:
         self._stack = AsyncExitStack()
         self._channel: Channel | None = None
         self._failure: BaseException | None = None
+        self._unreadable: RemoteProtocolError | None = None  # what was wrong with the last answer about our own keys
 
     # -- what an application uses --------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Reads the room's past, joins, and returns as soon as the membership is on its way.
 
-        Raises CannotSend if the room's power levels forbid what a call needs, and LocalProtocolError if the homeserver
-        refuses to tell our own user's keys.
+        Raises CannotSend if the room's power levels forbid what a call needs, LocalProtocolError if the homeserver
+        refuses to tell our own user's keys, and RemoteProtocolError if what it tells of them does not hold.
         """
         self._entered = asyncio.get_running_loop().create_future()
         self._channel = await self._stack.enter_async_context(
@@ -263,6 +273,11 @@ class Call:
                 self._keyed.set()
             case Muted():
                 self._keyed.clear()
+            case KeysUnreadable(reason, where):
+                detail = "the homeserver's answer about our own keys"
+                self._unreadable = RemoteProtocolError(reason, detail, where=where)
+            case Left("keys_unreadable"):
+                self._finish(self._unreadable)
             case Left("keys_refused"):
                 self._finish(LocalProtocolError("cannot enter: the homeserver does not tell our own user's keys"))
             case Left():

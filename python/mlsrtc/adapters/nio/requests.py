@@ -159,8 +159,9 @@ class Executor:
             "timeout": KEY_QUERY_TIMEOUT_MS,
         }
         answer = await demand(self._client, "POST", path("client", "v3", "keys", "query"), body)
-        failures = answer.get("failures") or {}
-        reached = [user for user in request.user_ids if user.partition(":")[2] not in failures]
+        failures = answer.get("failures")
+        failed = failures.keys() if isinstance(failures, dict) else ()
+        reached = [user for user in request.user_ids if user.partition(":")[2] not in failed]
         self._tell([DeviceKeys(user_id, _of_user(answer, user_id)) for user_id in reached])
         if len(reached) < len(request.user_ids):
             return RateLimited(FAILED_SERVERS_RETRY_MS)
@@ -168,12 +169,15 @@ class Executor:
 
 
 def _of_user(answer: Mapping[str, Any], user_id: str) -> dict[str, Any]:
-    """What keys/query says about one user, in its own form; a key the user does not have is left out."""
-    response: dict[str, Any] = {"device_keys": {user_id: {}}}
+    """What keys/query says about one user, in its own form; a key the user does not have is left out. What has another
+    form stays as it is, for the session to refuse: who is not told of is not without devices."""
+    response: dict[str, Any] = {}
     for name in ("device_keys", "master_keys", "self_signing_keys"):
         users = answer.get(name)
-        if isinstance(users, dict) and user_id in users:
-            response[name] = {user_id: users[user_id]}
+        if not isinstance(users, dict):
+            response |= {} if users is None else {name: users}
+        elif user_id in users or name == "device_keys":
+            response[name] = {user_id: users.get(user_id, {})}
     return response
 
 
