@@ -172,9 +172,9 @@ class Knowledge:
         """Who is here, who is gone and who is refused, at this moment."""
         departed = self.ordering.departed
         refused = self.keyring.refused(self.roster)
-        key = (now, self.roster, departed, refused)
-        if self._view is None or any(one is not other for one, other in zip(self._view_of, key, strict=True)):
-            gone = departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
+        key = (now, self.ordering, len(departed), self.roster, refused)
+        if self._view is None or self._view_of != key:
+            gone = frozenset(departed) | self.roster.gone(now.wall_ms, self._skew_ms).keys()
             limit = now.wall_ms + self._skew_ms
             present = {
                 member: joined
