@@ -21,6 +21,8 @@ class Leaf:
     device_id: DeviceId
     device_key: bytes  # Ed25519 of the Matrix device, 32 bytes
     signature_key: bytes  # the MLS leaf's, in the suite's scheme
+    binding: bytes = field(default=b"", compare=False, repr=False)
+    """The body of its leaf extension, if this was read from a join or a leaf node and its signature was checked."""
 
     @property
     def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
