@@ -28,7 +28,7 @@ from forging import (
 )
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, RoomId, SlotId, UserId
-from mlsrtc.judge import Candidate, judge
+from mlsrtc.judge import Candidate, Proven, judge
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import EXTENSION_TYPE, Binding
 
@@ -43,9 +43,18 @@ def test_what_the_forger_writes_is_valid_until_it_breaks_something() -> None:
         here.external(here.guest),
         here.external(here.third.again(), proposals=[EXTERNAL_INIT, remove(2)], place=2),
     ):
-        assert judge(forged.candidate(), here.judged).committed.parent == here.judged.committed.id
+        judged = judge(forged.candidate(), here.judged)
+        assert judged.committed.parent == here.judged.committed.id
+        assert judge(forged.candidate(), here.judged, proven(here)) == judged
     root = forged_root(here.guest, group_info_0(here.guest))
     assert judge(root, None).committed.author == here.guest.leaf
+
+
+def proven(here: Scene) -> Proven:
+    """As if the joins and leaves of everybody had been seen before."""
+    everybody = (here.first, here.second, here.third, here.guest, here.stranger)
+    leaves = {one.leaf.credential: replace(one.leaf, binding=one.binding.encode()) for one in everybody}
+    return Proven(leaves, {(1, one.member_id): one.left() for one in everybody})
 
 
 def other_signature(device: Device) -> Binding:
@@ -448,9 +457,10 @@ BROKEN: list[Broken] = [
 
 @pytest.mark.parametrize(("name", "make", "reason", "where"), BROKEN, ids=[row[0] for row in BROKEN])
 def test_each_clause_is_broken_alone(name: str, make: Callable[[Scene], Candidate], reason: str, where: str) -> None:
-    with pytest.raises(RemoteProtocolError) as caught:
-        judge(make(scene()), scene().judged)
-    assert (caught.value.reason, caught.value.where) == (reason, where)
+    for before in (Proven(), proven(scene())):
+        with pytest.raises(RemoteProtocolError) as caught:
+            judge(make(scene()), scene().judged, before)
+        assert (caught.value.reason, caught.value.where) == (reason, where)
 
 
 def test_nothing_twice_by_two_devices_of_one_user_is_nothing_twice() -> None:

@@ -42,7 +42,7 @@ def compare(rng: random.Random, evidence: list[Evidence]) -> tuple[Ordering, Nai
         if number % ask == 0:
             assert departed <= ordering.departed
             assert equivocators <= ordering.equivocators
-            departed, equivocators = ordering.departed, ordering.equivocators
+            departed, equivocators = frozenset(ordering.departed), frozenset(ordering.equivocators)
     assert ordering.head() == other.head() == naive.head()
     assert ordering.departed == other.departed == naive.departed()
     assert ordering.equivocators == naive.equivocators()
@@ -84,6 +84,35 @@ def _members(ordering: Ordering) -> list[MemberId]:
 @settings(max_examples=150, deadline=None)
 def test_the_head_follows_from_the_set(rng: random.Random) -> None:
     compare(rng, random_evidence(rng))
+
+
+def answers(ordering: Ordering) -> dict[str, object]:
+    """Everything that an ordering can be asked."""
+    ids = _ids(ordering)
+    return {
+        "dump": dump(ordering),
+        "now": ordering.now,
+        "missing": ordering.missing,
+        "refused": ordering.refused,
+        "roots": ordering.roots,
+        "rivals": ordering.rivals,
+        "of each": {id: (ordering.support(id), ordering.refusers(id), ordering.path(id)) for id in ids},
+        "children": {id: ordering.children(id) for id in (None, *ids)},
+        "below": {(one, other) for one in ids for other in ids if ordering.is_below(one, other)},
+    }
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_what_is_kept_from_step_to_step_is_what_the_set_gives_anew(rng: random.Random) -> None:
+    evidence = random_evidence(rng)
+    evidence += rng.sample(evidence, rng.randint(0, len(evidence) // 4))
+    rng.shuffle(evidence)
+    ordering, ask = Ordering(), rng.randrange(1, 4)
+    for number, value in enumerate(evidence, start=1):
+        ordering.add(value)
+        if number % ask == 0:
+            assert answers(ordering) == answers(Ordering(rng.sample(evidence[:number], number)))
 
 
 @given(st.randoms(use_true_random=False))

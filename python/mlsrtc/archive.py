@@ -11,10 +11,11 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
-from mlsrtc.judge import Candidate, Judged, judge
+from mlsrtc.judge import NOTHING_PROVEN, Candidate, Judged, Proven, judge
 from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
 from mlsrtc.wire.commit import CommitEvent, Part, encode_commit
 from mlsrtc.wire.incoming import RoomEvent, claimed_id
@@ -25,7 +26,7 @@ FILES_LIMIT = 64  # downloaded attachments kept
 FILES_BYTES = 32 * 1024 * 1024  # of them; one is at most 8 MiB, and entering takes a Welcome and a tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Body:
     """One commit event and the bytes of its commit."""
 
@@ -33,7 +34,7 @@ class Body:
     parts: CommitEvent
     commit: bytes
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of everything a member would try: what is found bad is remembered under it."""
         digest = hashlib.sha256(self.commit)
@@ -57,6 +58,7 @@ class Archive:
 
     room_id: RoomId
     slot_id: SlotId
+    proven: Proven = NOTHING_PROVEN
     judged: dict[EpochId, Judged] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     trees: dict[EpochId, bytes] = field(default_factory=dict)  # from members
@@ -236,7 +238,7 @@ class Archive:
         if any(other.digest == body.digest for other in known):
             return None
         candidate = Candidate.of(parts, commit, room_id=self.room_id, sender=UserId(event.sender))
-        judged = judge(candidate, None if parts.parent is None else self.judged[parts.parent])
+        judged = judge(candidate, None if parts.parent is None else self.judged[parts.parent], self.proven)
         if len(known) < BODIES_LIMIT:
             self._bodies.setdefault(parts.id, []).append(body)
             self._events.add(event.event_id)

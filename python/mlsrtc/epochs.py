@@ -12,7 +12,7 @@ from mlsrtc import mls
 from mlsrtc.archive import Archive, Body
 from mlsrtc.drafts import Draft
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.group import SAME_DEVICE, Participation, enter, follow, place_of
+from mlsrtc.group import SAME_DEVICE, Participation, check, enter, follow, place_of
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.judge import Judged
 from mlsrtc.policy import Policy
@@ -100,7 +100,12 @@ class Epochs:
         else:
             current = known
             if path[place] not in self.held:  # Our own commit has come back: its secrets are in the draft.
-                steps.append((archive.judged[path[place]], current))
+                judged = archive.judged[path[place]]
+                try:
+                    check(current, judged.committed)
+                except RemoteProtocolError as error:
+                    return _closed(path[place], error)
+                steps.append((judged, current))
         for identifier in path[place + 1 :]:
             followed = self._follow(current, identifier, archive)
             if not isinstance(followed, mls.Group):
@@ -191,7 +196,7 @@ class Epochs:
             if welcome is None:
                 continue  # It is not in the media repository.
             try:
-                return enter(participation, welcome, tree, identifier, judged.leaves)
+                return enter(participation, welcome, tree, judged)
             except RemoteProtocolError as error:
                 archive.found_bad(body)
                 failure = _closed(identifier, error)
@@ -202,9 +207,7 @@ class Epochs:
         failure = Closed(identifier, "unopened")
         for body in archive.bodies(identifier):
             try:
-                return follow(
-                    current, body.commit, identifier, judged.committed.leaves, external_pub=judged.external_pub
-                )
+                return follow(current, body.commit, judged.committed, external_pub=judged.external_pub)
             except RemoteProtocolError as error:
                 archive.found_bad(body)
                 failure = _closed(identifier, error)

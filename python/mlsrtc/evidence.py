@@ -21,6 +21,8 @@ class Leaf:
     device_id: DeviceId
     device_key: bytes  # Ed25519 of the Matrix device, 32 bytes
     signature_key: bytes  # the MLS leaf's, in the suite's scheme
+    binding: bytes = field(default=b"", compare=False, repr=False)
+    """The body of its leaf extension, if this was read from a join or a leaf node and its signature was checked."""
 
     @property
     def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
@@ -68,7 +70,7 @@ class Refusal:
     why: str  # unopened, bad_tree, unknown_leaf or still_here
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Committed:
     """C: a commit that is valid by its bytes and its parent alone (rule of docs/protocol.md, valid)."""
 
@@ -87,9 +89,14 @@ class Committed:
     external: bool
     refuse: Refusal | None = None
 
+    @cached_property
+    def members(self) -> frozenset[MemberId]:
+        """Who has a leaf in the tree after this commit."""
+        return frozenset(leaf.member_id for leaf in self.leaves.values())
+
     def holds(self, member_id: MemberId) -> bool:
         """Whether member_id has a leaf in the tree after this commit."""
-        return any(leaf.member_id == member_id for leaf in self.leaves.values())
+        return member_id in self.members
 
 
 @dataclass(frozen=True, slots=True)

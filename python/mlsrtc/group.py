@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mlsrtc import _core, mls
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.evidence import Leaf
+from mlsrtc.evidence import Committed, Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.wire import binding, encoding
 
@@ -82,59 +82,70 @@ def epoch_of(group: mls.Group) -> EpochId:
     return encoding.epoch_id(group.context, group.confirmation_tag)
 
 
-def follow(
-    group: mls.Group,
-    commit: bytes,
-    expected: EpochId,
-    leaves: Mapping[LeafIndex, Leaf],
-    *,
-    external_pub: bytes | None,
-) -> mls.Group:
-    """The group after `commit`, which must lead to `expected` with `leaves` and derive `external_pub`.
+def follow(group: mls.Group, commit: bytes, expected: Committed, *, external_pub: bytes | None) -> mls.Group:
+    """The group after `commit`, which must be what was judged as `expected` and derive `external_pub`.
+
+    Only what the commit changes is compared: `group` has the leaves that were judged of the parent.
 
     Raises RemoteProtocolError: what the engine found, `wrong_epoch`, `bad_tree` or `wrong_external_pub` (a false one
     would keep joiners out, RFC 9420 section 8.3). `group` stays as it was.
     """
-    reached = _checked(group.stage(commit).apply(), expected, leaves)
+    staged = group.stage(commit)
+    reached = staged.apply()
+    _check_epoch(reached, expected.id)
+    _check_changes(staged, expected)
     derived = _core.inspect_group_info(reached.group_info()).external_pub
     if derived != external_pub:
         raise RemoteProtocolError("wrong_external_pub", "not the one that the epoch derives", where="group_info")
     return reached
 
 
-def enter(
-    participation: Participation,
-    welcome: bytes,
-    tree: bytes | None,
-    expected: EpochId,
-    leaves: Mapping[LeafIndex, Leaf],
-) -> mls.Group:
-    """The group that a Welcome opens, which must stand on `expected` with `leaves` (RFC 9420 section 12.4.3.1).
+def enter(participation: Participation, welcome: bytes, tree: bytes | None, expected: Committed) -> mls.Group:
+    """The group that a Welcome opens, which must be what was judged as `expected` (RFC 9420 section 12.4.3.1).
 
     Raises RemoteProtocolError; LocalProtocolError if the KeyPackage's private halves are deleted.
     """
     if participation.key_package is None:
         raise LocalProtocolError("no Welcome opens any more: the KeyPackage's private keys are deleted")
     group = participation.client.join(welcome, participation.key_package, tree=tree)
-    return _checked(group, expected, leaves)
+    check(group, expected)
+    return group
 
 
-def _checked(group: mls.Group, expected: EpochId, leaves: Mapping[LeafIndex, Leaf]) -> mls.Group:
+def check(group: mls.Group, expected: Committed) -> None:
+    """The group stands on the epoch that was judged, and its tree holds exactly those leaves.
+
+    Raises RemoteProtocolError: wrong_epoch, bad_tree.
+    """
+    _check_epoch(group, expected.id)
+    found = {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in group.members()}
+    if found != {place: (leaf.credential, leaf.signature_key) for place, leaf in expected.leaves.items()}:
+        raise _bad_tree()
+
+
+def _check_epoch(group: mls.Group, expected: EpochId) -> None:
     if epoch_of(group) != expected:
         # The context alone does not bind the secrets: a committer could send one joiner others (rule, section 2).
         raise RemoteProtocolError(
             "wrong_epoch", "the group stands on another epoch than the event names", where="commit"
         )
-    check_leaves(group.members(), leaves)
-    return group
 
 
-def check_leaves(members: list[mls.Member], leaves: Mapping[LeafIndex, Leaf]) -> None:
-    """The tree holds exactly the leaves that were judged. Raises RemoteProtocolError("bad_tree")."""
-    found = {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in members}
-    judged = {place: (leaf.credential, leaf.signature_key) for place, leaf in leaves.items()}
-    if found != judged:
-        raise RemoteProtocolError("bad_tree", "the tree holds other leaves than the commits say", where="tree")
+def _check_changes(staged: mls.Staged, expected: Committed) -> None:
+    """The commit removes and adds whom it was judged to, and puts nobody else in a leaf that stays."""
+    removed = {encoding.decode_identity(member.identity).member_id for member in staged.removed}
+    changed = {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in staged.added}
+    if removed != expected.removed or len(changed) != len(expected.added):
+        raise _bad_tree()
+    changed |= {LeafIndex(member.leaf): (member.identity, member.signature_key) for member in staged.updated}
+    for place, found in changed.items():
+        leaf = expected.leaves.get(place)
+        if leaf is None or found != (leaf.credential, leaf.signature_key):
+            raise _bad_tree()
+
+
+def _bad_tree() -> RemoteProtocolError:
+    return RemoteProtocolError("bad_tree", "the tree holds other leaves than the commits say", where="tree")
 
 
 def place_of(leaves: Mapping[LeafIndex, Leaf], member: MemberId) -> LeafIndex | None:

@@ -16,7 +16,7 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
-from mlsrtc.judge import Judged
+from mlsrtc.judge import Judged, Proven
 from mlsrtc.keyring import Keyring
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
@@ -62,6 +62,8 @@ class Knowledge:
     left: dict[MemberId, bytes] = field(default_factory=dict)  # leave signatures, for the commits that repeat them
     since: dict[MemberId, float] = field(default_factory=dict)  # when a join was first seen; monotonic
     gone_since: dict[MemberId, float] = field(default_factory=dict)
+    _proven_leaves: dict[bytes, Leaf] = field(default_factory=dict)  # of joins whose KeyPackage holds, by credential
+    _proven_left: dict[tuple[int, MemberId], bytes] = field(default_factory=dict)  # leave signatures, by suite and m
     starts: dict[MemberId, int] = field(default_factory=dict)  # the first `from` of each, milliseconds
     seen: dict[bytes, float] = field(default_factory=dict)  # when a commit was first judged, by id; monotonic
     lapses: Lapses = field(default_factory=Lapses)
@@ -75,7 +77,7 @@ class Knowledge:
     _view_of: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
-        self.archive = Archive(self.room_id, self.slot_id)
+        self.archive = Archive(self.room_id, self.slot_id, Proven(self._proven_leaves, self._proven_left))
         self.room = RoomState(self.slot_id)
         self.keyring = Keyring(self.policy.trust)
 
@@ -172,9 +174,9 @@ class Knowledge:
         """Who is here, who is gone and who is refused, at this moment."""
         departed = self.ordering.departed
         refused = self.keyring.refused(self.roster)
-        key = (now, self.roster, departed, refused)
-        if self._view is None or any(one is not other for one, other in zip(self._view_of, key, strict=True)):
-            gone = departed | self.roster.gone(now.wall_ms, self._skew_ms).keys()
+        key = (now, self.ordering, len(departed), self.roster, refused)
+        if self._view is None or self._view_of != key:
+            gone = frozenset(departed) | self.roster.gone(now.wall_ms, self._skew_ms).keys()
             limit = now.wall_ms + self._skew_ms
             present = {
                 member: joined
@@ -330,7 +332,7 @@ class Knowledge:
             member = joined.leaf.member_id
             self._keep(event)
         elif isinstance(block, LeftBlock) and block.slot_id == self.slot_id:
-            self._left(trust.verify_left(self.room_id, decoded.user_id, block), now)
+            self._left(decoded.user_id, block, now)
             self._keep(event)
         if not isinstance(decoded, RtcSealed):
             self.roster = self.roster.with_membership(decoded, member)
@@ -345,10 +347,12 @@ class Knowledge:
             self._keep(event)
         elif isinstance(block, LeftBlock):
             # Only the leaf key that m commits to can have signed it: it needs nobody to vouch for its sender.
-            self._left(trust.verify_left(self.room_id, decoded.user_id, block), now)
+            self._left(decoded.user_id, block, now)
             self._keep(event)
 
-    def _left(self, left: LeftEvidence, now: Now) -> None:
+    def _left(self, sender: UserId, block: LeftBlock, now: Now) -> None:
+        left = trust.verify_left(self.room_id, sender, block)
+        self._proven_left[block.suite, left.member_id] = left.signature
         self.ordering.add(left)
         self.roster = self.roster.with_left(left)
         self.left.setdefault(left.member_id, left.signature)
@@ -374,6 +378,7 @@ class Knowledge:
             if facts.suite != joined.suite:
                 raise RemoteProtocolError("wrong_suite", where="key_package")
             trust.verify_key_package(self.room_id, self.slot_id, joined, facts)
+            self._proven_leaves.setdefault(joined.leaf.credential, joined.leaf)
         except RemoteProtocolError:
             # Whoever added it would make an invalid commit: the device is here, and cannot be added.
             self._spoilt.add(member)

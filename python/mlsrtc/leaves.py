@@ -24,17 +24,23 @@ def bound_leaf(
     signature_key: bytes,
     extensions: Iterable[tuple[int, bytes]],
     where: str,
+    known: Leaf | None = None,
 ) -> Leaf:
     """The leaf of a member or joiner, from its basic credential, its leaf key and its leaf extensions.
+
+    known: one that was read before, in this room and slot. If this is the same, nothing is checked again.
 
     Raises RemoteProtocolError: bad_credential (not a basic one), the reasons of `encoding.decode_identity`,
     missing_binding, bad_binding, wrong_member_id, bad_signature.
     """
     if identity is None:
         raise RemoteProtocolError("bad_credential", where=f"{where}.credential", section=SECTION)
+    bodies = [body for kind, body in extensions if kind == EXTENSION_TYPE]
+    found = identity, signature_key, bodies
+    if known is not None and found == (known.credential, known.signature_key, [known.binding]):
+        return known
     named = encoding.decode_identity(identity, where=f"{where}.credential")
     where = f"{where}.binding"
-    bodies = [body for kind, body in extensions if kind == EXTENSION_TYPE]
     if len(bodies) != 1:
         raise RemoteProtocolError("missing_binding", where=where, section=SECTION)
     binding = decode_binding(bodies[0], where=where)
@@ -45,6 +51,7 @@ def bound_leaf(
         device_id=named.device_id,
         device_key=binding.device_key,
         signature_key=signature_key,
+        binding=bodies[0],
     )
 
 

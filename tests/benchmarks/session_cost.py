@@ -1,17 +1,20 @@
-"""What a leave costs every device in processor time, without a homeserver and without nio: sessions in memory.
+"""What a leave and a join cost every device in processor time, without a homeserver and without nio.
 
 N sessions of one call on the homeserver in memory; one device after another leaves and comes back. Told is the time
-of `receive`, `tick`, `checkpoint` and what they call, of all who stay, for one leave. `--profile` shows where it goes.
+that the session of one device takes for one event and the commit that follows it: the mean of those who stay, and of
+those who stood before, apart from the joiner's own. `--history M` measures again once M members have joined and left.
+`--profile` shows where it goes.
 """
 
 import argparse
 import cProfile
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from stage import add_leaves, add_output, hottest, hottest_text, machine, put_out, say, spread, table
+from stage import add_leaves, add_output, hottest, hottest_text, machine, put_out, say, set_aside, spread, table
 
 from mlsrtc.cli.demo.scenario import SLOT
 from mlsrtc.identifiers import RoomId
@@ -21,6 +24,26 @@ from mlsrtc.testing.device import PartyDevice
 from mlsrtc.testing.limits import Limits
 from mlsrtc.testing.party import Party
 from mlsrtc.wire.incoming import Now
+
+TEXTS = {
+    "leave": "a leave, each who stays",
+    "join": "a join, each who stood",
+    "own_join": "a join, the joiner (it reads the past)",
+}
+
+
+SPENT: Counter[int] = Counter()
+"""Processor seconds of each device's rounds, by its index: `receive`, `tick`, `checkpoint` and what they call."""
+
+
+def clocked(device: PartyDevice) -> None:
+    """One round of a device, its time counted."""
+    began = time.process_time()
+    pump(device)
+    SPENT[device.index] += time.process_time() - began  # type: ignore[assignment]
+
+
+pump, PartyDevice.pump = PartyDevice.pump, clocked  # type: ignore[method-assign]
 
 
 def make_session(device: PartyDevice, records: Mapping[str, bytes], now: Now) -> Session:
@@ -33,6 +56,25 @@ def epoch(device: PartyDevice) -> Any:
     return device.session.epoch_id  # type: ignore[attr-defined]
 
 
+def turn(party: Party, leaver: int, profile: cProfile.Profile | None = None) -> dict[str, float]:
+    """One device leaves and comes back; milliseconds by the names of `TEXTS`."""
+    spent = {}
+    for name, act, members in (("leave", party.leave, len(party) - 1), ("join", party.join, len(party))):
+        before = SPENT.copy()
+        if profile and name == "leave":
+            profile.enable()
+        act(leaver)
+        party.run(0.001)
+        party.run_until(lambda members=members: settled(party, members), timeout=30)  # type: ignore[misc]
+        if profile:
+            profile.disable()
+        own = SPENT[leaver] - before[leaver]
+        spent[name] = (SPENT.total() - before.total() - own) / (len(party) - 1) * 1000
+        spent[f"own_{name}"] = own * 1000
+        party.run(5)
+    return spent
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run."""
     started = machine()
@@ -42,30 +84,27 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     party.run_until(lambda: settled(party, options.n), timeout=60)
     party.run(5)
     profile = cProfile.Profile() if options.profile else None
-    costs = []
-    for turn in range(options.leaves):
-        leaver = 1 + turn % (options.n - 1)
-        began = time.process_time()
-        if profile:
-            profile.enable()
-        party.leave(leaver)
-        party.run(0.001)
-        party.run_until(lambda: settled(party, options.n - 1), timeout=30)
-        if profile:
-            profile.disable()
-        costs.append(time.process_time() - began)
-        party.run(5)
-        party.join(leaver)
-        party.run_until(lambda: settled(party, options.n), timeout=30)
-        party.run(5)
-        say(f"leave {turn + 1}: {costs[-1] * 1000:.0f} ms", quiet=options.quiet)
-    facts = {
-        "n": options.n,
-        "machine": started,
-        "profiled": bool(profile),
-        "milliseconds_per_leave": spread([cost * 1000 for cost in costs]),
-        "milliseconds_per_leave_and_device": spread([cost * 1000 / (options.n - 1) for cost in costs]),
-    }
+    turns = 0
+
+    def take(count: int, what: str, profile: cProfile.Profile | None = None) -> Sequence[dict[str, float]]:
+        nonlocal turns
+        spent = []
+        for number in range(count):
+            turns += 1
+            spent.append(turn(party, 1 + turns % (options.n - 1), profile))
+            if number % 50 == 0 or number == count - 1:
+                say(f"{what} {number + 1}: {spent[-1]['leave']:.2f} ms per leave", quiet=options.quiet)
+        return spent
+
+    set_aside()
+    costs = {"as it began": take(options.leaves, "leave", None if options.history else profile)}
+    if options.history:
+        take(options.history - options.leaves, "history")
+        set_aside()
+        costs[f"after {options.history} joins that left"] = take(options.leaves, "leave", profile)
+    facts: dict[str, Any] = {"n": options.n, "machine": started, "profiled": bool(profile), "milliseconds": {}}
+    for when, spent in costs.items():
+        facts["milliseconds"][when] = {name: spread([one[name] for one in spent]) for name in TEXTS}
     return facts | ({"profile": hottest(profile, options.leaves)} if profile else {})
 
 
@@ -79,17 +118,18 @@ def settled(party: Party, members: int) -> bool:
 
 def describe(facts: dict[str, Any]) -> str:
     """The short table."""
-    rows = [["what", "median", "least", "most"]]
-    for name in ("milliseconds_per_leave", "milliseconds_per_leave_and_device"):
-        rows.append([name.replace("_", " "), *(f"{facts[name][key]:.2f}" for key in ("median", "least", "most"))])
-    parts = [table(rows)]
-    return "\n\n".join([*parts, *hottest_text(facts)])
+    rows = [["the call", "milliseconds for", "median", "least", "most"]]
+    for when, costs in facts["milliseconds"].items():
+        for name, text in TEXTS.items():
+            rows.append([when, text, *(f"{costs[name][key]:.2f}" for key in ("median", "least", "most"))])
+    return "\n\n".join([table(rows), *hottest_text(facts)])
 
 
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_leaves(parser, 5)
+    parser.add_argument("--history", type=int, default=0, help="measure again after so many members came and went")
     add_output(parser)
     options = parser.parse_args()
     facts = measure(options)

@@ -298,7 +298,7 @@ def welcome_opens(watch: Watch, index: int) -> bool:
     assert isinstance(body.parts.welcome, bytes)
     assert isinstance(body.parts.tree, bytes)
     try:
-        enter(participation, body.parts.welcome, body.parts.tree, root, known.archive.judged[root].committed.leaves)
+        enter(participation, body.parts.welcome, body.parts.tree, known.archive.judged[root].committed)
     except LocalProtocolError:
         return False
     return True

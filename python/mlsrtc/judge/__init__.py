@@ -6,6 +6,6 @@ package. A parent that is not known yet is the caller's to wait for.
 """
 
 from mlsrtc.judge.rule import judge
-from mlsrtc.judge.values import Candidate, Judged
+from mlsrtc.judge.values import NOTHING_PROVEN, Candidate, Judged, Proven
 
-__all__ = ["Candidate", "Judged", "judge"]
+__all__ = ["NOTHING_PROVEN", "Candidate", "Judged", "Proven", "judge"]

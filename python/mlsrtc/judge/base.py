@@ -88,7 +88,7 @@ def genesis(candidate: Candidate) -> Base:
     )
 
 
-def leaf_of(candidate: Candidate, facts: _core.LeafFacts, where: str) -> Leaf:
+def leaf_of(candidate: Candidate, facts: _core.LeafFacts, where: str, known: Leaf | None = None) -> Leaf:
     """The leaf by its binding to the candidate's room and slot; see `bound_leaf`."""
     return bound_leaf(
         candidate.room_id,
@@ -97,6 +97,7 @@ def leaf_of(candidate: Candidate, facts: _core.LeafFacts, where: str) -> Leaf:
         signature_key=facts.signature_key,
         extensions=facts.extensions,
         where=where,
+        known=known,
     )
 
 

@@ -12,7 +12,7 @@ from mlsrtc.errors import LocalProtocolError
 from mlsrtc.evidence import Committed, Leaf, Refusal
 from mlsrtc.identifiers import LeafIndex, MemberId
 from mlsrtc.judge.base import Base, at, base_of, genesis, leaf_of, refuse
-from mlsrtc.judge.values import Candidate, Judged
+from mlsrtc.judge.values import NOTHING_PROVEN, Candidate, Judged, Proven
 from mlsrtc.leaves import free_index
 from mlsrtc.wire import encoding
 from mlsrtc.wire.commit_data import CommitData, decode_commit_data
@@ -21,10 +21,10 @@ from mlsrtc.wire.fields import INTEGER_LIMIT
 PATH_LEAF = "commit.path.leaf_node"
 
 
-def judge(candidate: Candidate, parent: Judged | None) -> Judged:
+def judge(candidate: Candidate, parent: Judged | None, proven: Proven = NOTHING_PROVEN) -> Judged:
     """Whether the commit is valid, from its bytes and its parent alone.
 
-    parent: the verdict on `candidate.parent`, or None for a root.
+    parent: the verdict on `candidate.parent`, or None for a root. proven: saves work and changes no verdict.
 
     Raises LocalProtocolError if `parent` is not the commit that the candidate names, and RemoteProtocolError
     with the reason and the field of the first clause that does not hold (docs/protocol.md, "Valid commits").
@@ -51,8 +51,8 @@ def judge(candidate: Candidate, parent: Judged | None) -> Judged:
 
     leaves = dict(base.leaves)
     removed = _remove(commit, author_index, author, leaves)
-    _check_left(candidate, base.suite, data, removed)
-    joiners = _adds(candidate, base, commit)
+    _check_left(candidate, base.suite, data, removed, proven)
+    joiners = _adds(candidate, base, commit, proven)
     if commit.external:
         joiners.append(author)
     ever = _add(leaves, joiners, base.ever)
@@ -180,11 +180,10 @@ def _author(candidate: Candidate, base: Base, commit: _core.CommitFacts) -> tupl
 
 def _check_path(candidate: Candidate, base: Base, leaf: _core.LeafFacts, author_index: LeafIndex, author: Leaf) -> None:
     """The path's leaf is the author's: the same key, credential and bound device, at its own place."""
-    identity = encoding.Identity(author.user_id, author.device_id, author.member_id)
-    if (leaf.identity, leaf.signature_key) != (identity.encode(), author.signature_key):
+    if (leaf.identity, leaf.signature_key) != (author.credential, author.signature_key):
         refuse("author_changed", PATH_LEAF, "key or credential is not that of the author's leaf")
     if author_index in base.leaves:  # else the author was read from this very leaf
-        leaf_of(candidate, leaf, PATH_LEAF)
+        leaf_of(candidate, leaf, PATH_LEAF, known=author)
     with at(PATH_LEAF, "leaf_node"):
         leaf.verify(base.suite, base.group_id, author_index)
 
@@ -208,26 +207,31 @@ def _remove(
     return removed
 
 
-def _check_left(candidate: Candidate, suite: int, data: CommitData, removed: Mapping[MemberId, Leaf]) -> None:
+def _check_left(
+    candidate: Candidate, suite: int, data: CommitData, removed: Mapping[MemberId, Leaf], proven: Proven
+) -> None:
     """Each leave that the commit repeats is of somebody it removes, and signed by that leaf."""
     where = "commit.authenticated_data.left"
     for member_id, signature in data.left.items():
         leaf = removed.get(member_id)
         if leaf is None:
             refuse("left_not_removed", where)
+        if proven.left.get((suite, member_id)) == signature:
+            continue
         message = encoding.signing_tuple(encoding.LEFT_LABEL, candidate.room_id, candidate.slot_id, member_id)
         with at(where, ""):
             _core.verify_signature(suite, leaf.signature_key, message, signature)
 
 
-def _adds(candidate: Candidate, base: Base, commit: _core.CommitFacts) -> list[Leaf]:
+def _adds(candidate: Candidate, base: Base, commit: _core.CommitFacts, proven: Proven) -> list[Leaf]:
     """The added leaves in the order of the commit, each with its binding, KeyPackage and leaf signature."""
     joiners = []
     for place, facts in enumerate(commit.adds):
         where = f"commit.adds[{place}]"
         if facts.suite != base.suite:
             refuse("wrong_suite", where)
-        joiners.append(leaf_of(candidate, facts, f"{where}.leaf_node"))
+        known = None if facts.identity is None else proven.leaves.get(facts.identity)
+        joiners.append(leaf_of(candidate, facts, f"{where}.leaf_node", known))
         with at(where, "key_package"):
             facts.verify()
     return joiners

@@ -1,9 +1,9 @@
 """What goes into the judge and what comes out. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mlsrtc.evidence import Committed
+from mlsrtc.evidence import Committed, Leaf
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.wire.commit import CommitEvent
 
@@ -42,6 +42,19 @@ class Candidate:
             group_info=event.group_info,
             group_info_0=event.group_info_0,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Signatures of this room and slot that were checked before, where they stood in another event: a commit repeats
+    them, and the answer would be the same. leaves: of joins, by credential. left: by suite and m.
+    """
+
+    leaves: Mapping[bytes, Leaf] = field(default_factory=dict)
+    left: Mapping[tuple[int, MemberId], bytes] = field(default_factory=dict)
+
+
+NOTHING_PROVEN = Proven()
 
 
 @dataclass(frozen=True, slots=True)

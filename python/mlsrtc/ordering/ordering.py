@@ -1,12 +1,14 @@
 """The container that a session feeds and asks. Adds nothing to the rule (`rule`): it keeps its last view."""
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from mlsrtc.evidence import Committed, Leaf
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.ordering.index import Evidence, Index
-from mlsrtc.ordering.rule import View, Word, latest_from, look
+from mlsrtc.ordering.rule import View, Word, look
+from mlsrtc.ordering.tree import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,16 @@ class Fork:
 
 
 class Ordering:
-    """E, and what follows from it. Unknown ids and members are answered with None or with nothing."""
+    """E, and what follows from it. Unknown ids and members are answered with None or with nothing.
+
+    The sets that it gives grow with E.
+    """
 
     def __init__(self, evidence: Iterable[Evidence] = ()) -> None:
         self._index = Index()
+        self._words: dict[MemberId, Word] = {}
         self._view: View | None = None
+        self._path: tuple[EpochId, ...] = ()  # to the head, when it was last asked for
         for value in evidence:
             self.add(value)
 
@@ -43,32 +50,39 @@ class Ordering:
 
     def head(self) -> EpochId | None:
         """head(E): the epoch that is the call; None without a root, or with roots of earlier calls only."""
-        path = self._look().path
-        return path[-1] if path else None
+        head = self._look().head
+        return None if head is None else head.id
 
     def head_path(self) -> tuple[EpochId, ...]:
         """From the root to the head, both included; empty if the head is null."""
-        return self._look().path
+        head = self._look().head
+        if head is None:
+            return ()
+        if not self._path or self._path[-1] != head.id:
+            # Nearly always the head has moved on by one commit.
+            goes_on = head.parent is not None and self._path[-1:] == (head.parent.id,)
+            self._path = (*self._path, head.id) if goes_on else _path(head)
+        return self._path
 
     @property
-    def departed(self) -> frozenset[MemberId]:
+    def departed(self) -> AbstractSet[MemberId]:
         """D: who has left or was replaced by its own device. Only grows."""
-        return self._look().departed
+        return self._index.departed
 
     @property
-    def equivocators(self) -> frozenset[MemberId]:
+    def equivocators(self) -> AbstractSet[MemberId]:
         """eq: authors of two commits with different ids on one parent (null counts as one). Only grows."""
-        return self._look().equivocators
+        return self._index.tree.equivocators
 
     @property
-    def stale(self) -> frozenset[MemberId]:
+    def stale(self) -> AbstractSet[MemberId]:
         """Members whose latest `until` lies before now(E)."""
-        return self._look().stale
+        return self._index.stale
 
     @property
     def now(self) -> int | None:
         """now(E) in milliseconds since the epoch: the greatest `from` of any join."""
-        return latest_from(self._index)
+        return self._index.now
 
     def word(self, member_id: MemberId) -> Word | None:
         """word(m), or None: departed, stale, an equivocator, or nowhere in T."""
@@ -81,46 +95,46 @@ class Ordering:
 
     def support(self, id: EpochId) -> frozenset[UserId]:
         """S(id): the users with a word at `id` or below."""
-        node = self._look().nodes.get(id)
-        return self._index.users(node.support if node else 0)
+        view, node = self._look(), self._node(id)
+        return self._index.users_of(view.support(node) if node else 0)
 
     def refusers(self, id: EpochId) -> frozenset[UserId]:
         """F(id): the other users, those with a word that refuses `id`."""
-        node = self._look().nodes.get(id)
-        return self._index.users(node.refusers if node else 0)
+        view, node = self._look(), self._node(id)
+        return self._index.users_of(view.refusers(node) if node else 0)
+
+    @property
+    def refused(self) -> frozenset[EpochId]:
+        """The epochs of T that somebody's word refuses."""
+        return frozenset(id for id in self._look().refusals if id in self._index.tree.nodes)
 
     def commit(self, id: EpochId) -> Committed | None:
         """The commit that made `id`, if it is in T."""
-        node = self._look().nodes.get(id)
+        node = self._node(id)
         return node.commit if node else None
 
     def children(self, id: EpochId | None) -> tuple[EpochId, ...]:
         """The commits of T on `id`, in the order of the head rule. For None all roots, skipped ones too."""
-        view = self._look()
-        if id is None:
-            return tuple(node.id for node in view.roots)
-        node = view.nodes.get(id)
-        return tuple(child.id for child in node.children) if node else ()
+        node = None if id is None else self._node(id)
+        children = self._index.tree.roots if id is None else node.children if node else ()
+        return tuple(child.id for child in self._look().ranked(children))
 
     @property
     def roots(self) -> tuple[EpochId, ...]:
         """The roots that the head rule considers, best first; those of earlier calls are skipped."""
-        return tuple(node.id for node in self._look().roots if node.present)
+        return tuple(node.id for node in self._look().roots)
 
     def path(self, id: EpochId) -> tuple[EpochId, ...]:
         """From the root to `id`, both included; empty if not in T."""
-        path: list[EpochId] = []
-        node = self._look().nodes.get(id)
-        while node:
-            path.append(node.id)
-            node = node.parent
-        return tuple(reversed(path))
+        path, node = self.head_path(), self._node(id)
+        if node is None:
+            return ()
+        return path if path[-1:] == (id,) else _path(node)
 
     def is_below(self, lower: EpochId, upper: EpochId) -> bool:
         """Whether `lower` descends from `upper`. An epoch is not below itself."""
-        nodes = self._look().nodes
-        below, above = nodes.get(lower), nodes.get(upper)
-        return bool(below and above and below.ancestors >> above.number & 1)
+        below, above = self._node(lower), self._node(upper)
+        return below is not None and above is not None and below is not above and below.is_within(above)
 
     def fork(self, ours: EpochId, theirs: EpochId) -> Fork:
         """Where the paths to two epochs of T part."""
@@ -137,10 +151,10 @@ class Ordering:
     @property
     def rivals(self) -> tuple[EpochId, ...]:
         """Commits beside the head path, or refused below the head, that some user stands on."""
-        view = self._look()
-        levels = [self.roots, *(self.children(id) for id in view.path)]
-        beside = (view.nodes[id] for level in levels for id in level if id not in view.on_path)
-        return tuple(node.id for node in beside if node.support)
+        path = self.head_path()
+        levels = [self.roots, *(self.children(id) for id in path)]
+        beside = (id for level in levels for id in level if id not in path)
+        return tuple(id for id in beside if self.support(id))
 
     @property
     def conflict(self) -> bool:
@@ -150,15 +164,26 @@ class Ordering:
     @property
     def missing(self) -> frozenset[EpochId]:
         """Parents that commits in E name and that are not in T."""
-        nodes = self._look().nodes
-        parents = (body.commit.parent for bodies in self._index.commits.values() for body in bodies)
+        nodes = self._index.tree.nodes
+        parents = (commit.parent for bodies in self._index.commits.values() for commit in bodies)
         return frozenset(parent for parent in parents if parent is not None and parent not in nodes)
 
     def leaf(self, member_id: MemberId) -> Leaf | None:
         """The leaf of a member, if a join or a commit of E has named it."""
         return self._index.leaf.get(member_id)
 
+    def _node(self, id: EpochId) -> Node | None:
+        return self._index.tree.nodes.get(id)
+
     def _look(self) -> View:
         if self._view is None:
-            self._view = look(self._index)
+            self._view = look(self._index, self._words)
         return self._view
+
+
+def _path(node: Node | None) -> tuple[EpochId, ...]:
+    path: list[EpochId] = []
+    while node is not None:
+        path.append(node.id)
+        node = node.parent
+    return tuple(reversed(path))

@@ -1,16 +1,16 @@
 """The definitions of docs/protocol.md ("Which branch", section 2), from top to bottom, over one set E.
 
-`look` works out all of them in one pass; its answers hold until the set grows. Sets of users and members are
-masks (`index`). Nothing here can become false when E grows, but for words, S, F and the head themselves.
+T, D and who is stale come with E (`index`, `tree`). What stands here may change either way when E grows: words, S, F
+and the head. `look` works it out, and asks only those whose word may have changed for their word again.
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from mlsrtc.evidence import Committed, Refusal
+from mlsrtc.evidence import Refusal
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.ordering.index import Index
-from mlsrtc.wire.encoding import order_hash
+from mlsrtc.ordering.tree import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,185 +24,99 @@ class Word:
     refuse: Refusal | None
 
 
-@dataclass(slots=True, eq=False)
-class Node:
-    """One commit of T. Masks: `leaves`, `leaves_below` of members; `support` (S), `refusers` (F) of users."""
-
-    id: EpochId
-    number: int
-    commit: Committed
-    leaves: int
-    leaves_below: int = field(init=False)  # here or in any descendant
-    ancestors: int = 0  # by number
-    support: int = 0
-    refusers: int = 0
-    present: bool = False  # somebody who is here has a leaf here or below (earlier calls in the slot)
-    parent: "Node | None" = None  # None: a root
-    children: list["Node"] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.leaves_below = self.leaves
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """Everything that follows from one set. `roots` and the children of nodes stand best first."""
+    """What follows from one set. `roots`: those that the head rule considers, best first. Masks are of users."""
 
-    nodes: dict[EpochId, Node]
-    roots: tuple[Node, ...]
-    path: tuple[EpochId, ...]  # root to head
-    on_path: frozenset[EpochId]
-    departed: frozenset[MemberId]
-    stale: frozenset[MemberId]
-    equivocators: frozenset[MemberId]
-    words: dict[MemberId, Word]
+    index: Index
+    words: Mapping[MemberId, Word]
+    refusals: Mapping[EpochId, int]  # the users with a word that refuses it, those in S too
+    roots: tuple[Node, ...] = ()
+    head: Node | None = None
 
+    def support(self, node: Node) -> int:
+        """S(c): users with any word at c or below."""
+        if node.place == 0:
+            return node.run.support
+        nodes, bits = self.index.tree.nodes, self.index.user_bit
+        support = 0
+        for word in self.words.values():
+            if nodes[word.id].is_within(node):
+                support |= 1 << bits[word.user_id]
+        return support
 
-def look(index: Index) -> View:
-    """All definitions of section 2 for the present E."""
-    nodes = _connect(index)
-    departed, stale, equivocators = _departed(index), _stale(index), _equivocators(nodes)
-    words = _words(index, nodes, silent=departed | stale | equivocators)
-    _count(index, nodes, words)
-    roots = _sort(nodes, _present(index, departed | stale))
-    path = _walk(roots)
-    return View(nodes, roots, path, frozenset(path), departed, stale, equivocators, words)
+    def refusers(self, node: Node) -> int:
+        """F(c): the other users with a word that refuses c."""
+        refused = self.refusals.get(node.id, 0)
+        return refused & ~self.support(node) if refused else 0
 
-
-def latest_from(index: Index) -> int | None:
-    """now(E), milliseconds since the epoch: the greatest `from` of any join."""
-    return max((join.from_ts for joins in index.joins.values() for join in joins), default=None)
-
-
-def _connect(index: Index) -> dict[EpochId, Node]:
-    """T, parents before children: commits that reach a root, each one epoch after its parent.
-
-    Epoch and parent are inside the id, so nothing can be its own ancestor, and each has one parent.
-    """
-    nodes: dict[EpochId, Node] = {}
-    first = (bodies[0] for bodies in index.commits.values())
-    for body in sorted(first, key=lambda body: (body.commit.epoch, body.commit.id)):
-        commit, parent = body.commit, None
-        if commit.parent is not None:
-            parent = nodes.get(commit.parent)
-            if parent is None or parent.commit.epoch + 1 != commit.epoch:
-                continue
-        node = nodes[commit.id] = Node(commit.id, len(nodes), commit, body.leaves, parent=parent)
-        if parent:
-            node.ancestors = parent.ancestors | 1 << parent.number
-            parent.children.append(node)
-    for node in reversed(nodes.values()):
-        if node.parent:
-            node.parent.leaves_below |= node.leaves_below
-    return nodes
+    def ranked(self, siblings: Iterable[Node]) -> tuple[Node, ...]:
+        """Children of one parent, best first: most users; then a removal of somebody with that one's L inside; then a
+        static hash; then the id."""
+        return tuple(sorted(siblings, key=lambda node: (-node.run.support.bit_count(), node.tie)))
 
 
-def _departed(index: Index) -> frozenset[MemberId]:
-    """D: every valid L, alone or inside a commit, and what a J of the same device replaces."""
-    departed = set(index.leaves)
-    for bodies in index.commits.values():
-        for body in bodies:
-            departed |= body.commit.left
-    for joins in index.joins.values():
-        for join in joins:
-            # `replaces` acts only on members of the same user, device and device key (section 1).
-            own = join.leaf.device_identity
-            departed.update(
-                old for old in join.replaces if (leaf := index.leaf.get(old)) and leaf.device_identity == own
-            )
-    return frozenset(departed)
-
-
-def _stale(index: Index) -> frozenset[MemberId]:
-    """Members whose latest `until` lies before now(E): an expiry that needs no clock."""
-    now = latest_from(index)
-    return frozenset(
-        member_id
-        for member_id, joins in index.joins.items()
-        if now is not None and max(join.until_ts for join in joins) < now
-    )
-
-
-def _equivocators(nodes: dict[EpochId, Node]) -> frozenset[MemberId]:
-    """eq: authors of two commits with different ids on one parent; null counts as a parent."""
-    made = Counter((node.commit.author.member_id, node.commit.parent) for node in nodes.values())
-    return frozenset(member_id for (member_id, _), ids in made.items() if ids > 1)
-
-
-def _words(index: Index, nodes: dict[EpochId, Node], *, silent: frozenset[MemberId]) -> dict[MemberId, Word]:
-    """word(m): the greatest n whose target is in T and has m as a leaf; of n = 0 some descendant has."""
-    words: dict[MemberId, Word] = {}
-    for member_id, leaf in index.leaf.items():
-        if member_id in silent:
-            continue
-        bit = index.member_bit[member_id]
-        for negative_n, id, (refused, why) in index.claims.get(member_id, ()):
-            node = nodes.get(id)
-            if node and node.leaves >> bit & 1:
-                refuse = Refusal(EpochId(refused), why) if refused else None
-                words[member_id] = Word(member_id, leaf.user_id, -negative_n, id, refuse)
-                break
+def look(index: Index, words: dict[MemberId, Word]) -> View:
+    """All of it for the present E. `words` is what the last look left there; it is brought up to date."""
+    for member_id in index.touched:
+        word = word_of(index, member_id)
+        if word is not None:
+            words[member_id] = word
         else:
-            # Several J of one m count as one with the least head (section 1); null is the least of all.
-            heads = (join.head or b"" for join in index.joins.get(member_id, ()))
-            node = nodes.get(EpochId(min(heads, default=b"")))
-            if node and node.leaves_below >> bit & 1:
-                words[member_id] = Word(member_id, leaf.user_id, 0, node.id, None)
-    return words
+            words.pop(member_id, None)
+    index.touched.clear()
+    view = View(index, words, _count(index, words))
+    view.roots = view.ranked(root for root in index.tree.roots if not index.here.isdisjoint(root.ever))
+    view.head = descend(view, view.roots)
+    return view
 
 
-def _count(index: Index, nodes: dict[EpochId, Node], words: dict[MemberId, Word]) -> None:
-    """S and F: users with a word at a commit or below, and the others whose word refuses it."""
-    refusers: dict[EpochId, int] = {}
+def word_of(index: Index, member_id: MemberId) -> Word | None:
+    """word(m): the greatest n whose target is in T and has m as a leaf; of n = 0 some descendant has."""
+    leaf, tree = index.leaf.get(member_id), index.tree
+    if leaf is None or any(member_id in silent for silent in (index.departed, index.stale, tree.equivocators)):
+        return None
+    for negative_n, id, (refused, why) in index.claims.get(member_id, ()):
+        node = tree.nodes.get(id)
+        if node is not None and member_id in node.commit.members:
+            refuse = Refusal(EpochId(refused), why) if refused else None
+            return Word(member_id, leaf.user_id, -negative_n, id, refuse)
+    # Several J of one m count as one with the least head (section 1); null is the least of all.
+    node = tree.nodes.get(EpochId(index.heads.get(member_id, b"")))
+    if node is not None and tree.holds_within(node, member_id):
+        return Word(member_id, leaf.user_id, 0, node.id, None)
+    return None
+
+
+def _count(index: Index, words: Mapping[MemberId, Word]) -> dict[EpochId, int]:
+    """S of the first commit of every run, and which users refuse what."""
+    nodes, bits = index.tree.nodes, index.user_bit
+    refusals: dict[EpochId, int] = {}
+    for run in index.tree.runs:
+        run.support = 0
     for word in words.values():
-        user = 1 << index.user_bit[word.user_id]
-        nodes[word.id].support |= user
-        if word.refuse:
-            refusers[word.refuse.id] = refusers.get(word.refuse.id, 0) | user
-    for node in reversed(nodes.values()):
-        if node.parent:
-            node.parent.support |= node.support
-        node.refusers = refusers.get(node.id, 0) & ~node.support
+        user = 1 << bits[word.user_id]
+        nodes[word.id].run.support |= user
+        if word.refuse is not None:
+            refusals[word.refuse.id] = refusals.get(word.refuse.id, 0) | user
+    for run in reversed(index.tree.runs):
+        above = run.nodes[0].parent
+        if above is not None:
+            above.run.support |= run.support
+    return refusals
 
 
-def _present(index: Index, absent: frozenset[MemberId]) -> int:
-    """The members that have a J and are neither in D nor stale."""
-    present = 0
-    for member_id in index.joins:
-        if member_id not in absent:
-            present |= 1 << index.member_bit[member_id]
-    return present
-
-
-def _sort(nodes: dict[EpochId, Node], present: int) -> tuple[Node, ...]:
-    """Puts all siblings in order and gives the roots; says below which nodes somebody is present."""
-    for node in nodes.values():
-        node.present = bool(node.leaves_below & present)
-        if len(node.children) > 1:
-            keys = {child.id: _order(node.id, child) for child in node.children}
-            node.children.sort(key=lambda child, keys=keys: keys[child.id])  # type: ignore[misc]
-    return tuple(sorted((n for n in nodes.values() if n.parent is None), key=lambda root: _order(None, root)))
-
-
-def _order(parent: EpochId | None, child: Node) -> tuple[int, int, bytes, EpochId]:
-    """Most users; then a removal of somebody with that one's L inside; then a static hash; then the id."""
-    user: UserId = child.commit.author.user_id
-    return (
-        -child.support.bit_count(),
-        0 if child.commit.left else 1,
-        order_hash(parent, user),
-        child.id,
-    )
-
-
-def _walk(roots: tuple[Node, ...]) -> tuple[EpochId, ...]:
-    """head(E) and the way to it: down to the best child that no more users refuse than support.
-
-    Roots of earlier calls, below which nobody present has a leaf, are skipped.
+def descend(view: View, level: Iterable[Node]) -> Node | None:
+    """From siblings, best first, down to the head below them: each time to the best that no more users refuse than
+    support. None if there is none.
     """
-    path: list[EpochId] = []
-    level = [root for root in roots if root.present]
-    while best := next((n for n in level if n.refusers.bit_count() <= n.support.bit_count()), None):
-        path.append(best.id)
-        level = best.children
-    return tuple(path)
+    refused = (view.index.tree.nodes.get(id) for id in view.refusals)
+    passed = [n for n in refused if n and view.refusers(n).bit_count() > view.support(n).bit_count()]
+    head = None
+    while best := next((node for node in level if node not in passed), None):
+        end = min((node.place for node in passed if node.run is best.run), default=len(best.run.nodes))
+        head = best.run.nodes[end - 1]
+        if end < len(best.run.nodes):
+            break
+        level = view.ranked(head.children)
+    return head

@@ -118,7 +118,7 @@ def verify_join(room: RoomId, sender: UserId, block: JoinBlock) -> Joined:
     verify_binding(room, block.slot_id, leaf.identity, leaf.signature_key, block.binding, where=f"{BLOCK}.binding")
     verify_text(leaf.device_key, _join_text(room, sender, block), block.signature, where=f"{BLOCK}.signature")
     return Joined(
-        leaf=leaf,
+        leaf=replace(leaf, binding=block.binding.encode()),
         suite=block.suite,
         key_package=block.key_package,
         replaces=frozenset(block.replaces),
@@ -170,7 +170,8 @@ def verify_key_package(room: RoomId, slot: SlotId, joined: Joined, facts: LeafFa
     binding = decode_binding(bodies[0], where=where)
     if binding.device_key != leaf.device_key:
         raise RemoteProtocolError("wrong_device_key", where=where)
-    verify_binding(room, slot, leaf.identity, leaf.signature_key, binding, where=where)
+    if bodies[0] != leaf.binding:
+        verify_binding(room, slot, leaf.identity, leaf.signature_key, binding, where=where)
 
 
 # -- leaves --------------------------------------------------------------------------------------------------

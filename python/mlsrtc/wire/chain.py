@@ -135,7 +135,7 @@ def signed_bytes(field: Field) -> bytes:
     """The canonical JSON that a Matrix signature covers. Raises RemoteProtocolError: wrong_type,
     out_of_range, bad_text, oversized (depth or size)."""
     copied = {
-        name: _copied(Field(value, f"{field.where}.{name}"), DEPTH_LIMIT)
+        name: _copied(Field(value, name, field), DEPTH_LIMIT)
         for name, value in field.object().items()
         if name not in ("signatures", "unsigned")
     }

@@ -9,13 +9,13 @@ as its fields one after the other. A *tuple* in the protocol's sense is ``lp(lab
 
 import base64
 import hashlib
+import re
 import struct
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias, Union
-
-import unpaddedbase64
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId, RoomId, SlotId, UserId
@@ -109,14 +109,14 @@ def signing_text(label: str, *items: Item) -> str:
 
 def encode_base64(value: bytes) -> str:
     """Unpadded standard base64, as Matrix writes it."""
-    return str(unpaddedbase64.encode_base64(value))
+    return b2a_base64(value, newline=False).rstrip(b"=").decode("ascii")
 
 
 def decode_base64(text: str, *, where: str = "") -> bytes:
     """Strict: only the one text that `encode_base64` gives. Raises RemoteProtocolError("bad_base64")."""
     try:
-        value = bytes(unpaddedbase64.decode_base64(text))
-    except ValueError:  # includes binascii.Error and UnicodeEncodeError
+        value = a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:  # includes binascii.Error, and text that is not ASCII
         raise RemoteProtocolError("bad_base64", where=where) from None
     if encode_base64(value) != text:
         raise RemoteProtocolError("bad_base64", "not the canonical unpadded form", where=where)
@@ -151,15 +151,14 @@ def member_id(
     return MemberId(encode_base64url(digest(MEMBER_LABEL, room, slot, user, device, device_key, leaf_key)))
 
 
+_MEMBER_ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 256 bits: the last two of the last character are 0
+
+
 def check_member_id(text: str, *, where: str = "") -> MemberId:
     """The text as a member_id. Raises RemoteProtocolError("bad_member_id") if it is not 32 bytes in strict
     base64url.
     """
-    try:
-        size = len(decode_base64url(text, where=where))
-    except RemoteProtocolError:
-        size = 0
-    if size != HASH_SIZE:
+    if _MEMBER_ID.fullmatch(text) is None:
         raise RemoteProtocolError("bad_member_id", where=where)
     return MemberId(text)
 
@@ -187,10 +186,13 @@ def order_hash(parent: EpochId | None, user: UserId) -> bytes:
     return digest(ORDER_LABEL, parent or NO_EPOCH, user)
 
 
+_RANK = lp(RANK_LABEL)
+
+
 @lru_cache(maxsize=16384)
 def rank_hash(parent: EpochId | None, member: MemberId) -> bytes:
     """Sorts the members that may commit on `parent` (null: 32 zero bytes): the least goes first."""
-    return digest(RANK_LABEL, parent or NO_EPOCH, member)
+    return hashlib.sha256(_RANK + lp(parent or NO_EPOCH) + lp(member)).digest()
 
 
 # -- the MLS credential --------------------------------------------------------------------------------------
@@ -236,12 +238,15 @@ def check_device_id(text: str, *, where: str = "") -> DeviceId:
     return DeviceId(text)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _is_name(text: str) -> bool:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
         return False
-    return 0 < size <= NAME_LIMIT and not any(ord(character) < 0x20 or ord(character) == 0x7F for character in text)
+    return 0 < size <= NAME_LIMIT and _CONTROL.search(text) is None
 
 
 class Reader:
@@ -297,6 +302,7 @@ def export_context(room: RoomId, slot: SlotId) -> bytes:
 
 
 _SENDER = lp(SENDER_LABEL)
+_PLACE = struct.Struct(">QQ").pack
 
 
 def safety_code(exported: bytes) -> str:
@@ -308,7 +314,7 @@ def sender_info(credential: bytes, leaf: LeafIndex, epoch: int) -> bytes:
     """HKDF-Expand info of one sender's media key (docs/protocol.md, "Media keys"): ``lp("sender")``, what its
     credential says (`Identity.encode`), leaf and epoch.
     """
-    return _SENDER + credential + u64(leaf) + u64(epoch)
+    return _SENDER + credential + _PLACE(leaf, epoch)
 
 
 def key_index(epoch: int, epoch_id: EpochId) -> KeyIndex:

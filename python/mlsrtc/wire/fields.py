@@ -26,13 +26,21 @@ def refuse(reason: str, where: str, detail: str = "") -> NoReturn:
 
 
 class Field:
-    """One JSON value, or its absence, at a path."""
+    """One JSON value, or its absence, at a path: `above` and one step further, a name or a number in a list."""
 
-    __slots__ = ("_value", "where")
+    __slots__ = ("_above", "_step", "_value")
 
-    def __init__(self, value: Any, where: str = "content") -> None:
+    def __init__(self, value: Any, step: str | int = "content", above: "Field | None" = None) -> None:
         self._value = value
-        self.where = where
+        self._step = step
+        self._above = above
+
+    @property
+    def where(self) -> str:
+        """The path, for whoever is told of a refusal."""
+        if self._above is None:
+            return str(self._step)
+        return self._above.where + (f".{self._step}" if isinstance(self._step, str) else f"[{self._step}]")
 
     @property
     def absent(self) -> bool:
@@ -41,7 +49,7 @@ class Field:
 
     def __getitem__(self, name: str) -> "Field":
         """The field `name` of an object; an absent Field if the object has none."""
-        return Field(self.object().get(name), f"{self.where}.{name}")
+        return Field(self.object().get(name), name, self)
 
     def __contains__(self, name: str) -> bool:
         return self.object().get(name) is not None
@@ -55,6 +63,8 @@ class Field:
 
     def object(self) -> Mapping[str, Any]:
         """A JSON object whose names are text."""
+        if type(self._value) is dict:  # as nearly always; to ask for a Mapping takes ten times as long
+            return self._value
         return self._typed(Mapping, "an object")  # type: ignore[type-abstract]
 
     def items(self, limit: int) -> list[tuple[str, "Field"]]:
@@ -62,7 +72,7 @@ class Field:
         value = self.object()
         if len(value) > limit:
             refuse("oversized", self.where, f"more than {limit} fields")
-        return [(Field(name, self.where).text(), Field(item, f"{self.where}.{name}")) for name, item in value.items()]
+        return [(Field(name, self.where).text(), Field(item, name, self)) for name, item in value.items()]
 
     def list(self, limit: int) -> list["Field"]:
         """The items of a list of at most `limit`."""
@@ -73,7 +83,7 @@ class Field:
             refuse("wrong_type", self.where, "not a list")
         if len(value) > limit:
             refuse("oversized", self.where, f"more than {limit} items")
-        return [Field(item, f"{self.where}[{index}]") for index, item in enumerate(value)]
+        return [Field(item, index, self) for index, item in enumerate(value)]
 
     def text(self, limit: int = TEXT_LIMIT) -> str:
         """Text of at most `limit` bytes of UTF-8."""

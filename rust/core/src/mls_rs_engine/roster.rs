@@ -79,26 +79,29 @@ pub(super) fn changes(
         removes_us,
         ..Changes::default()
     };
-    let old = members(&before.roster());
-    let stayed: BTreeSet<u32> = old
-        .iter()
-        .map(|one| one.leaf)
-        .filter(|leaf| !gone.contains(leaf))
-        .collect();
-    changes.removed = old
-        .into_iter()
-        .filter(|one| gone.contains(&one.leaf))
-        .collect();
+    changes.removed = sitting(before, gone.iter().copied());
     if !removes_us {
-        for one in members(&after.roster()) {
-            if !stayed.contains(&one.leaf) {
-                changes.added.push(one);
-            } else if node(before, one.leaf) != node(after, one.leaf) {
-                changes.updated.push(one);
-            }
-        }
+        let leaves = 0..u32::try_from(after.nodes().len().div_ceil(2)).unwrap_or(u32::MAX);
+        let stayed = |leaf: &u32| node(before, *leaf).is_some() && !gone.contains(leaf);
+        let (old, new): (Vec<u32>, Vec<u32>) = leaves
+            .filter(|leaf| node(after, *leaf).is_some())
+            .partition(stayed);
+        changes.added = sitting(after, new.into_iter());
+        let updated = old
+            .into_iter()
+            .filter(|leaf| node(before, *leaf) != node(after, *leaf));
+        changes.updated = sitting(after, updated);
     }
     Ok(changes)
+}
+
+/// Who sits in these leaves. Nobody else is looked at: a copy of all members costs more than the commit's signature.
+fn sitting(tree: &ExportedTree<'_>, leaves: impl Iterator<Item = u32>) -> Vec<Member> {
+    let roster = tree.roster();
+    leaves
+        .filter_map(|leaf| roster.member_with_index(leaf).ok())
+        .map(member)
+        .collect()
 }
 
 /// The leaf's node: leaf i is node 2i (RFC 9420 appendix C).
