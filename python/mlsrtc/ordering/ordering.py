@@ -1,12 +1,13 @@
 """The container that a session feeds and asks. Adds nothing to the rule (`rule`): it keeps its last view."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from mlsrtc.evidence import Committed, Leaf
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.ordering.index import Evidence, Index
-from mlsrtc.ordering.rule import View, Word, latest_from, look
+from mlsrtc.ordering.rule import View, Word, descend, latest_from, look
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ class Ordering:
     def head_path(self) -> tuple[EpochId, ...]:
         """From the root to the head, both included; empty if the head is null."""
         return self._look().path
+
+    def path_among(self, here: Container[MemberId]) -> tuple[EpochId, ...]:
+        """The way from the root on which a member goes that counts on `here` (section 3.0): that of the first root
+        which leads to an epoch with a leaf of one of them. The head path if no root does.
+        """
+        view = self._look()
+        others = (descend((root,)) for root in view.roots if root.present)
+        return next((path for path in chain((view.path,), others) if self._ends_among(path, here)), view.path)
 
     @property
     def departed(self) -> frozenset[MemberId]:
@@ -157,6 +166,10 @@ class Ordering:
     def leaf(self, member_id: MemberId) -> Leaf | None:
         """The leaf of a member, if a join or a commit of E has named it."""
         return self._index.leaf.get(member_id)
+
+    def _ends_among(self, path: tuple[EpochId, ...], members: Container[MemberId]) -> bool:
+        leaves = self._look().nodes[path[-1]].commit.leaves.values() if path else ()
+        return any(leaf.member_id in members for leaf in leaves)
 
     def _look(self) -> View:
         if self._view is None:

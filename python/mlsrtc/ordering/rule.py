@@ -5,6 +5,7 @@ masks (`index`). Nothing here can become false when E grows, but for words, S, F
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mlsrtc.evidence import Committed, Refusal
@@ -65,7 +66,7 @@ def look(index: Index) -> View:
     words = _words(index, nodes, silent=departed | stale | equivocators)
     _count(index, nodes, words)
     roots = _sort(nodes, _present(index, departed | stale))
-    path = _walk(roots)
+    path = descend(root for root in roots if root.present)
     return View(nodes, roots, path, frozenset(path), departed, stale, equivocators, words)
 
 
@@ -195,13 +196,11 @@ def _order(parent: EpochId | None, child: Node) -> tuple[int, int, bytes, EpochI
     )
 
 
-def _walk(roots: tuple[Node, ...]) -> tuple[EpochId, ...]:
-    """head(E) and the way to it: down to the best child that no more users refuse than support.
-
-    Roots of earlier calls, below which nobody present has a leaf, are skipped.
+def descend(level: Iterable[Node]) -> tuple[EpochId, ...]:
+    """From siblings, best first, down to the head below them: each time the best that no more users refuse than
+    support. Empty if there is none.
     """
     path: list[EpochId] = []
-    level = [root for root in roots if root.present]
     while best := next((n for n in level if n.refusers.bit_count() <= n.support.bit_count()), None):
         path.append(best.id)
         level = best.children
