@@ -1,11 +1,11 @@
-"""The head rule a second time, written from the text of docs/protocol.md ("Which branch", section 2).
+"""The head rule a second time, written from the text of docs/protocol.md ("Which branch", section 2; and 3.0).
 
 It shares no code with `mlsrtc.ordering`, uses plain sets and starts from all events each time. Slow on
 purpose: whoever reads it beside the text should find sentence after sentence.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from mlsrtc.evidence import Committed, Joined, Left, Spoken
 
@@ -142,12 +142,15 @@ class Naive:
 
     # head(E)
     def head(self) -> bytes | None:
+        return self.head_past(set())
+
+    def head_past(self, roots: set[bytes]) -> bytes | None:
         words = self.words()
         here: bytes | None = None
         while True:
             ranked = []
             for k in self.children(here):
-                if here is None and not self.considered(k):
+                if here is None and (k in roots or not self.considered(k)):
                     continue
                 below = self.at_or_below(k)
                 support = {self.user(m) for m, (_, id, _) in words.items() if id in below}
@@ -170,6 +173,15 @@ class Naive:
             for j in self.joined
             if j.leaf.member_id not in self.departed() and not self.stale(j.leaf.member_id)
         )
+
+    # 3.0: past roots that lead to an epoch without a leaf of anybody in R; head(E) if there is no other root
+    def head_among(self, r: Container[str]) -> bytes | None:
+        past: set[bytes] = set()
+        while (head := self.head_past(past)) is not None:
+            if any(leaf.member_id in r for leaf in self.by_id(head).leaves.values()):
+                return head
+            past |= {root for root in self.children(None) if head in self.at_or_below(root)}
+        return self.head()
 
 
 def naive_head(events: Iterable[object]) -> bytes | None:

@@ -1,4 +1,4 @@
-"""How the model tests search: schedules of any kind, or of kinds after which everybody must converge; and how often.
+"""How the model tests search: schedules of any kind, in worlds of several kinds; and how often.
 
 Keys come from the provider's generator and differ from run to run, so a schedule is not shrunk: what is printed is what
 happened. MLSRTC_CAMPAIGN=20 searches twenty times as long as CI does.
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from mlsrtc.testing import Hostility, Limits, RoomSettings
-from mlsrtc.testing.schedule import EraseMembership, Step, StepClock, make_peace, play
+from mlsrtc.testing.schedule import Step, make_peace, play
 from mlsrtc.testing.strategies import schedules
 from watching import Watch
 
@@ -47,12 +47,6 @@ def searched(examples: int) -> Callable[[Callable[..., None]], Callable[..., Non
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-
-
-def peaceable(steps: Iterable[Step]) -> list[Step]:
-    """A schedule without what makes a member look gone that is not: overwritten memberships and wrong clocks. Whoever
-    is removed for that has left no leave, and its word may hold up a later call (test_party_of_ten)."""
-    return [step for step in steps if not isinstance(step, EraseMembership | StepClock)]
 
 
 def any_schedule(devices: int, servers: int, steps: int) -> st.SearchStrategy[list[Step]]:

@@ -44,6 +44,8 @@ def compare(rng: random.Random, evidence: list[Evidence]) -> tuple[Ordering, Nai
             assert equivocators <= ordering.equivocators
             departed, equivocators = frozenset(ordering.departed), frozenset(ordering.equivocators)
     assert ordering.head() == other.head() == naive.head()
+    here = {m for m in naive.members if rng.random() < 0.2}
+    assert ordering.path_among(here)[-1:] == (() if (head := naive.head_among(here)) is None else (head,))
     assert ordering.departed == other.departed == naive.departed()
     assert ordering.equivocators == naive.equivocators()
     words = {m: word for m in naive.members if (word := ordering.word(m))}
@@ -62,6 +64,7 @@ def test_thousands_of_random_sets_in_any_order_have_the_head_of_the_naive_readin
         contested = [id for id in (None, *path) if len(ordering.children(id)) > 1]
         seen["no head"] += not path
         seen["contested"] += bool(contested)
+        seen["a root passed by"] += ordering.path_among(set(_members(ordering)[::4])) != path
         seen["a root skipped"] += len(ordering.roots) < len(ordering.children(None))
         seen["a word of a join"] += any(w.n == 0 for w in map(ordering.word, _members(ordering)) if w)
         seen["equivocator"] += bool(ordering.equivocators)
@@ -366,6 +369,19 @@ def test_an_earlier_call_in_the_slot_is_skipped() -> None:
     assert ordering.head() == present.id
     assert ordering.roots == (present.id,)
     assert set(ordering.children(None)) == {earlier.id, present.id}
+
+
+def test_a_root_that_leads_to_nobody_who_is_here_is_passed_by() -> None:
+    a, b, c, d, e = map(fake_leaf, ["a.1", "b.1", "c.1", "d.1", "e.1"])
+    first = fake_commit(fake_id("first"), None, a, add=[b, c])
+    last = fake_commit(fake_id("last"), first, b, n=1, remove=["a.1"])
+    new = fake_commit(fake_id("new"), None, d, add=[e])
+    ordering = Ordering([first, last, new, *map(fake_join, (a, b, c, d, e)), fake_word(c, 1, first)])
+    assert ordering.head() == last.id
+    assert ordering.path_among({"d.1", "e.1"}) == (new.id,)
+    assert ordering.path_among({"a.1", "d.1", "e.1"}) == (new.id,)  # a had a leaf, and has none at the head
+    assert ordering.path_among({"c.1", "d.1", "e.1"}) == (first.id, last.id)
+    assert ordering.path_among(set()) == ordering.head_path()
 
 
 def test_a_call_is_not_over_while_a_leaf_below_its_root_is_present() -> None:

@@ -103,6 +103,7 @@ class Stand:
         self.situation = look(
             self.situation,
             self.ordering,
+            self.ordering.head_path(),
             me=self.me,
             user=self.user,
             mine=self.mine,
@@ -130,7 +131,7 @@ def test_a_commit_on_ours_is_applied_at_once() -> None:
     child = stand.commit("child", "b", stand.root)
     assert stand.ask(0.0) == Decision(Move.APPLY, Say.NOTHING, None)
     assert stand.where is Where.BEHIND
-    assert way(stand.ordering, stand.states, stand.me) == (stand.root.id, child.id)
+    assert way(stand.ordering, stand.ordering.head_path(), stand.states, stand.me) == (stand.root.id, child.id)
 
 
 def test_since_when_the_head_is_the_head_does_not_depend_on_where_we_stand() -> None:
@@ -182,7 +183,7 @@ def test_a_free_move_is_made_once_the_rival_has_stood() -> None:
     assert stand.where is Where.BESIDE_FREE
     assert stand.ask(11.4).move is Move.WAIT
     assert stand.ask(11.5) == Decision(Move.SWITCH, Say.NOTHING, None)
-    assert way(stand.ordering, stand.states, stand.me) == (stand.root.id, theirs.id)
+    assert way(stand.ordering, stand.ordering.head_path(), stand.states, stand.me) == (stand.root.id, theirs.id)
 
 
 def test_a_rival_that_grows_on_its_branch_has_stood_as_long_as_the_branch() -> None:

@@ -117,14 +117,14 @@ class Attendance:
             self.device_id,
             device_key=self.device.device_key,
             sign=self.device.sign,
-            suite=known.suite,
+            suite=known.suite(desk.now),
         )
         own = participation.leaf.device_identity
         replaces = {member for member, joined in known.roster.joins.items() if joined.leaf.device_identity == own}
         self._show(
             known,
             participation,
-            head=known.ordering.head(),
+            head=known.head(desk.now),
             replaces=frozenset(replaces - known.ordering.departed),
             created_ts=desk.now.wall_ms,
         )

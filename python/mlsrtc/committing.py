@@ -220,7 +220,7 @@ class Committing:
     def _from_outside(
         self, desk: Desk, known: Knowledge, participation: Participation, exchange: Exchange, n: int
     ) -> tuple[Draft, SendEvent] | None:
-        path = known.ordering.head_path()
+        path = known.head_path(desk.now)
         tree = tree_at(path, known.archive)
         bodies = known.archive.bodies(path[-1])
         match tree:

@@ -181,7 +181,7 @@ class Exchange:
         asker = known.roster.joins.get(need.member_id)
         if asker is None or asker.leaf.user_id != sender:
             raise RemoteProtocolError("unknown_asker", where="content.member_id")
-        path = known.ordering.head_path() if need.id is None else known.ordering.path(need.id)
+        path = known.head_path(now) if need.id is None else known.ordering.path(need.id)
         if not inside or not path or not self._recovery.may_answer(sender, now.monotonic):
             return
         if need.tree:

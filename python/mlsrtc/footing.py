@@ -56,7 +56,7 @@ class Footing:
             case Move.REJOIN:
                 return "unopened" if situation.trouble is Trouble.UNREADABLE else "elsewhere"
             case Move.STAY | Move.WAIT | Move.LOOK_PAST:
-                return self._lost(known, attendance)
+                return self._lost(desk, known, attendance)
 
     def forget(self, desk: Desk) -> None:
         """Another participation: nothing that the last one held is of use."""
@@ -80,7 +80,7 @@ class Footing:
         for identifier in self.epochs.prune(desk.now.monotonic):
             self.kept.discard(identifier)
             desk.drop(f"group/{identifier.hex()}")
-        for draft in self.epochs.prune_drafts(known.ordering.head(), desk.now.monotonic):
+        for draft in self.epochs.prune_drafts(known.head(desk.now), desk.now.monotonic):
             desk.drop(f"draft/{draft.id.hex()}")
         if (until := self.epochs.key_package_until) is not None and attendance.holds_key_package:
             if until <= desk.now.monotonic:
@@ -94,13 +94,14 @@ class Footing:
         member = attendance.member_id
         assert member is not None
         ordering, stand = known.ordering, self.epochs.stand
-        path = ordering.head_path()
+        path = known.head_path(desk.now)
         states = frozenset(self.epochs.held) | {draft.id for draft in self.epochs.drafts.values()}
         invited = bool(path) and self.epochs.can_enter(path, known.archive, member, desk.now.monotonic)
         trouble = self._trouble[1] if self._trouble and path and self._trouble[0] == path[-1] else Trouble.NONE
         self.situation = standing.look(
             self.situation,
             ordering,
+            path,
             me=member,
             user=attendance.user_id,
             mine=stand,
@@ -123,9 +124,9 @@ class Footing:
             self._ranked = (stand, member, rank)
         return self._ranked[2]
 
-    def _lost(self, known: Knowledge, attendance: Attendance) -> str | None:
+    def _lost(self, desk: Desk, known: Knowledge, attendance: Attendance) -> str | None:
         """We stand nowhere and were on the head's path already: nobody can add us again, and no Welcome opens."""
-        head, member = known.ordering.head(), attendance.member_id
+        head, member = known.head(desk.now), attendance.member_id
         if self.epochs.stand is not None or head is None or member is None:
             return None
         judged = known.archive.judged[head]
@@ -135,7 +136,7 @@ class Footing:
 
     def _walk(self, desk: Desk, known: Knowledge, attendance: Attendance, exchange: Exchange) -> str | None:
         assert attendance.presence is not None
-        path = known.ordering.head_path()
+        path = known.head_path(desk.now)
         participation = attendance.presence.participation
         match self.epochs.walk(path, known.archive, participation, desk.now.monotonic):
             case Walked(steps):

@@ -40,9 +40,12 @@ EARLY_LIMIT = 64  # joins from the future kept of one user
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Who is who at one moment. `present`: R. `gone`: D and X. `refused`: by our trust policy, and why."""
+    """Who is who at one moment. `present`: R. `welcome`: those of R whom our trust policy accepts. `gone`: D and X.
+    `refused`: by our trust policy, and why.
+    """
 
     present: Mapping[MemberId, Joined]
+    welcome: frozenset[MemberId]
     gone: frozenset[MemberId]
     refused: Mapping[MemberId, str]
 
@@ -141,7 +144,7 @@ class Knowledge:
 
     def prune(self, now: Now) -> list[EventId]:
         """Forget the bytes of commits that have been off the head path for long. Returns the events to forget too."""
-        path = set(self.ordering.head_path())
+        path = set(self.head_path(now))
         before = now.monotonic - self.policy.bodies_kept
         late = [EpochId(key) for key, seen in self.seen.items() if seen <= before and key not in path]
         events = self.archive.forget_bodies(late)
@@ -160,10 +163,17 @@ class Knowledge:
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
-    @property
-    def suite(self) -> int:
+    def head_path(self, now: Now) -> tuple[EpochId, ...]:
+        """The way to the head as we see it: past the roots of calls that everybody has left (section 3.0)."""
+        return self.ordering.path_among(self.look(now).welcome)
+
+    def head(self, now: Now) -> EpochId | None:
+        """The epoch that is the call for us; None if there is none."""
+        return next(reversed(self.head_path(now)), None)
+
+    def suite(self, now: Now) -> int:
         """The MLS suite of the call: the head's, or the policy's before there is one."""
-        head = self.ordering.head()
+        head = self.head(now)
         return self.archive.judged[head].suite if head is not None else self.policy.suite
 
     def expelled(self, user: UserId) -> str | None:
@@ -183,7 +193,8 @@ class Knowledge:
                 for member, joined in self.roster.joins.items()
                 if member not in gone and joined.from_ts <= limit
             }
-            self._view, self._view_of = View(present, gone, refused), key
+            welcome = frozenset(present) - refused.keys()
+            self._view, self._view_of = View(present, welcome, gone, refused), key
         return self._view
 
     def addable(self, view: View, suite: int) -> frozenset[MemberId]:
@@ -200,8 +211,9 @@ class Knowledge:
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
+        suite, refused = self.suite(now), self.look(now).refused
         found = self.roster.not_addable(
-            now.wall_ms, suite=self.suite, refused=self.look(now).refused, skew_ms=self._skew_ms, spoilt=self._spoilt
+            now.wall_ms, suite=suite, refused=refused, skew_ms=self._skew_ms, spoilt=self._spoilt
         )
         return {(one.user_id, one.device_id): one.reason for one in found.values()}
 

@@ -161,15 +161,10 @@ def test_clients_that_come_and_go_for_a_while() -> None:
     watch.check()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="open: a kicked creator keeps its word (rule section 6, 3) and holds up the next call in the slot, if its "
-    "root wins the tie by its hash; all who are here have then used up their one root",
-)
 def test_a_kicked_creators_word_does_not_hold_up_the_next_call() -> None:
     """The first call's creator is kicked: it has no leave, its join holds for hours, its word stays at its root.
-    Everybody else leaves. Nobody who comes then can enter that group, whose only leaf has left; each creates a root,
-    and each of these has one word, as the old one has."""
+    Everybody else leaves. Nobody who comes then can enter that group, whose only leaf has left. A new root has one word
+    at first, as the old one has, whose hash is the least."""
     watch = Watch(4)
     by_hash = sorted(range(4), key=lambda index: order_hash(None, watch.party.users[index].user_id))  # type: ignore[arg-type]
     creator, guest, *later = by_hash
@@ -184,7 +179,29 @@ def test_a_kicked_creators_word_does_not_hold_up_the_next_call() -> None:
     watch.party.crash(creator)
     for index in later:
         watch.party.join(index)
-    watch.party.run(30)
-    stands = {watch.session(index).epoch_id for index in later}
-    assert len(stands) == 1
-    assert None not in stands
+    watch.until_agreed(2, timeout=3)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="open: what somebody sends before its own homeserver hears of its kick is shown by that homeserver alone "
+    "(it is soft-failed elsewhere), so that members of different homeservers keep different evidence for good",
+)
+def test_a_commit_that_one_homeserver_alone_shows_does_not_divide_the_call() -> None:
+    """The kick crosses a commit of the kicked one, which adds a device of its own homeserver. That device goes on from
+    there, and so does the next; the other one sees their commits, and never the one that they are built on."""
+    watch = Watch(6, servers=2)
+    other, kicked, joiner, next_joiner = 0, 1, 3, 5
+    watch.party.join(kicked)
+    watch.party.join(other, after=2)
+    watch.party.run(3)
+    watch.until_agreed(2)
+    watch.world.partition({"one.test"}, {"two.test"})
+    watch.world.kick(watch.party[kicked].matrix.user_id)
+    watch.party.join(joiner)
+    watch.party.join(next_joiner, after=8)
+    watch.party.run(16)
+    watch.world.heal()
+    watch.party.run(5)
+    watch.party.crash(kicked)
+    watch.until_agreed(3, timeout=60)

@@ -147,6 +147,22 @@ def test_a_gap_of_forty_comes_as_ten_and_is_filled_before_history_is_complete() 
     assert [event.event_id for event in filled[:20]] == [o.event_id for o in commits if isinstance(o, Accepted)]
 
 
+def test_of_present_state_the_newest_is_told_last_whatever_a_back_fill_shows() -> None:
+    world = make_world()
+    _alice, bob, _newcomer = enter(world, ALICE, BOB, NEWCOMER)
+    bob.pause()
+    world.kick(NEWCOMER[0])
+    world.enter(NEWCOMER[0])
+    world.chatter(20)
+    world.kick(NEWCOMER[0])
+    bob.resume()
+    world.run(1)
+    arrived = bob.take()
+    told = [event.content["membership"] for event in events(arrived, ROOM_MEMBER) if event.state_key == NEWCOMER[0]]
+    assert told == ["join", "leave", "leave", "join", "leave"]  # state, timeline, back-fill, and the newest again
+    assert arrived[-1] == HistoryComplete()
+
+
 def open_gap(world: World, bob: Connection) -> None:
     """Alice sends more than one sync brings, and Bob has just been told so."""
     bob.pause()

@@ -1,13 +1,14 @@
 """The container that a session feeds and asks. Adds nothing to the rule (`rule`): it keeps its last view."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 
 from mlsrtc.evidence import Committed, Leaf
 from mlsrtc.identifiers import EpochId, MemberId, UserId
 from mlsrtc.ordering.index import Evidence, Index
-from mlsrtc.ordering.rule import View, Word, look
+from mlsrtc.ordering.rule import View, Word, descend, look
 from mlsrtc.ordering.tree import Node
 
 
@@ -63,6 +64,16 @@ class Ordering:
             goes_on = head.parent is not None and self._path[-1:] == (head.parent.id,)
             self._path = (*self._path, head.id) if goes_on else _path(head)
         return self._path
+
+    def path_among(self, here: Container[MemberId]) -> tuple[EpochId, ...]:
+        """The way from the root on which a member goes that counts on `here` (section 3.0): that of the first root
+        which leads to an epoch with a leaf of one of them. The head path if no root does.
+        """
+        view = self._look()
+        for end in chain((view.head,), (descend(view, (root,)) for root in view.roots)):
+            if end is not None and any(member in here for member in end.commit.members):
+                return self.head_path() if end is view.head else _path(end)
+        return self.head_path()
 
     @property
     def departed(self) -> AbstractSet[MemberId]:

@@ -4,6 +4,7 @@ A `Situation` holds the facts of one moment. It is made from the one before, so 
 as the thing they are about: `look(previous, ...)` with no previous starts all times now.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -90,13 +91,15 @@ class Situation:
     challenge: Challenge | None = None
 
 
-def way(ordering: Ordering, states: AbstractSet[EpochId], me: MemberId) -> tuple[EpochId, ...] | None:
-    """The kept state nearest to the head on its path, and the commits from there to the head, head included.
+def way(
+    ordering: Ordering, path: Sequence[EpochId], states: AbstractSet[EpochId], me: MemberId
+) -> tuple[EpochId, ...] | None:
+    """The kept state nearest to the head on its `path`, and the commits from there to the head, head included.
 
     states: epochs that we hold, where we stand among them. None if there is no way on which we stay a leaf.
     """
     found: list[EpochId] = []
-    for id in reversed(ordering.head_path()):
+    for id in reversed(path):
         commit = ordering.commit(id)
         if commit is None or not commit.holds(me):
             return None
@@ -109,6 +112,7 @@ def way(ordering: Ordering, states: AbstractSet[EpochId], me: MemberId) -> tuple
 def look(
     previous: Situation | None,
     ordering: Ordering,
+    path: Sequence[EpochId],
     *,
     me: MemberId,
     user: UserId,
@@ -122,15 +126,15 @@ def look(
 ) -> Situation:
     """What the head is to us at monotonic second `now`.
 
-    states: epochs whose state we hold and may still use. invited: a Welcome on the head path adds us, and
-    we may use its KeyPackage key. trouble: what we have found against the next commit of `way`, or against
-    the Welcome.
+    path: from the root to the head. states: epochs whose state we hold and may still use. invited: a Welcome on
+    `path` adds us, and we may use its KeyPackage key. trouble: what we have found against the next commit of
+    `way`, or against the Welcome.
     """
-    head = ordering.head()
+    head = path[-1] if path else None
     head_since = previous.head_since if previous is not None and previous.head == head else now
     if previous is not None and previous.mine != mine:
         previous = None
-    route = way(ordering, states, me)
+    route = way(ordering, path, states, me)
     where = _where(ordering, mine, head, route, invited=invited, trouble=trouble)
     contest = dispute = None
     moment = _Moment(ordering, user, voice, now)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from mlsrtc.outbox import Outcome, RateLimited, Request
 from mlsrtc.testing.homeserver import RETRY_MS, Homeserver, Reply
-from mlsrtc.testing.room import DeviceName, StoredEvent
+from mlsrtc.testing.room import DeviceName, StateKey, StoredEvent
 from mlsrtc.wire.incoming import DevicesChanged, GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
 from mlsrtc.wire.names import (
     COMMIT,
@@ -96,6 +96,7 @@ class Connection:
         self._last_sent = 0.0
         self._changed: dict[str, None] = {}  # users whose devices changed since the last sync
         self._fills = 0  # gaps that are being filled
+        self._outdated: dict[StateKey, None] = {}  # state of which a back-fill has shown an older event last
         mailbox = server.accounts.mailboxes.get(device)
         if mailbox is not None:
             mailbox.handed_over = 0
@@ -305,6 +306,10 @@ class Connection:
                     found.append(stored)
             arrivals: list[Arrival] = []
             self._show(found[::-1], arrivals)
+            for stored in found:
+                key = stored.event.type, stored.event.state_key or ""
+                if room.state.get(key, stored) is not stored:
+                    self._outdated[key] = None
             if position > first:
                 self._fill(first, position, hidden=hidden)
             else:
@@ -321,7 +326,10 @@ class Connection:
         return type in self.history_types
 
     def _complete(self, arrivals: list[Arrival]) -> None:
+        """Of present state, what was told last is to be the newest, whatever the back-fill has shown since."""
         if self._fills == 0:
+            self._show([self.server.room.state[key] for key in self._outdated], arrivals)
+            self._outdated.clear()
             arrivals.append(HistoryComplete())
 
     # -- handing over --
