@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_evidence import fake_commit
 from forging import ROOM, SLOT, Device
 from mlsrtc import mls
 from mlsrtc.errors import RemoteProtocolError
@@ -37,7 +38,8 @@ class Entry:
         return replace(self, welcome=value) if field == "welcome" else replace(self, tree=value)
 
     def enter(self) -> mls.Group:
-        return enter(self.guest, self.welcome, self.tree, self.expected, self.leaves)
+        judged = replace(fake_commit(self.expected, None, self.guest.leaf), leaves=self.leaves)
+        return enter(self.guest, self.welcome, self.tree, judged)
 
 
 def participant(device: Device, suite: int = 1) -> Participation:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_evidence import fake_commit
 from mlsrtc import LocalProtocolError, StoreError, mls, saved
 from mlsrtc.group import enter, participate
 from mlsrtc.identifiers import DeviceId, EpochId, RoomId, SlotId, UserId
@@ -73,7 +74,7 @@ def test_a_participation_is_read_back_and_goes_on() -> None:
     assert spent.public_key_package == made.public_key_package
     assert spent.signing_key.public == made.signing_key.public
     with pytest.raises(LocalProtocolError, match="deleted"):
-        enter(spent, commit.welcome, commit.tree, EpochId(bytes(32)), {})
+        enter(spent, commit.welcome, commit.tree, fake_commit(EpochId(bytes(32)), None, made.leaf))
 
 
 @pytest.mark.parametrize(
