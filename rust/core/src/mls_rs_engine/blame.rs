@@ -180,7 +180,7 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         E::KeyPackageRepoError(_) | E::GroupStorageError(_) | E::PskStoreError(_) => {
             (Ours, "store_failure", "")
         }
-        // The engine's errors are an open set: a new one is told as what it is, and a test counts them.
+        // The engine's errors are an open set: what is not named above is told as what it is.
         _ => (Either, "engine_refused", ""),
     }
 }
