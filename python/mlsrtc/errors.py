@@ -11,7 +11,17 @@ class MlsrtcError(Exception):
 
 
 class LocalProtocolError(MlsrtcError):
-    """The caller's fault: an argument or a call that this state does not allow. Nothing was changed."""
+    """The caller's fault: an argument or a call that this state does not allow. Nothing was changed.
+
+    reason: a slug that a program can read (``spent_key``), stable across releases; empty where nothing but a changed
+    program helps.
+    section: where the standard demands it (``RFC 9420 section 12.4``), or empty.
+    """
+
+    def __init__(self, detail: str, *, reason: str = "", section: str = "") -> None:
+        self.reason = reason
+        self.section = section
+        super().__init__(detail)
 
 
 class RemoteProtocolError(MlsrtcError):

@@ -1,4 +1,4 @@
-"""docs/tutorial.md is a program that runs, and every step that a reader would miss is in it."""
+"""The tutorial's two pages are programs that run, and every step that a reader would miss is in them."""
 
 from typing import Any
 
@@ -16,3 +16,11 @@ def test_the_tutorial_runs_from_top_to_bottom() -> None:
 
 def test_the_tutorial_asserts_what_it_says() -> None:
     assert sum(code.count("assert ") for _, code in pages.blocks("tutorial.md")) > 40
+
+
+def test_the_second_page_runs_from_top_to_bottom() -> None:
+    namespace: dict[str, Any] = {}
+    for code in pages.compiled("tutorial-messages.md"):
+        exec(code, namespace)
+    assert namespace["again"].group_id == b"book club"
+    assert sum(code.count("assert ") for _, code in pages.blocks("tutorial-messages.md")) > 20

@@ -5,20 +5,21 @@
 
 use std::fmt::Debug;
 
-use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
+use crate::message::{Outgoing, Padding, Received};
+use crate::proposal::{Proposal, Proposed, ReInit};
+use crate::{Client, Credential, IdentityRules, KeyPackage, Lifetime, Result, Secret};
 
 /// Extension types and their contents (RFC 9420 section 13.4).
 pub type Extensions = Vec<(u16, Vec<u8>)>;
 
 /// External pre-shared keys by their identifier (RFC 9420 section 8.4), given to a call that may need them.
-pub type PreSharedKeys = Vec<(Vec<u8>, Secret)>;
+pub type PreSharedKeys = [(Vec<u8>, Secret)];
 
 /// One occupied leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub leaf: u32,
-    /// The basic credential; empty for a credential of another kind.
-    pub identity: Vec<u8>,
+    pub credential: Credential,
     pub signature_key: Vec<u8>,
     pub extensions: Extensions,
 }
@@ -36,20 +37,31 @@ pub struct Changes {
     /// Leaves that stay and were replaced, as they stand in the new epoch.
     pub updated: Vec<Member>,
     pub authenticated_data: Vec<u8>,
+    /// All that the commit covers.
+    pub proposals: Vec<Proposed>,
+    /// What was proposed to us in the epoch before and the commit leaves out.
+    pub left_out: Vec<Proposed>,
+    /// The group ends with this commit, and this is to follow.
+    pub reinit: Option<ReInit>,
     /// The commit removes the member that staged it. It cannot see the epoch this leads to; `added` and `updated` are empty.
     pub removes_us: bool,
 }
 
-/// What to commit. Adds come from others, the rest is the caller's word.
+/// What to commit, besides the proposals that the group knows. Adds come from others, the rest is the caller's word.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitRequest<'a> {
-    pub add: &'a [&'a [u8]],
-    pub remove: &'a [u32],
+    pub proposals: &'a [Proposal],
+    /// Values for the external PSKs that are proposed.
+    pub psks: &'a PreSharedKeys,
     /// A path even where none is needed (RFC 9420 section 12.4): a commit that only adds has none otherwise.
     pub path: bool,
     pub authenticated_data: &'a [u8],
     /// Seconds since 1970, against which the lifetimes of those added are checked; not checked if absent.
     pub now: Option<u64>,
+    /// Encrypted to the members; in the clear if absent.
+    pub private: Option<Padding>,
+    /// Who we are from this commit on: another credential, key and leaf extensions for our leaf.
+    pub client: Option<&'a Client>,
 }
 
 /// How to join from outside (RFC 9420 section 12.4.3.2).
@@ -58,13 +70,29 @@ pub struct ExternalJoin<'a> {
     pub group_info: &'a [u8],
     pub tree: Option<&'a [u8]>,
     pub remove: Option<u32>,
+    /// External PSKs to inject, by identifier, and their values.
+    pub psks: &'a PreSharedKeys,
     pub authenticated_data: &'a [u8],
+    /// Seconds since 1970, against which lifetimes and certificates are checked; not checked if absent.
+    pub now: Option<u64>,
 }
 
 /// A commit that was made. Nothing has happened yet: `group` is the epoch it leads to.
 #[derive(Debug)]
 pub struct Committed<G> {
     pub message: Vec<u8>,
+    pub welcome: Option<Vec<u8>>,
+    pub group: G,
+    /// The epoch it was made in. A private commit has used one of our message keys: another one is to be made from here.
+    pub parent: Option<G>,
+    /// What was proposed to us and is not valid, or not together with the rest.
+    pub left_out: Vec<Proposed>,
+}
+
+/// A group made on another one, at its epoch 1.
+#[derive(Debug)]
+pub struct Founded<G> {
+    /// For all the others; none if there are none.
     pub welcome: Option<Vec<u8>>,
     pub group: G,
 }
@@ -89,7 +117,12 @@ pub trait Engine {
     /// One epoch seen from outside.
     type Observer: Clone + Debug + Send + Sync;
 
-    fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage>;
+    /// `extensions` are the key package's own, beside those of its leaf.
+    fn key_package(
+        client: &Client,
+        lifetime: Lifetime,
+        extensions: &Extensions,
+    ) -> Result<KeyPackage>;
     fn create(client: &Client, group_id: &[u8], extensions: &Extensions) -> Result<Self::Group>;
     fn join(
         client: &Client,
@@ -97,19 +130,77 @@ pub trait Engine {
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
         psks: &PreSharedKeys,
+        now: Option<u64>,
     ) -> Result<Self::Group>;
+    /// A proposal to be added, made by who is not a member (RFC 9420 section 12.1.8.2).
+    fn propose_join(
+        client: &Client,
+        group_info: &[u8],
+        key_package: &KeyPackage,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>>;
     fn join_external(client: &Client, join: &ExternalJoin<'_>) -> Result<Committed<Self::Group>>;
 
     /// Processes a commit on a clone.
-    fn stage(group: &Self::Group, message: &[u8], psks: &PreSharedKeys) -> Result<Self::Staged>;
+    fn stage(
+        group: &Self::Group,
+        message: &[u8],
+        psks: &PreSharedKeys,
+        now: Option<u64>,
+    ) -> Result<Self::Staged>;
     /// What the staged commit does.
     fn inspect(staged: &Self::Staged) -> &Changes;
     /// The epoch the staged commit leads to.
     fn apply(staged: &Self::Staged) -> Result<Self::Group>;
     /// The same epoch, remembering a proposal that a later commit may name by reference.
-    fn propose(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
+    fn with_proposal(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
+    /// Makes such a proposal. With an update, `client` is who we are once it is committed.
+    fn propose(
+        group: &Self::Group,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+        private: Option<Padding>,
+        client: Option<&Client>,
+    ) -> Result<Outgoing<Self::Group>>;
+    /// The proposals that it remembers.
+    fn proposals(group: &Self::Group) -> Result<Vec<Proposed>>;
+    /// Encrypts an application message; each key is used once (`mls_rs_engine/spent.rs`).
+    fn encrypt(
+        group: &Self::Group,
+        data: &[u8],
+        authenticated_data: &[u8],
+        padding: Padding,
+    ) -> Result<Outgoing<Self::Group>>;
+    fn decrypt(group: &Self::Group, message: &[u8]) -> Result<Received<Self::Group>>;
     fn commit(group: &Self::Group, request: &CommitRequest<'_>) -> Result<Committed<Self::Group>>;
 
+    /// Makes a group of some of this one's members (RFC 9420 section 11.3).
+    fn branch(
+        group: &Self::Group,
+        group_id: &[u8],
+        key_packages: &[&[u8]],
+    ) -> Result<Founded<Self::Group>>;
+    fn join_branch(
+        group: &Self::Group,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Self::Group>;
+    /// Makes the group that follows one that has ended (RFC 9420 section 11.2).
+    fn reinitialize(
+        group: &Self::Group,
+        client: &Client,
+        key_packages: &[&[u8]],
+    ) -> Result<Founded<Self::Group>>;
+    fn join_reinitialized(
+        group: &Self::Group,
+        client: &Client,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Self::Group>;
+    /// What follows this group, if it has ended.
+    fn reinit(group: &Self::Group) -> Option<&ReInit>;
     fn own_leaf(group: &Self::Group) -> u32;
     fn context(group: &Self::Group) -> &GroupContext;
     fn roster(group: &Self::Group) -> Vec<Member>;
@@ -124,11 +215,19 @@ pub trait Engine {
     fn save(group: &Self::Group) -> Result<Secret>;
     fn load(client: &Client, saved: &Secret) -> Result<Self::Group>;
 
+    /// `sender` is who proposes as one of the group's external senders.
     fn observe(
         group_info: &[u8],
         tree: Option<&[u8]>,
-        successor: Successor,
+        rules: &IdentityRules,
+        sender: Option<&Client>,
     ) -> Result<Self::Observer>;
+    /// A proposal of an external sender (RFC 9420 section 12.1.8.1).
+    fn propose_from_outside(
+        observer: &Self::Observer,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>>;
     /// The epoch a commit leads to, as far as it can be seen from outside.
     fn follow(observer: &Self::Observer, message: &[u8]) -> Result<Self::Observer>;
     fn observed_context(observer: &Self::Observer) -> &GroupContext;

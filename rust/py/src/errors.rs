@@ -34,8 +34,9 @@ fn raise(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     match error.fault {
         Fault::Local => {
             let class = LOCAL.import(py, "mlsrtc.errors", "LocalProtocolError")?;
-            let made = class.call1((format!("{}: {}", error.reason, error.detail),))?;
-            Ok(PyErr::from_value(made))
+            let text = format!("{}: {}", error.reason, error.detail);
+            let told = [("reason", error.reason), ("section", error.section)].into_py_dict(py)?;
+            Ok(PyErr::from_value(class.call((text,), Some(&told))?))
         }
         Fault::Remote => remote(py, error.reason, &error.detail, error.place, error.section),
     }

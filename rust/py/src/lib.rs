@@ -4,10 +4,13 @@ use pyo3::prelude::*;
 
 mod client;
 mod convert;
+mod credential;
 mod errors;
 mod group;
 mod keys;
+mod message;
 mod observer;
+mod proposal;
 mod reader;
 mod secret;
 
@@ -21,11 +24,17 @@ mod _core {
     #[pymodule_export]
     use crate::client::{Client, KeyPackage, Successor};
     #[pymodule_export]
-    use crate::group::{Commit, Group, Member, Staged};
+    use crate::credential::{external_senders, required_capabilities, Credential};
+    #[pymodule_export]
+    use crate::group::{Commit, Founded, Group, Member, Staged};
     #[pymodule_export]
     use crate::keys::{random_bytes, suites, verify_signature, SigningKey};
     #[pymodule_export]
+    use crate::message::{Limits, Outgoing, Received};
+    #[pymodule_export]
     use crate::observer::Observer;
+    #[pymodule_export]
+    use crate::proposal::{Proposal, Proposed, ReInit};
     #[pymodule_export]
     use crate::reader::{
         inspect_commit, inspect_group_info, inspect_key_package, inspect_tree, inspect_welcome,

@@ -6,31 +6,29 @@ use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{
     CommitEffect, CommitMessageDescription, ExportedTree, GroupContext as EngineContext, Roster,
 };
+use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_codec::MlsEncode;
 use mls_rs_core::group::Member as EngineMember;
-use mls_rs_core::identity::Credential;
 
+use super::proposals::{proposed, reinit};
 use crate::engine::{Changes, Extensions, GroupContext, Member};
-use crate::{Error, Result};
+use crate::proposal::{Proposal as OurProposal, Proposed};
+use crate::{Credential, Error, Result};
 
 pub(super) fn members(roster: &Roster<'_>) -> Vec<Member> {
     roster.members_iter().map(member).collect()
 }
 
 fn member(found: EngineMember) -> Member {
-    let identity = match found.signing_identity.credential {
-        Credential::Basic(basic) => basic.identifier,
-        _ => Vec::new(),
-    };
     Member {
         leaf: found.index,
-        identity,
+        credential: Credential::of_engine(&found.signing_identity.credential),
         signature_key: found.signing_identity.signature_key.to_vec(),
         extensions: extensions(&found.extensions),
     }
 }
 
-fn extensions(list: &mls_rs::ExtensionList) -> Extensions {
+pub(super) fn extensions(list: &mls_rs::ExtensionList) -> Extensions {
     list.iter()
         .map(|one| (one.extension_type.raw_value(), one.extension_data.clone()))
         .collect()
@@ -55,32 +53,38 @@ pub(super) fn changes(
     before: &ExportedTree<'_>,
     after: &ExportedTree<'_>,
 ) -> Result<Changes> {
-    let (epoch, removes_us) = match &done.effect {
-        CommitEffect::NewEpoch(epoch) => (epoch, false),
-        CommitEffect::Removed { new_epoch, .. } => (new_epoch, true),
-        CommitEffect::ReInit(_) => {
-            return Err(
-                Error::remote("unsupported_proposal", "ReInit").section("RFC 9420 section 12.1.5")
-            );
-        }
-    };
-    let gone: BTreeSet<u32> = epoch
-        .applied_proposals
-        .iter()
-        .filter_map(|one| match &one.proposal {
-            Proposal::Remove(remove) => Some(remove.to_remove()),
-            _ => None,
-        })
-        .collect();
     let mut changes = Changes {
         sender: (!done.is_external).then_some(done.committer),
         external: done.is_external,
         authenticated_data: done.authenticated_data.clone(),
-        removes_us,
         ..Changes::default()
     };
+    match &done.effect {
+        CommitEffect::NewEpoch(epoch) => {
+            changes.proposals = all(&epoch.applied_proposals)?;
+            changes.left_out = all(&epoch.unused_proposals)?;
+        }
+        CommitEffect::Removed { new_epoch, .. } => {
+            changes.proposals = all(&new_epoch.applied_proposals)?;
+            changes.left_out = all(&new_epoch.unused_proposals)?;
+            changes.removes_us = true;
+        }
+        // It covers nothing else (RFC 9420 section 12.2).
+        CommitEffect::ReInit(info) => {
+            changes.proposals = vec![proposed(&info.clone().map(Proposal::ReInit))?];
+            changes.reinit = Some(reinit(&info.proposal));
+        }
+    }
+    let gone: BTreeSet<u32> = changes
+        .proposals
+        .iter()
+        .filter_map(|one| match one.proposal {
+            OurProposal::Remove(leaf) => Some(leaf),
+            _ => None,
+        })
+        .collect();
     changes.removed = sitting(before, gone.iter().copied());
-    if !removes_us {
+    if !changes.removes_us {
         let leaves = 0..u32::try_from(after.nodes().len().div_ceil(2)).unwrap_or(u32::MAX);
         let stayed = |leaf: &u32| node(before, *leaf).is_some() && !gone.contains(leaf);
         let (old, new): (Vec<u32>, Vec<u32>) = leaves
@@ -102,6 +106,10 @@ fn sitting(tree: &ExportedTree<'_>, leaves: impl Iterator<Item = u32>) -> Vec<Me
         .filter_map(|leaf| roster.member_with_index(leaf).ok())
         .map(member)
         .collect()
+}
+
+pub(super) fn all(infos: &[ProposalInfo<Proposal>]) -> Result<Vec<Proposed>> {
+    infos.iter().map(proposed).collect()
 }
 
 /// The leaf's node: leaf i is node 2i (RFC 9420 appendix C).

@@ -549,5 +549,7 @@ def test_members_refuse_a_removal_that_the_joiners_own_rule_allowed() -> None:
 
 
 def test_the_page_that_teaches_the_door_is_true() -> None:
-    assert doctest.testmod(mlsrtc.mls).failed == 0
-    assert doctest.testmod(mlsrtc.mls).attempted > 15
+    ran = doctest.testmod(mlsrtc.mls, optionflags=doctest.ELLIPSIS)
+    assert (ran.failed, ran.attempted > 30) == (0, True)
+    ran = doctest.testmod(mlsrtc.mls.storage)
+    assert (ran.failed, ran.attempted > 5) == (0, True)

@@ -1,0 +1,62 @@
+"""What a user of `mlsrtc.mls` keeps, in a file: `mlsrtc.mls.Storage` over `SqliteStore`.
+
+It knows how keys become names in that store, and nothing of SQLite.
+"""
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from mlsrtc.adapters.sqlite import SqliteStore
+from mlsrtc.mls import Secret
+from mlsrtc.mls.storage import check
+
+SCOPE = "mls "
+"""Before the key in hexadecimal. What a call keeps in the same file has names of another form."""
+
+
+class SqliteStorage:
+    """A `mlsrtc.mls.Storage` in one file, which its owner alone can read. Survives a power cut after each step.
+
+    path: of the file, which is made if it is not there. lock_timeout: seconds to wait for another process to let go of
+    it; while it is open here, no other process opens it.
+
+    The secrets stand in it as they are: what protects them is the file's mode and the disk's encryption. Deleted and
+    replaced ones are overwritten. Raises StoreError: the file is in use, is no store, is damaged, cannot be written, or
+    comes from a newer version. One thread uses it, the one that made it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = 1.0) -> None:
+        self._store = SqliteStore(path, lock_timeout=lock_timeout)
+
+    def read(self, key: bytes) -> dict[str, Secret]:
+        """See `Storage.read`."""
+        check(key, {})
+        return {name: Secret(value) for name, value in self._store.load(SCOPE + key.hex()).items()}
+
+    def write(self, key: bytes, records: Mapping[str, Secret | None]) -> None:
+        """See `Storage.write`."""
+        check(key, records)
+        changes = {name: None if value is None else value.expose() for name, value in records.items()}
+        self._store.save({SCOPE + key.hex(): changes})
+
+    def keys(self) -> list[bytes]:
+        """See `Storage.keys`."""
+        ours = [scope.removeprefix(SCOPE) for scope in self._store.scopes() if scope.startswith(SCOPE)]
+        return sorted(bytes.fromhex(key) for key in ours)
+
+    def close(self) -> None:
+        """See `Storage.close`."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SqliteStorage({str(self._store.path)!r})"

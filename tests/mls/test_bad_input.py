@@ -1,0 +1,626 @@
+"""What the MLS door refuses, and how it is told. docs/reference/mls-errors.md is written from these tables."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+from clients import Circle, circle, client
+
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.mls import (
+    Client,
+    Credential,
+    Group,
+    KeyPackage,
+    Limits,
+    Observer,
+    Proposal,
+    Secret,
+    SigningKey,
+    Successor,
+    external_senders,
+    random_bytes,
+    required_capabilities,
+    verify_signature,
+)
+
+KEY = {b"door": Secret(b"d" * 32)}
+MESSAGE, BODY = 0xF004, 0xF005
+
+
+class World:
+    """Two members, a stranger, and what they have made. Nothing in it is ever changed."""
+
+    def __init__(self) -> None:
+        self.at: Circle = circle("ann", "ben", "cal", limits=Limits(past_epochs=1))
+        self.ann, self.ben, self.cal = (self.at[name] for name in ("ann", "ben", "cal"))
+        self.client: Client = self.at.clients["ben"]
+        self.stranger = client("stranger")
+        self.package = self.stranger.key_package()
+        self.update = self.ann.commit()
+        self.proposal = self.ann.propose(Proposal.update())
+        self.added = self.ann.commit(add=[self.package.public])
+        self.sent = self.cal.encrypt(b"hello")
+        self.ended = self.ann.commit(proposals=[Proposal.reinit(b"next")]).group
+        self.info = self.ann.group_info(with_tree=True)
+
+    def join(self, welcome: bytes, *packages: KeyPackage, **options: Any) -> Group:
+        return self.stranger.join(welcome, packages or [self.package], **options)
+
+    @property
+    def welcome(self) -> bytes:
+        assert self.added.welcome is not None
+        return self.added.welcome
+
+
+@cache
+def world() -> World:
+    return World()
+
+
+def flipped(message: bytes, from_end: int = 1) -> bytes:
+    place = len(message) - from_end
+    return message[:place] + bytes([message[place] ^ 1]) + message[place + 1 :]
+
+
+def swapped(message: bytes, old: bytes, new: bytes) -> bytes:
+    assert message.count(old) >= 1
+    return message.replace(old, new, 1)
+
+
+def wiped() -> Secret:
+    value = Secret(b"x")
+    value.wipe()
+    return value
+
+
+def far_ahead(number: int) -> bytes:
+    at = world().at["ann"]
+    for _ in range(number):
+        sent = at.encrypt(b"")
+        at = sent.group
+    return sent.message
+
+
+def replayed() -> object:
+    opened = world().ann.decrypt(world().sent.message)
+    return opened.group.decrypt(world().sent.message)
+
+
+def twice() -> object:
+    at = circle("ann", "ben")["ann"]
+    at.encrypt(b"one")
+    return at.encrypt(b"two")
+
+
+def taken_over() -> object:
+    """The joiner's own rule allows it, and the members' does not."""
+    owner = Client(b"\0\1u\0\1d", SigningKey.generate()).create_group(b"group")
+    loose = Client(b"\0\1v\0\1d", SigningKey.generate(), successor=Successor.first_fields(0))
+    return owner.stage(loose.join_external(owner.group_info(with_tree=True), remove=0).message)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    act: Callable[[World], object]
+    reason: str
+    where: str = ""
+    section: str = ""
+
+
+def rfc(section: str) -> str:
+    return f"RFC 9420 section {section}"
+
+
+REMOTE = {
+    "Any message": [
+        Case("noise", lambda w: w.ben.stage(b"noise"), "malformed", "commit", rfc("2.1")),
+        Case("nothing", lambda w: w.ben.stage(b""), "malformed", "commit", rfc("2.1")),
+        Case("a byte too many", lambda w: w.ben.stage(w.update.message + b"\0"), "malformed", "commit", rfc("2.1")),
+        Case("cut short", lambda w: w.ben.stage(w.update.message[:-1]), "malformed", "commit", rfc("2.1")),
+        Case(
+            "another version",
+            lambda w: w.ben.stage(b"\0\2" + w.update.message[2:]),
+            "unsupported_version",
+            "commit",
+            rfc("6"),
+        ),
+        Case("of another kind", lambda w: w.ben.stage(w.welcome), "wrong_message_type", "commit", rfc("6")),
+    ],
+    "Commits": [
+        Case("our own", lambda w: w.ann.stage(w.update.message), "own_message", "commit", rfc("12.4.2")),
+        Case(
+            "of another group",
+            lambda w: circle("ann", "ben")["ben"].stage(client("x").create_group(b"other").commit().message),
+            "wrong_group",
+            "commit",
+            rfc("6"),
+        ),
+        Case(
+            "of a past epoch",
+            lambda w: w.update.group.stage(w.ben.commit().message),
+            "wrong_epoch",
+            "commit",
+            rfc("6"),
+        ),
+        Case(
+            "another membership tag",
+            lambda w: w.ben.stage(flipped(w.update.message)),
+            "bad_membership_tag",
+            "commit",
+            rfc("6.2"),
+        ),
+        Case(
+            "another confirmation tag, from outside",
+            lambda w: w.ben.stage(flipped(client("dan").join_external(w.info).message)),
+            "bad_confirmation_tag",
+            "commit",
+            rfc("8.1"),
+        ),
+        Case(
+            "other authenticated data, from outside",
+            lambda w: w.ben.stage(
+                swapped(client("dan").join_external(w.info, authenticated_data=b"one").message, b"one", b"two")
+            ),
+            "bad_signature",
+            "commit",
+            rfc("6.1"),
+        ),
+        Case(
+            "a proposal we have not heard",
+            lambda w: w.cal.stage(w.ben.with_proposal(w.proposal.message).commit().message),
+            "unknown_proposal",
+            "commit",
+            rfc("12.4"),
+        ),
+        Case(
+            "a pre-shared key we do not have",
+            lambda w: w.ben.stage(w.ann.commit(proposals=[Proposal.psk(b"door")], psks=KEY).message),
+            "missing_psk",
+            "commit",
+            rfc("8.4"),
+        ),
+        Case(
+            "another pre-shared key than ours",
+            lambda w: w.ben.stage(
+                w.ann.commit(proposals=[Proposal.psk(b"door")], psks=KEY).message, psks={b"door": Secret(b"other")}
+            ),
+            "bad_confirmation_tag",
+            "commit",
+            rfc("8.1"),
+        ),
+        Case(
+            "from outside, removing somebody else",
+            lambda w: taken_over(),
+            "bad_successor",
+            "commit",
+            rfc("12.4.3.2"),
+        ),
+        Case(
+            "a new credential that is none of ours",
+            lambda w: w.ben.stage(w.ann.commit(client=client("other")).message),
+            "bad_successor",
+            "commit",
+            rfc("12.4.3.2"),
+        ),
+        Case(
+            "from outside, by a client without what the group requires",
+            lambda w: demanding().stage(client("dan").join_external(demanding().group_info(with_tree=True)).message),
+            "bad_capabilities",
+            "commit",
+            rfc("7.2"),
+        ),
+        Case("a proposal", lambda w: w.ben.stage(w.proposal.message), "wrong_message_type", "commit"),
+    ],
+    "Proposals": [
+        Case(
+            "a commit",
+            lambda w: w.ben.with_proposal(w.update.message),
+            "wrong_message_type",
+            "proposal",
+        ),
+        Case(
+            "of a past epoch",
+            lambda w: w.update.group.with_proposal(w.proposal.message),
+            "wrong_epoch",
+            "proposal",
+            rfc("6"),
+        ),
+        Case(
+            "another membership tag",
+            lambda w: w.ben.with_proposal(flipped(w.proposal.message)),
+            "bad_membership_tag",
+            "proposal",
+            rfc("6.2"),
+        ),
+        Case(
+            "from outside, by who is not named",
+            lambda w: w.ann.with_proposal(served(b"door").propose(Proposal.psk(b"key"))),
+            "bad_sender",
+            "proposal",
+            rfc("6.1"),
+        ),
+    ],
+    "Application messages": [
+        Case("our own", lambda w: w.cal.decrypt(w.sent.message), "own_message", "message", rfc("12.4.2")),
+        Case("a second time", lambda w: replayed(), "message_key_gone", "message", rfc("9.1")),
+        Case(
+            "too many are missing before it",
+            lambda w: strict("ben").decrypt(far_ahead(4)),
+            "too_far_ahead",
+            "message",
+            rfc("9.1"),
+        ),
+        Case(
+            "changed on the way",
+            lambda w: w.ann.decrypt(flipped(w.sent.message)),
+            "crypto_refused",
+            "message",
+            rfc("5.1"),
+        ),
+        Case(
+            "of an epoch that is not kept",
+            lambda w: w.update.group.commit().group.commit().group.decrypt(w.sent.message),
+            "wrong_epoch",
+            "message",
+            rfc("6"),
+        ),
+        Case(
+            "late, of somebody who has left",
+            lambda w: w.ann.commit(remove=[2]).group.decrypt(w.sent.message),
+            "unknown_leaf",
+            "message",
+            rfc("12.1.3"),
+        ),
+        Case("a proposal", lambda w: w.ben.decrypt(private_proposal()), "wrong_message_type", "message", rfc("6.3")),
+    ],
+    "Key packages": [
+        Case(
+            "another signature",
+            lambda w: w.ann.commit(add=[flipped(w.package.public)]),
+            "bad_signature",
+            "commit",
+            rfc("6.1"),
+        ),
+        Case(
+            "of another suite",
+            lambda w: w.ann.commit(add=[client("dan", 3).key_package().public]),
+            "wrong_suite",
+            "key_package",
+            rfc("10.1"),
+        ),
+        Case(
+            "out of its lifetime",
+            lambda w: w.ann.commit(add=[client("dan").key_package(not_before=5, not_after=9).public], now=10),
+            "bad_lifetime",
+            "commit",
+            rfc("7.3"),
+        ),
+        Case(
+            "of a member",
+            lambda w: w.ann.commit(add=[client("ben").key_package().public]),
+            "duplicate_leaf",
+            "commit",
+            rfc("7.3"),
+        ),
+        Case(
+            "with a credential that is not believed",
+            lambda w: w.ann.commit(
+                add=[Client(Credential.custom(BODY, b"x"), SigningKey.generate()).key_package().public]
+            ),
+            "bad_credential",
+            "commit",
+            rfc("5.3"),
+        ),
+        Case(
+            "without what the group requires",
+            lambda w: demanding().commit(add=[w.package.public]),
+            "bad_capabilities",
+            "commit",
+            rfc("7.2"),
+        ),
+        Case("noise", lambda w: w.ann.commit(add=[b"noise"]), "malformed", "key_package", rfc("2.1")),
+    ],
+    "Welcomes": [
+        Case(
+            "for somebody else",
+            lambda w: w.join(w.welcome, w.stranger.key_package(), tree=w.added.tree),
+            "no_key_package",
+            "welcome",
+            rfc("12.4.3.1"),
+        ),
+        Case("without the tree", lambda w: w.join(w.welcome), "missing_tree", "welcome", rfc("12.4.3.3")),
+        Case(
+            "with another tree",
+            lambda w: w.join(w.welcome, tree=w.ann.tree()),
+            "bad_tree",
+            "welcome",
+            rfc("12.4.3.3"),
+        ),
+        Case(
+            "changed on the way",
+            lambda w: w.join(flipped(w.welcome), tree=w.added.tree),
+            "crypto_refused",
+            "welcome",
+            rfc("5.1"),
+        ),
+        Case(
+            "a pre-shared key we do not have",
+            lambda w: w.join(
+                welcomed(w.ann.commit(add=[w.package.public], proposals=[Proposal.psk(b"door")], psks=KEY)),
+                tree=w.added.tree,
+            ),
+            "missing_psk",
+            "welcome",
+            rfc("8.4"),
+        ),
+        Case(
+            "of a branch",
+            lambda w: w.client.join(branched()[0], branched()[2], tree=branched()[1]),
+            "missing_psk",
+            "welcome",
+            rfc("8.4"),
+        ),
+        Case(
+            "of no branch",
+            lambda w: w.ben.join_branch(*no_branch()),
+            "bad_psk",
+            "welcome",
+            rfc("8.4"),
+        ),
+    ],
+    "GroupInfos": [
+        Case(
+            "another signature",
+            lambda w: client("dan").join_external(flipped(w.ann.group_info()), tree=w.ann.tree()),
+            "bad_signature",
+            "group_info",
+            rfc("6.1"),
+        ),
+        Case(
+            "without the tree",
+            lambda w: client("dan").join_external(w.ann.group_info()),
+            "missing_tree",
+            "group_info",
+            rfc("12.4.3.3"),
+        ),
+        Case(
+            "of another suite",
+            lambda w: client("dan", 3).join_external(w.info),
+            "wrong_suite",
+            "group_info",
+        ),
+        Case(
+            "observed, of another suite than its tree",
+            lambda w: Observer.observe(w.ann.group_info(), circle("x", "y", suite=3)["x"].tree()),
+            "bad_tree",
+            "group_info",
+            rfc("12.4.3.3"),
+        ),
+    ],
+    "Signatures": [
+        Case(
+            "under another key",
+            lambda w: verify_signature(1, SigningKey.generate().public, b"", SigningKey.generate().sign(b"")),
+            "bad_signature",
+        ),
+        Case("of an unknown suite", lambda w: verify_signature(99, b"", b"", b""), "unsupported_suite"),
+    ],
+}
+
+LOCAL = {
+    "Clients and keys": [
+        Case("an unknown suite", lambda w: SigningKey.generate(99), "unsupported_suite"),
+        Case("a secret that is no key", lambda w: SigningKey.load(1, Secret(bytes(64))), "bad_key"),
+        Case("a wiped secret", lambda w: SigningKey.load(1, wiped()), "wiped"),
+        Case(
+            "an extension twice",
+            lambda w: client("x", leaf_extensions=[(BODY, b""), (BODY, b"")]),
+            "duplicate_extension",
+        ),
+        Case(
+            "a chain without a root",
+            lambda w: Client(Credential.x509([b"noise"]), SigningKey.generate()),
+            "bad_credential",
+            section=rfc("5.3.1"),
+        ),
+        Case(
+            "a custom credential of the standard's type",
+            lambda w: Client(Credential.custom(1, b""), SigningKey.generate()),
+            "bad_credential",
+            section=rfc("5.3"),
+        ),
+        Case("too many messages ahead", lambda w: Limits(ahead=2000), "bad_limit"),
+        Case(
+            "a lifetime the wrong way round", lambda w: w.client.key_package(not_before=2, not_after=1), "bad_lifetime"
+        ),
+        Case(
+            "private keys that do not fit",
+            lambda w: KeyPackage.from_keys(w.package.public, Secret(b"x" * 32), Secret(b"y" * 32)),
+            "bad_key_package",
+        ),
+        Case("an empty key of an external sender", lambda w: external_senders([(b"x", b"")]), "bad_key"),
+        Case("too many random bytes", lambda w: random_bytes(2**21), "bad_length"),
+    ],
+    "Groups": [
+        Case(
+            "a required capability that we lack",
+            lambda w: w.client.create_group(b"", extensions=[required_capabilities(proposals=[MESSAGE])]),
+            "bad_capabilities",
+            section=rfc("7.2"),
+        ),
+        Case("somebody else's key package", lambda w: w.client.join(w.welcome, w.package), "wrong_client"),
+        Case("somebody else's state", lambda w: w.client.load_group(w.ann.save()), "wrong_client"),
+        Case(
+            "a state that is not whole",
+            lambda w: w.client.load_group(Secret(flipped(w.ben.save().expose()))),
+            "bad_saved_state",
+        ),
+        Case("a key package as a state", lambda w: w.client.load_group(w.package.save()), "bad_saved_state"),
+        Case("an exporter that is too long", lambda w: w.ann.export("", b"", 2**14), "bad_length"),
+    ],
+    "Commits and proposals": [
+        Case("to remove nobody", lambda w: w.ann.commit(remove=[9]), "unknown_leaf"),
+        Case("to remove ourselves", lambda w: w.ann.commit(remove=[0]), "bad_proposal", section=rfc("12.2")),
+        Case(
+            "an update of our own by value",
+            lambda w: w.ann.commit(proposals=[Proposal.update()]),
+            "bad_proposal",
+            section=rfc("12.2"),
+        ),
+        Case(
+            "a custom proposal of the standard's type",
+            lambda w: w.ann.propose(Proposal.custom(4, b"")),
+            "bad_proposal",
+            section=rfc("17.4"),
+        ),
+        Case(
+            "a custom proposal that not all understand",
+            lambda w: w.ann.commit(proposals=[Proposal.custom(MESSAGE, b"")]),
+            "bad_proposal",
+            section=rfc("12.2"),
+        ),
+        Case(
+            "an extension that not all understand",
+            lambda w: w.ann.commit(proposals=[Proposal.context_extensions([(BODY, b"")])]),
+            "bad_capabilities",
+            section=rfc("7.2"),
+        ),
+        Case(
+            "an end and something else",
+            lambda w: w.ann.commit(proposals=[Proposal.reinit(b"next")], remove=[1]),
+            "bad_proposal",
+            section=rfc("12.2"),
+        ),
+        Case(
+            "a pre-shared key that is not given",
+            lambda w: w.ann.commit(proposals=[Proposal.psk(b"door")]),
+            "missing_psk",
+            section=rfc("8.4"),
+        ),
+        Case(
+            "the secret of an epoch that is not kept",
+            lambda w: w.ann.commit(proposals=[Proposal.resumption_psk(9)]),
+            "missing_psk",
+            section=rfc("8.4"),
+        ),
+        Case("after the group has ended", lambda w: w.ended.commit(), "group_ended", section=rfc("11.2")),
+        Case("to go where we are removed", lambda w: w.ben.stage(w.ann.commit(remove=[1]).message).apply(), "removed"),
+        Case("unknown padding", lambda w: w.ann.encrypt(b"", padding="much"), "bad_padding"),  # type: ignore[arg-type]
+    ],
+    "Application messages": [
+        Case("with a group that has encrypted before", lambda w: twice(), "spent_key", section=rfc("6.3.1")),
+        Case("while a proposal waits", lambda w: w.proposal.group.encrypt(b""), "commit_required", section=rfc("12.4")),
+    ],
+    "Groups that follow": [
+        Case(
+            "after one that has not ended",
+            lambda w: w.ann.reinitialize(w.at.clients["ann"], []),
+            "wrong_state",
+            section=rfc("11.2"),
+        ),
+        Case(
+            "in another suite than was agreed",
+            lambda w: w.ended.reinitialize(client("ann", 3), []),
+            "wrong_client",
+            section=rfc("11.2"),
+        ),
+        Case(
+            "without all members",
+            lambda w: w.ended.reinitialize(w.at.clients["ann"], []),
+            "not_a_subgroup",
+            section=rfc("11.3"),
+        ),
+        Case(
+            "a branch with a stranger",
+            lambda w: w.ann.branch(b"aside", [w.package.public]),
+            "not_a_subgroup",
+            section=rfc("11.3"),
+        ),
+    ],
+    "From outside": [
+        Case(
+            "to propose without a sender", lambda w: Observer.observe(w.info).propose(Proposal.remove(1)), "wrong_state"
+        ),
+        Case(
+            "to propose an update",
+            lambda w: served(b"door").propose(Proposal.update()),
+            "bad_proposal",
+            section=rfc("12.2"),
+        ),
+        Case(
+            "to join with another's key package",
+            lambda w: w.client.propose_join(w.info, w.package),
+            "wrong_client",
+        ),
+    ],
+}
+
+
+@cache
+def demanding() -> Group:
+    owner = client("owner", proposal_types=[MESSAGE])
+    return owner.create_group(b"demanding", extensions=[required_capabilities(proposals=[MESSAGE])])
+
+
+@cache
+def served(name: bytes) -> Observer:
+    """A group's external sender, looking at the group of another world that names it."""
+    sender = Client(name, SigningKey.generate())
+    group = client("owner").create_group(b"circle", extensions=[external_senders([(name, sender.signing_key.public)])])
+    return Observer.observe(group.commit().group.group_info(with_tree=True), sender=sender)
+
+
+def strict(name: str) -> Group:
+    """A member of the world's group that has kept a narrower rule."""
+    at = world().at
+    narrow = Client(name.encode(), at.clients[name].signing_key, limits=Limits(ahead=2))
+    return narrow.load_group(at[name].save())
+
+
+def private_proposal() -> bytes:
+    return circle("ann", "ben")["ann"].propose(Proposal.update(), private=True).message
+
+
+def welcomed(commit: Any) -> bytes:
+    assert commit.welcome is not None
+    return bytes(commit.welcome)
+
+
+@cache
+def branched() -> tuple[bytes, bytes, KeyPackage]:
+    package = world().client.key_package()
+    founded = world().ann.branch(b"aside", [package.public])
+    return welcomed(founded), founded.tree, package
+
+
+def no_branch() -> tuple[bytes, KeyPackage]:
+    package = world().client.key_package()
+    return welcomed(client("x").create_group(b"aside").commit(add=[package.public])), package
+
+
+@pytest.mark.parametrize("case", [one for table in REMOTE.values() for one in table], ids=lambda case: case.name)
+def test_what_others_got_wrong_is_told_as_theirs(case: Case) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        case.act(world())
+    error = caught.value
+    assert (error.reason, error.where, error.section) == (case.reason, case.where, case.section)
+
+
+@pytest.mark.parametrize("case", [one for table in LOCAL.values() for one in table], ids=lambda case: case.name)
+def test_what_the_caller_got_wrong_is_told_as_the_callers(case: Case) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        case.act(world())
+    assert (caught.value.reason, caught.value.section) == (case.reason, case.section)
+    assert str(caught.value).startswith(case.reason)
+
+
+def test_the_world_is_as_it_was() -> None:
+    """After all of this, what is genuine still applies."""
+    w = world()
+    assert w.ben.stage(w.update.message).apply().epoch_authenticator() == w.update.group.epoch_authenticator()
+    assert w.join(w.welcome, tree=w.added.tree).epoch_authenticator() == w.added.group.epoch_authenticator()
+    assert w.ann.decrypt(w.sent.message).data == b"hello"
