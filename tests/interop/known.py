@@ -1,0 +1,30 @@
+"""Faults of other people's engines that histories meet and that are not ours to mend: each with its reason.
+
+Whoever cannot go on by one of these is removed by the others, and counted. Everything else fails the history."""
+
+from dataclasses import dataclass
+
+from peers import PeerError
+
+
+@dataclass(frozen=True)
+class Known:
+    peer: str
+    operation: str
+    text: str
+    """A part of what the engine says."""
+    reason: str
+
+    def is_of(self, error: PeerError) -> bool:
+        return (error.peer, error.operation) == (self.peer, self.operation) and self.text in error.text
+
+
+KNOWN = (
+    Known(
+        "ts-mls",
+        "join",
+        "must list leaf node in its unmerged_leaves",
+        "asks that nodes on a path have equal lists of unmerged leaves, where RFC 9420 section 12.4.3.1 asks that "
+        "each between an unmerged leaf and the node that lists it lists it too",
+    ),
+)
