@@ -1,7 +1,7 @@
 //! Who a member is. Holds no state of any group: everything else is handed in and out.
 
 use crate::engine::Extensions;
-use crate::{Error, Result, SigningKey, Successor};
+use crate::{Error, Limits, Result, SigningKey, Successor};
 
 /// A basic credential, the key that signs for it, and what its leaves say.
 ///
@@ -12,7 +12,9 @@ pub struct Client {
     pub(crate) signing_key: SigningKey,
     pub(crate) leaf_extensions: Extensions,
     pub(crate) extension_types: Vec<u16>,
+    pub(crate) proposal_types: Vec<u16>,
     pub(crate) successor: Successor,
+    pub(crate) limits: Limits,
 }
 
 impl Client {
@@ -35,8 +37,23 @@ impl Client {
             signing_key,
             leaf_extensions,
             extension_types: types,
+            proposal_types: Vec::new(),
             successor,
+            limits: Limits::default(),
         })
+    }
+
+    /// Says in its leaves that it understands these types of proposals (RFC 9420 section 7.2), besides the standard's.
+    pub fn with_proposal_types(mut self, mut proposal_types: Vec<u16>) -> Self {
+        proposal_types.sort_unstable();
+        proposal_types.dedup();
+        self.proposal_types = proposal_types;
+        self
+    }
+
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     pub fn identity(&self) -> &[u8] {

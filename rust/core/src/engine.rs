@@ -5,13 +5,15 @@
 
 use std::fmt::Debug;
 
+use crate::message::{Outgoing, Padding, Received};
+use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
 
 /// Extension types and their contents (RFC 9420 section 13.4).
 pub type Extensions = Vec<(u16, Vec<u8>)>;
 
 /// External pre-shared keys by their identifier (RFC 9420 section 8.4), given to a call that may need them.
-pub type PreSharedKeys = Vec<(Vec<u8>, Secret)>;
+pub type PreSharedKeys = [(Vec<u8>, Secret)];
 
 /// One occupied leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +38,29 @@ pub struct Changes {
     /// Leaves that stay and were replaced, as they stand in the new epoch.
     pub updated: Vec<Member>,
     pub authenticated_data: Vec<u8>,
+    /// All that the commit covers.
+    pub proposals: Vec<Proposed>,
+    /// What was proposed to us in the epoch before and the commit leaves out.
+    pub left_out: Vec<Proposed>,
+    /// The group ends with this commit, and this is to follow.
+    pub reinit: Option<ReInit>,
     /// The commit removes the member that staged it. It cannot see the epoch this leads to; `added` and `updated` are empty.
     pub removes_us: bool,
 }
 
-/// What to commit. Adds come from others, the rest is the caller's word.
+/// What to commit, besides the proposals that the group knows. Adds come from others, the rest is the caller's word.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitRequest<'a> {
-    pub add: &'a [&'a [u8]],
-    pub remove: &'a [u32],
+    pub proposals: &'a [Proposal],
+    /// Values for the external PSKs that are proposed.
+    pub psks: &'a PreSharedKeys,
     /// A path even where none is needed (RFC 9420 section 12.4): a commit that only adds has none otherwise.
     pub path: bool,
     pub authenticated_data: &'a [u8],
     /// Seconds since 1970, against which the lifetimes of those added are checked; not checked if absent.
     pub now: Option<u64>,
+    /// Encrypted to the members; in the clear if absent.
+    pub private: Option<Padding>,
 }
 
 /// How to join from outside (RFC 9420 section 12.4.3.2).
@@ -58,6 +69,8 @@ pub struct ExternalJoin<'a> {
     pub group_info: &'a [u8],
     pub tree: Option<&'a [u8]>,
     pub remove: Option<u32>,
+    /// External PSKs to inject, by identifier, and their values.
+    pub psks: &'a PreSharedKeys,
     pub authenticated_data: &'a [u8],
 }
 
@@ -67,6 +80,10 @@ pub struct Committed<G> {
     pub message: Vec<u8>,
     pub welcome: Option<Vec<u8>>,
     pub group: G,
+    /// The epoch it was made in. A private commit has used one of our message keys: another one is to be made from here.
+    pub parent: Option<G>,
+    /// What was proposed to us and is not valid, or not together with the rest.
+    pub left_out: Vec<Proposed>,
 }
 
 /// GroupContext (RFC 9420 section 8.1), with its encoding.
@@ -107,9 +124,28 @@ pub trait Engine {
     /// The epoch the staged commit leads to.
     fn apply(staged: &Self::Staged) -> Result<Self::Group>;
     /// The same epoch, remembering a proposal that a later commit may name by reference.
-    fn propose(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
+    fn with_proposal(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
+    /// Makes such a proposal.
+    fn propose(
+        group: &Self::Group,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+        private: Option<Padding>,
+    ) -> Result<Outgoing<Self::Group>>;
+    /// The proposals that it remembers.
+    fn proposals(group: &Self::Group) -> Result<Vec<Proposed>>;
+    /// Encrypts an application message; each key is used once (`mls_rs_engine/spent.rs`).
+    fn encrypt(
+        group: &Self::Group,
+        data: &[u8],
+        authenticated_data: &[u8],
+        padding: Padding,
+    ) -> Result<Outgoing<Self::Group>>;
+    fn decrypt(group: &Self::Group, message: &[u8]) -> Result<Received<Self::Group>>;
     fn commit(group: &Self::Group, request: &CommitRequest<'_>) -> Result<Committed<Self::Group>>;
 
+    /// What follows this group, if it has ended.
+    fn reinit(group: &Self::Group) -> Option<&ReInit>;
     fn own_leaf(group: &Self::Group) -> u32;
     fn context(group: &Self::Group) -> &GroupContext;
     fn roster(group: &Self::Group) -> Vec<Member>;

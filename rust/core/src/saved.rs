@@ -1,6 +1,7 @@
 //! The outside of everything that is saved: what it is, in which version, and whether it is whole.
 //! Knows nothing of what is inside. Versions are never reused: what an older release saved must load for ever (models.md, OpenMLS).
 
+use mls_rs_codec::byte_vec;
 use mls_rs_core::crypto::CipherSuiteProvider;
 use zeroize::Zeroizing;
 
@@ -15,20 +16,65 @@ pub(crate) enum Kind {
     KeyPackage = b'k',
 }
 
-const VERSION: u8 = 1;
+/// The body is what the engine wrote.
+const BARE: u8 = 1;
+/// Of a group only: opaque<V> of what the engine wrote, then what we keep beside it.
+const WITH_KEPT: u8 = 2;
 const DIGEST: usize = 32;
 
-/// `MLS` ‖ kind ‖ version ‖ SHA-256(body) ‖ body. The hash finds a disk's faults, not a forger's.
+/// A group: in the first form as long as there is nothing beside the engine's state.
+pub(crate) fn seal_group(state: &[u8], kept: Option<&[u8]>) -> Result<Secret> {
+    let Some(kept) = kept else {
+        return seal(Kind::Group, state);
+    };
+    let mut body = Zeroizing::new(Vec::with_capacity(state.len() + kept.len() + 4));
+    byte_vec::mls_encode(&state, &mut body)
+        .map_err(|error| Error::local("too_long", error.to_string()))?;
+    body.extend_from_slice(kept);
+    seal_as(Kind::Group, WITH_KEPT, &body)
+}
+
+/// What the engine wrote, and what `read` finds after it.
+pub(crate) fn open_group<T: Default>(
+    saved: &Secret,
+    read: impl FnOnce(&mut &[u8]) -> Result<T>,
+) -> Result<(Zeroizing<Vec<u8>>, T)> {
+    let (version, body) = open_as(Kind::Group, saved)?;
+    if version == BARE {
+        return Ok((body, T::default()));
+    }
+    let broken = |detail: String| Error::local("bad_saved_state", detail);
+    let mut rest = body.as_slice();
+    let state: Vec<u8> =
+        byte_vec::mls_decode(&mut rest).map_err(|error| broken(error.to_string()))?;
+    let state = Zeroizing::new(state);
+    let kept = read(&mut rest)?;
+    if rest.is_empty() {
+        Ok((state, kept))
+    } else {
+        Err(broken(format!("{} bytes too many", rest.len())))
+    }
+}
+
 pub(crate) fn seal(kind: Kind, body: &[u8]) -> Result<Secret> {
+    seal_as(kind, BARE, body)
+}
+
+pub(crate) fn open(kind: Kind, saved: &Secret) -> Result<Zeroizing<Vec<u8>>> {
+    open_as(kind, saved).map(|(_, body)| body)
+}
+
+/// `MLS` ‖ kind ‖ version ‖ SHA-256(body) ‖ body. The hash finds a disk's faults, not a forger's.
+fn seal_as(kind: Kind, version: u8, body: &[u8]) -> Result<Secret> {
     let digest = sha256_suite()?.hash(body).map_err(|error| failed(&error))?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(5 + DIGEST + body.len()));
-    bytes.extend_from_slice(&[b'M', b'L', b'S', kind as u8, VERSION]);
+    bytes.extend_from_slice(&[b'M', b'L', b'S', kind as u8, version]);
     bytes.extend_from_slice(&digest);
     bytes.extend_from_slice(body);
     Ok(Secret::from(bytes))
 }
 
-pub(crate) fn open(kind: Kind, saved: &Secret) -> Result<Zeroizing<Vec<u8>>> {
+fn open_as(kind: Kind, saved: &Secret) -> Result<(u8, Zeroizing<Vec<u8>>)> {
     let broken = |detail: &str| Error::local("bad_saved_state", detail);
     let (head, rest) = saved
         .expose()
@@ -43,7 +89,7 @@ pub(crate) fn open(kind: Kind, saved: &Secret) -> Result<Zeroizing<Vec<u8>>> {
     if found != kind as u8 {
         return Err(broken("this is another kind of saved state"));
     }
-    if version != VERSION {
+    if version != BARE && (kind, version) != (Kind::Group, WITH_KEPT) {
         return Err(Error::local(
             "bad_saved_state",
             format!("version {version} is newer than this library"),
@@ -52,7 +98,7 @@ pub(crate) fn open(kind: Kind, saved: &Secret) -> Result<Zeroizing<Vec<u8>>> {
     if sha256_suite()?.hash(body).map_err(|error| failed(&error))? != digest {
         return Err(broken("the checksum does not match"));
     }
-    Ok(Zeroizing::new(body.to_vec()))
+    Ok((version, Zeroizing::new(body.to_vec())))
 }
 
 #[cfg(test)]

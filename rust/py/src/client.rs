@@ -8,6 +8,7 @@ use crate::convert::{short_hex, PskArgument};
 use crate::errors::Result;
 use crate::group::{Commit, Group};
 use crate::keys::SigningKey;
+use crate::message::Limits;
 use crate::secret::Secret;
 
 /// Whose old leaf an external commit may remove: a rule as data (RFC 9420 section 12.4.3.2).
@@ -126,7 +127,9 @@ impl KeyPackage {
 /// identity: the credential, any bytes; no two leaves of a group may have the same.
 /// leaf_extensions: (type, contents) pairs that every leaf of this client carries (RFC 9420 section 13.4).
 /// extension_types: further extension types this client understands; a group with context extensions admits only who does.
+/// proposal_types: custom types of proposals this client understands.
 /// successor: whose old leaf an external commit may remove; all members should use the same rule.
+/// limits: how far application messages may be out of order and late, and how many past epochs its groups keep.
 ///
 /// It holds no state of any group: key packages, groups and saved states are handed in and out. Everything it makes is of
 /// the cipher suite of its key. Raises LocalProtocolError (``duplicate_extension``) if a type is given twice.
@@ -144,23 +147,22 @@ enum KeyPackages<'py> {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (identity, signing_key, *, leaf_extensions=Vec::new(), extension_types=Vec::new(), successor=None))]
+    #[pyo3(signature = (identity, signing_key, *, leaf_extensions=Vec::new(), extension_types=Vec::new(), proposal_types=Vec::new(), successor=None, limits=None))]
     fn new(
         identity: Vec<u8>,
         signing_key: &SigningKey,
         leaf_extensions: Vec<(u16, Vec<u8>)>,
         extension_types: Vec<u16>,
+        proposal_types: Vec<u16>,
         successor: Option<&Bound<'_, Successor>>,
+        limits: Option<&Bound<'_, Limits>>,
     ) -> Result<Self> {
         let rule = rule(successor);
         let key = signing_key.0.clone();
-        Ok(Self(mlsrtc_core::Client::new(
-            identity,
-            key,
-            leaf_extensions,
-            extension_types,
-            rule,
-        )?))
+        let made = mlsrtc_core::Client::new(identity, key, leaf_extensions, extension_types, rule)?
+            .with_proposal_types(proposal_types)
+            .with_limits(limits.map(|given| given.get().0).unwrap_or_default());
+        Ok(Self(made))
     }
 
     /// The credential.
@@ -250,22 +252,26 @@ impl Client {
     ///
     /// tree: the ratchet tree, unless the GroupInfo carries it.
     /// remove: the leaf we left behind; the members' `Successor` rule must allow it.
+    /// psks: external pre-shared keys by identifier; the commit injects each of them (RFC 9420 section 8.4).
     /// authenticated_data: sent in the clear, covered by the signature.
     ///
     /// Nothing has happened until the members apply the commit's message; the state to save meanwhile is `commit.group.save()`.
-    #[pyo3(signature = (group_info, *, tree=None, remove=None, authenticated_data=b"".as_slice()))]
+    #[pyo3(signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=b"".as_slice()))]
     fn join_external(
         &self,
         py: Python<'_>,
         group_info: &[u8],
         tree: Option<&[u8]>,
         remove: Option<u32>,
+        psks: PskArgument<'_>,
         authenticated_data: &[u8],
     ) -> Result<Commit> {
+        let psks = crate::convert::psks(psks)?;
         let join = ExternalJoin {
             group_info,
             tree,
             remove,
+            psks: &psks,
             authenticated_data,
         };
         Ok(Commit(py.detach(|| MlsRs::join_external(&self.0, &join))?))

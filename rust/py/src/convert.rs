@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use mlsrtc_core::PreSharedKeys;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -12,7 +11,7 @@ use crate::secret::Secret;
 /// A method's `psks` argument: external pre-shared keys by their identifier.
 pub(crate) type PskArgument<'py> = Option<HashMap<Vec<u8>, PyRef<'py, Secret>>>;
 
-pub(crate) fn psks(argument: PskArgument<'_>) -> Result<PreSharedKeys> {
+pub(crate) fn psks(argument: PskArgument<'_>) -> Result<Vec<(Vec<u8>, mlsrtc_core::Secret)>> {
     argument
         .into_iter()
         .flatten()

@@ -6,9 +6,11 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::convert::{extensions, short_hex, PskArgument};
 use crate::errors::Result;
+use crate::message::{Outgoing, Received};
+use crate::proposal::{proposed_tuple, Proposal, Proposed, ReInit};
 use crate::secret::Secret;
 
-type EngineGroup = <MlsRs as Engine>::Group;
+pub(crate) type EngineGroup = <MlsRs as Engine>::Group;
 
 /// One occupied leaf of the tree, as frozen values.
 #[pyclass(frozen, eq, hash, module = "mlsrtc._core")]
@@ -90,7 +92,7 @@ pub struct Commit(pub(crate) Committed<EngineGroup>);
 
 #[pymethods]
 impl Commit {
-    /// MLSMessage with the PublicMessage of the commit.
+    /// MLSMessage with the commit: a PublicMessage, or a PrivateMessage if that was asked for.
     #[getter]
     fn message<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.message)
@@ -120,6 +122,20 @@ impl Commit {
     #[getter]
     fn group(&self) -> Group {
         Group(self.0.group.clone())
+    }
+
+    /// The epoch the commit was made in; None for who joined by it. A private commit has used a message key: if there is to
+    /// be another one in the same epoch, it is made from here.
+    #[getter]
+    fn parent(&self) -> Option<Group> {
+        self.0.parent.clone().map(Group)
+    }
+
+    /// Proposals the group knew and the commit leaves out, since they are not valid, or not together with the others
+    /// (RFC 9420 section 12.2).
+    #[getter]
+    fn left_out<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        proposed_tuple(py, &self.0.left_out)
     }
 
     fn __repr__(&self) -> String {
@@ -172,6 +188,24 @@ impl Staged {
     #[getter]
     fn authenticated_data<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &MlsRs::inspect(&self.0).authenticated_data)
+    }
+
+    /// All it covers: what it carries itself, and what it names by reference.
+    #[getter]
+    fn proposals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        proposed_tuple(py, &MlsRs::inspect(&self.0).proposals)
+    }
+
+    /// What the group knew and the commit does not cover. It is forgotten with the epoch; propose it again if you want it.
+    #[getter]
+    fn left_out<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        proposed_tuple(py, &MlsRs::inspect(&self.0).left_out)
+    }
+
+    /// What is to follow this group, if the commit ends it (RFC 9420 section 11.2); else None.
+    #[getter]
+    fn reinit(&self) -> Option<ReInit> {
+        MlsRs::inspect(&self.0).reinit.clone().map(ReInit)
     }
 
     /// Whether it removes us. What follows cannot be seen: `added` and `updated` are empty, and `apply()` raises.
@@ -304,32 +338,114 @@ impl Group {
         Ok(keys.into_iter().map(Secret::from).collect())
     }
 
-    /// Makes a commit (RFC 9420 section 12.4); this group stays as it is.
+    /// The proposals this group knows, which a commit made on it covers: received by `with_proposal()`, or our own.
+    #[getter]
+    fn proposals(&self, py: Python<'_>) -> Result<Vec<Proposed>> {
+        let known = py.detach(|| MlsRs::proposals(&self.0))?;
+        Ok(known.into_iter().map(Proposed::from).collect())
+    }
+
+    /// What is to follow this group, if it has ended (RFC 9420 section 11.2); else None. Nothing more can be committed then.
+    #[getter]
+    fn reinit(&self) -> Option<ReInit> {
+        MlsRs::reinit(&self.0).cloned().map(ReInit)
+    }
+
+    /// Makes a proposal that a later commit names by reference (RFC 9420 section 12.1); this group stays as it is.
     ///
-    /// add: key packages, as the MLSMessages somebody published. remove: leaves. Both may be given at once.
+    /// authenticated_data: sent in the clear, covered by the signature. private: encrypted to the members, with `padding`
+    /// (see `encrypt()`); else in the clear. Go on with `group`, or you could not follow a commit of your own proposal.
+    ///
+    /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``; ``spent_key`` if private and this group has encrypted
+    /// before. RemoteProtocolError if a key package to add is for another suite.
+    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice(), private=false, padding="step"))]
+    fn propose(
+        &self,
+        py: Python<'_>,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+        private: bool,
+        padding: &str,
+    ) -> Result<Outgoing> {
+        let private = private.then_some(crate::message::padding(padding)?);
+        let made =
+            py.detach(|| MlsRs::propose(&self.0, &proposal.0, authenticated_data, private))?;
+        Ok(made.into())
+    }
+
+    /// Encrypts an application message (RFC 9420 section 15) to the members of this epoch, signed by our leaf.
+    ///
+    /// authenticated_data: sent in the clear, covered by the signature and bound to the message.
+    /// padding: ``step`` hides all but the two highest bits of the length, with at least 32 bytes; ``padme`` costs at most
+    /// 12 %; ``none``.
+    ///
+    /// Each key is used once. Go on with the `group` that comes back, and save it before you send: this one is spent, and so
+    /// is every other value of the epoch in this process that has not come as far. Raises LocalProtocolError: ``spent_key``;
+    /// ``forked`` in a child process; ``commit_required`` if the group knows proposals (RFC 9420 section 12.4).
+    #[pyo3(signature = (data, *, authenticated_data=b"".as_slice(), padding="step"))]
+    fn encrypt(
+        &self,
+        py: Python<'_>,
+        data: &[u8],
+        authenticated_data: &[u8],
+        padding: &str,
+    ) -> Result<Outgoing> {
+        let padding = crate::message::padding(padding)?;
+        let made = py.detach(|| MlsRs::encrypt(&self.0, data, authenticated_data, padding))?;
+        Ok(made.into())
+    }
+
+    /// Opens an application message of this epoch, or of one of the past epochs that are kept (`Limits`).
+    ///
+    /// Raises RemoteProtocolError: ``message_key_gone`` if it was opened before, or is later than the limits allow;
+    /// ``too_far_ahead`` if too many are missing before it; ``wrong_epoch``; ``unknown_leaf`` if it is of a past epoch and its
+    /// sender has left since or changed its signature key; ``own_message``; ``bad_signature``, ...
+    fn decrypt(&self, py: Python<'_>, message: &[u8]) -> Result<Received> {
+        Ok(py.detach(|| MlsRs::decrypt(&self.0, message))?.into())
+    }
+
+    /// Makes a commit (RFC 9420 section 12.4) of the proposals this group knows and of those given here; this group stays
+    /// as it is.
+    ///
+    /// add: key packages, as the MLSMessages somebody published. remove: leaves. proposals: of other kinds.
+    /// psks: the values of the external pre-shared keys that are proposed, by identifier.
     /// path: rekey our own path although nothing demands it. A commit that removes, or changes nothing, always has one.
     /// authenticated_data: sent in the clear, covered by the signature.
     /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not.
+    /// private: encrypted to the members, with `padding` (see `encrypt()`); else in the clear, as a PublicMessage.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
-    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own.
-    #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), path=false, authenticated_data=b"".as_slice(), now=None))]
+    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``missing_psk``, ``bad_proposal`` if
+    /// the proposals do not go together (RFC 9420 section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
+    #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step"))]
+    #[allow(clippy::too_many_arguments)]
     fn commit(
         &self,
         py: Python<'_>,
         add: Vec<Vec<u8>>,
         remove: Vec<u32>,
+        proposals: Vec<PyRef<'_, Proposal>>,
+        psks: PskArgument<'_>,
         path: bool,
         authenticated_data: &[u8],
         now: Option<u64>,
+        private: bool,
+        padding: &str,
     ) -> Result<Commit> {
-        let add: Vec<&[u8]> = add.iter().map(Vec::as_slice).collect();
+        let all: Vec<mlsrtc_core::Proposal> = add
+            .into_iter()
+            .map(mlsrtc_core::Proposal::Add)
+            .chain(remove.into_iter().map(mlsrtc_core::Proposal::Remove))
+            .chain(proposals.iter().map(|one| one.0.clone()))
+            .collect();
+        let psks = crate::convert::psks(psks)?;
         let request = CommitRequest {
-            add: &add,
-            remove: &remove,
+            proposals: &all,
+            psks: &psks,
             path,
             authenticated_data,
             now,
+            private: private.then_some(crate::message::padding(padding)?),
         };
         Ok(Commit(py.detach(|| MlsRs::commit(&self.0, &request))?))
     }
@@ -349,7 +465,7 @@ impl Group {
     /// The proposal's signature is checked; whether it may be committed is checked with the commit. A commit made on the
     /// result contains it.
     fn with_proposal(&self, py: Python<'_>, message: &[u8]) -> Result<Self> {
-        Ok(Self(py.detach(|| MlsRs::propose(&self.0, message))?))
+        Ok(Self(py.detach(|| MlsRs::with_proposal(&self.0, message))?))
     }
 
     /// Everything this member needs to go on at this epoch, for `Client.load_group()`; 450 to 700 bytes a member.

@@ -7,7 +7,9 @@ mod convert;
 mod errors;
 mod group;
 mod keys;
+mod message;
 mod observer;
+mod proposal;
 mod reader;
 mod secret;
 
@@ -25,7 +27,11 @@ mod _core {
     #[pymodule_export]
     use crate::keys::{random_bytes, suites, verify_signature, SigningKey};
     #[pymodule_export]
+    use crate::message::{Limits, Outgoing, Received};
+    #[pymodule_export]
     use crate::observer::Observer;
+    #[pymodule_export]
+    use crate::proposal::{Proposal, Proposed, ReInit};
     #[pymodule_export]
     use crate::reader::{
         inspect_commit, inspect_group_info, inspect_key_package, inspect_tree, inspect_welcome,

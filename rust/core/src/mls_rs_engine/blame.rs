@@ -158,18 +158,19 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         | E::OnlyMembersCanCommitProposalsByRef => {
             (Theirs, "bad_external_commit", "RFC 9420 section 12.4.3.2")
         }
-        E::UnencryptedApplicationMessage
-        | E::InvalidLeafConsumption
-        | E::KeyMissing(_)
-        | E::InvalidFutureGeneration(_) => (Theirs, "bad_private_message", "RFC 9420 section 6.3"),
+        E::UnencryptedApplicationMessage | E::InvalidLeafConsumption => {
+            (Theirs, "bad_private_message", "RFC 9420 section 6.3")
+        }
+        E::KeyMissing(_) => (Theirs, "message_key_gone", "RFC 9420 section 9.1"),
+        E::InvalidFutureGeneration(_) => (Theirs, "too_far_ahead", "RFC 9420 section 9.1"),
         E::InvalidGroupInfo => (Theirs, "bad_group_info", "RFC 9420 section 12.4.3"),
         E::InvalidWelcomeMessage | E::NotASubgroup | E::ReInitExtensionsMismatch => {
             (Theirs, "bad_welcome", "RFC 9420 section 12.4.3.1")
         }
         E::InvalidTreeKemPrivateKey => (Either, "bad_private_key", "RFC 9420 section 7.4"),
-        E::GroupUsedAfterReInit
-        | E::PendingReInitNotFound
-        | E::CommitRequired
+        E::GroupUsedAfterReInit => (Ours, "group_ended", "RFC 9420 section 11.2"),
+        E::CommitRequired => (Ours, "commit_required", "RFC 9420 section 12.4"),
+        E::PendingReInitNotFound
         | E::SignerNotFound
         | E::ExistingPendingCommit
         | E::PendingCommitNotFound

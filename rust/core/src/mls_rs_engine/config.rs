@@ -1,5 +1,6 @@
 //! How mls-rs is set up: the provider, who is who, what a commit looks like.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use mls_rs::external_client::builder::{
     WithIdentityProvider as ObserverWithIdentityProvider,
 };
 use mls_rs::external_client::ExternalClient;
-use mls_rs::group::{GroupContext, Roster};
+use mls_rs::group::proposal::{ProposalType, RemoveProposal, UpdateProposal};
+use mls_rs::group::{GroupContext, Roster, Sender};
 use mls_rs::identity::basic::BasicCredential;
 use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::{
@@ -26,7 +28,7 @@ use mls_rs_core::identity::{CredentialType, IdentityProvider, MemberValidationCo
 use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
-use super::table::{path_required, Call, GroupStates, KeyPackages, Psks};
+use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
 use crate::engine::Extensions;
 use crate::provider::Provider;
 use crate::{Client, Error, KeyPackage, Lifetime, Result, Successor};
@@ -69,6 +71,13 @@ pub(super) fn engine_client(client: &Client, lifetime: Option<Lifetime>) -> Engi
                 .extension_types
                 .iter()
                 .map(|number| ExtensionType::new(*number))
+                .filter(|kind| !kind.is_default()),
+        )
+        .custom_proposal_types(
+            client
+                .proposal_types
+                .iter()
+                .map(|number| ProposalType::new(*number))
                 .filter(|kind| !kind.is_default()),
         )
         .signing_identity(identity, client.signing_key.secret().clone(), suite);
@@ -118,21 +127,36 @@ pub(super) fn list(extensions: &Extensions) -> ExtensionList {
         .collect()
 }
 
-/// Every commit in the clear (rule.md §2 reads it), one Welcome for all, the tree beside it.
+/// One Welcome for all, the tree beside it; commits in the clear (rule.md §2 reads them) unless the call says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules;
 
 impl MlsRules for Rules {
     type Error = NotBasic;
 
+    /// A leaf is changed once by a commit: a removal comes before an update, and of several updates one is taken (RFC 9420
+    /// section 12.2). The engine blanks the leaf once, and would name the other updates in its commit all the same, so that
+    /// nobody could follow it.
     fn filter_proposals(
         &self,
-        _: CommitDirection,
+        direction: CommitDirection,
         _: CommitSource,
         _: &Roster<'_>,
         _: &GroupContext,
-        proposals: ProposalBundle,
+        mut proposals: ProposalBundle,
     ) -> std::result::Result<ProposalBundle, NotBasic> {
+        if direction == CommitDirection::Send {
+            let mut changed: BTreeSet<u32> = proposals
+                .by_type::<RemoveProposal>()
+                .map(|one| one.proposal.to_remove())
+                .collect();
+            proposals.retain_by_type::<UpdateProposal, _, _>(|one| {
+                Ok(match one.sender {
+                    Sender::Member(leaf) => changed.insert(leaf),
+                    _ => true,
+                })
+            })?;
+        }
         Ok(proposals)
     }
 
@@ -154,7 +178,7 @@ impl MlsRules for Rules {
         _: &Roster<'_>,
         _: &GroupContext,
     ) -> std::result::Result<EncryptionOptions, NotBasic> {
-        Ok(EncryptionOptions::default())
+        Ok(encryption())
     }
 }
 

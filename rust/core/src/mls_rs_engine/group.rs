@@ -4,15 +4,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use mls_rs::extension::built_in::RatchetTreeExt;
-use mls_rs::group::{ExportedTree, Group as EngineGroup, ReceivedMessage, Roster};
+use mls_rs::group::{
+    CommitBuilder, CommitEffect, ExportedTree, Group as EngineGroup, ReceivedMessage, Roster,
+};
 use mls_rs::{ExtensionList, MlsMessage, WireFormat};
 use mls_rs_codec::MlsDecode;
+use mls_rs_core::psk::ExternalPskId;
 use mls_rs_core::time::MlsTime;
 use zeroize::Zeroizing;
 
 use super::blame::Doing;
 use super::config::{engine_client, list, Config};
-use super::roster::{changes, context, members};
+use super::kept::Kept;
+use super::proposals;
+use super::roster::{all, changes, context, members};
+use super::spent::Spent;
 use super::table::Call;
 use crate::client::distinct;
 use crate::encoding::{decode, message};
@@ -21,21 +27,31 @@ use crate::engine::{
     PreSharedKeys,
 };
 use crate::key_package::received;
-use crate::saved::{self, Kind};
+use crate::message::{Limits, Outgoing, Padding};
+use crate::proposal::{Proposal, Proposed, ReInit};
+use crate::saved;
 use crate::{Client, Error, KeyPackage, Lifetime, Result, Secret};
 
 const OF_A_GROUP: [WireFormat; 2] = [WireFormat::PublicMessage, WireFormat::PrivateMessage];
 
 /// One member at one epoch. Cloning shares it.
 #[derive(Clone)]
-pub struct Group(Arc<Epoch>);
+pub struct Group(pub(super) Arc<Epoch>);
 
-struct Epoch {
-    engine: EngineGroup<Config>,
-    context: GroupContext,
-    /// What was written when this epoch was made. Writing empties the engine's queue of past epochs, so it is done for
-    /// each epoch whether it will be saved or not.
-    state: Zeroizing<Vec<u8>>,
+/// One value of an epoch: the engine's state with the proposals it knows and the message keys it has used.
+pub(super) struct Epoch {
+    pub(super) engine: EngineGroup<Config>,
+    pub(super) kept: Kept,
+    pub(super) limits: Limits,
+    pub(super) shared: Arc<Shared>,
+    /// The engine's state as it writes it; written when it is asked for, and when an epoch begins.
+    state: OnceLock<Zeroizing<Vec<u8>>>,
+}
+
+/// What is the same for all values of one epoch.
+pub(super) struct Shared {
+    pub(super) context: GroupContext,
+    pub(super) spent: Arc<Spent>,
     /// Signed once: with a randomised signature two GroupInfos of one epoch would differ.
     group_info: OnceLock<Vec<u8>>,
 }
@@ -73,7 +89,7 @@ impl Group {
                 Some(MlsTime::from(Lifetime::WIDEST.not_before)),
             )
             .map_err(|error| Doing::Alone("group").failed(error))?;
-        Self::settle(engine, &call)
+        Self::first(engine, &call, client.limits)
     }
 
     pub(super) fn join(
@@ -102,7 +118,7 @@ impl Group {
         let (engine, _) = engine_client(client, None)
             .join_group(tree, &message, None)
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
-        Self::settle(engine, &call)
+        Self::first(engine, &call, client.limits)
     }
 
     pub(super) fn join_external(
@@ -122,6 +138,7 @@ impl Group {
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
             .transpose()?;
         let call = Call::begin();
+        call.lay_psks(join.psks);
         let mut builder = engine_client(client, None)
             .external_commit_builder()
             .map_err(|error| Doing::Making("commit").failed(error))?
@@ -140,6 +157,9 @@ impl Group {
             }
             builder = builder.with_removal(leaf);
         }
+        for (id, _) in join.psks {
+            builder = builder.with_external_psk(ExternalPskId::new(id.clone()));
+        }
         if let Some(tree) = tree {
             builder = builder.with_tree_data(tree);
         }
@@ -152,14 +172,16 @@ impl Group {
         Ok(Committed {
             message,
             welcome: None,
-            group: Self::settle(engine, &call)?,
+            // The engine's record of the epoch before holds no secret: we were not in it.
+            group: Self::first(engine, &call, client.limits)?,
+            parent: None,
+            left_out: Vec::new(),
         })
     }
 
     pub(super) fn stage(&self, bytes: &[u8], psks: &PreSharedKeys) -> Result<Staged> {
         let message = message(bytes, "commit", &OF_A_GROUP)?;
-        let call = Call::begin();
-        call.lay_psks(psks);
+        let call = self.begin(psks);
         let mut engine = self.0.engine.clone();
         let done = match engine.process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(done)) => done,
@@ -174,17 +196,17 @@ impl Group {
         let child = if changes.removes_us {
             None
         } else {
-            Some(Self::settle(engine, &call)?)
+            Some(self.next(engine, &call, changes.reinit.clone())?)
         };
         Ok(Staged { changes, child })
     }
 
-    pub(super) fn propose(&self, bytes: &[u8]) -> Result<Self> {
+    pub(super) fn with_proposal(&self, bytes: &[u8]) -> Result<Self> {
         let message = message(bytes, "proposal", &OF_A_GROUP)?;
-        let call = Call::begin();
+        let _call = self.begin(&[]);
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
-            Ok(ReceivedMessage::Proposal(_)) => Self::settle(engine, &call),
+            Ok(ReceivedMessage::Proposal(_)) => Ok(self.step(engine, self.0.kept.clone())),
             Ok(_) => {
                 Err(Error::remote("wrong_message_type", "a proposal was expected").at("proposal"))
             }
@@ -192,30 +214,100 @@ impl Group {
         }
     }
 
+    pub(super) fn propose(
+        &self,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+        private: Option<Padding>,
+    ) -> Result<Outgoing<Self>> {
+        let call = self.begin(&[]);
+        call.encrypt(private.is_some(), private.unwrap_or_default());
+        let mut engine = self.0.engine.clone();
+        let data = authenticated_data.to_vec();
+        let made = match proposal {
+            Proposal::Add(key_package) => engine.propose_add(self.key_package(key_package)?, data),
+            Proposal::Update => engine.propose_update(data),
+            Proposal::Remove(leaf) => {
+                occupied(&self.0.engine.roster(), *leaf)?;
+                engine.propose_remove(*leaf, data)
+            }
+            Proposal::ExternalPsk(id) => {
+                engine.propose_external_psk(ExternalPskId::new(id.clone()), data)
+            }
+            Proposal::ResumptionPsk(psk) => {
+                let epoch = proposals::own_epoch(psk, &self.0.shared.context.group_id)?;
+                engine.propose_resumption_psk(epoch, data)
+            }
+            Proposal::ReInit(next) => {
+                distinct(&next.extensions)?;
+                engine.propose_reinit(
+                    Some(next.group_id.clone()),
+                    next.version.into(),
+                    next.suite.into(),
+                    list(&next.extensions),
+                    data,
+                )
+            }
+            Proposal::ContextExtensions(extensions) => {
+                distinct(extensions)?;
+                engine.propose_group_context_extensions(list(extensions), data)
+            }
+            Proposal::Custom { number, data: body } => {
+                engine.propose_custom(proposals::custom(*number, body)?, data)
+            }
+            Proposal::ExternalInit => return Err(proposals::cannot_be_proposed(proposal)),
+        };
+        let message = made
+            .and_then(|message| message.to_bytes())
+            .map_err(|error| Doing::Making("proposal").failed(error))?;
+        let mut kept = self.0.kept.clone();
+        if private.is_some() {
+            kept.sent = self.0.shared.spent.take_handshake(kept.sent)?;
+        }
+        Ok(Outgoing {
+            message,
+            group: self.step(engine, kept),
+        })
+    }
+
+    pub(super) fn proposals(&self) -> Result<Vec<Proposed>> {
+        self.0
+            .engine
+            .get_cached_proposals()
+            .iter()
+            .map(|cached| {
+                Ok(Proposed {
+                    proposal: proposals::proposal(cached.proposal())?,
+                    proposer: proposals::proposer(cached.sender())?,
+                    reference: Some(cached.proposal_ref().as_slice().to_vec()),
+                })
+            })
+            .collect()
+    }
+
     pub(super) fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed<Self>> {
         let making = |error| Doing::Making("commit").failed(error);
         let mut time = request.now.unwrap_or(u64::MAX);
-        let call = Call::begin();
+        let call = self.begin(request.psks);
         call.require_path(request.path);
+        call.encrypt(
+            request.private.is_some(),
+            request.private.unwrap_or_default(),
+        );
         let mut engine = self.0.engine.clone();
         let mut builder = engine.commit_builder();
-        for bytes in request.add {
-            let message = received(bytes)?;
-            if message.cipher_suite() != Some(self.0.engine.cipher_suite()) {
-                return Err(
-                    Error::remote("wrong_suite", "it is for another cipher suite")
-                        .at("key_package")
-                        .section("RFC 9420 section 10.1"),
-                );
+        for proposal in request.proposals {
+            if let (Proposal::Add(key_package), None) = (proposal, request.now) {
+                time = time.min(expiry(&received(key_package)?)?);
             }
-            if request.now.is_none() {
-                time = time.min(expiry(&message)?);
-            }
-            builder = builder.add_member(message).map_err(making)?;
+            builder = self.with(builder, proposal)?;
         }
-        for leaf in request.remove {
-            occupied(&self.0.engine.roster(), *leaf)?;
-            builder = builder.remove_member(*leaf).map_err(making)?;
+        if request.now.is_none() {
+            for cached in self.0.engine.get_cached_proposals() {
+                if let mls_rs::group::proposal::Proposal::Add(add) = cached.proposal() {
+                    time = time.min(last_moment(add.key_package())?);
+                }
+            }
         }
         // The engine reads the clock unless a time is given. Without `now` no lifetime shall be checked, so the time given
         // is the last moment at which everyone added is still good.
@@ -224,7 +316,18 @@ impl Group {
             .commit_time(MlsTime::from(time))
             .build_detached()
             .map_err(making)?;
-        engine.apply_detached_commit(secrets).map_err(making)?;
+        let parent = if request.private.is_some() {
+            let mut kept = self.0.kept.clone();
+            kept.sent = self.0.shared.spent.take_handshake(kept.sent)?;
+            self.step(engine.clone(), kept)
+        } else {
+            self.clone()
+        };
+        let done = engine.apply_detached_commit(secrets).map_err(making)?;
+        let reinit = match done.effect {
+            CommitEffect::ReInit(info) => Some(proposals::reinit(&info.proposal)),
+            _ => None,
+        };
         let message = output.commit_message.to_bytes().map_err(making)?;
         let welcome = output
             .welcome_messages
@@ -235,12 +338,67 @@ impl Group {
         Ok(Committed {
             message,
             welcome,
-            group: Self::settle(engine, &call)?,
+            group: self.next(engine, &call, reinit)?,
+            parent: Some(parent),
+            left_out: all(&output.unused_proposals)?,
         })
     }
 
+    fn with<'a>(
+        &self,
+        builder: CommitBuilder<'a, Config>,
+        proposal: &Proposal,
+    ) -> Result<CommitBuilder<'a, Config>> {
+        let added = match proposal {
+            Proposal::Add(key_package) => builder.add_member(self.key_package(key_package)?),
+            Proposal::Remove(leaf) => {
+                occupied(&self.0.engine.roster(), *leaf)?;
+                builder.remove_member(*leaf)
+            }
+            Proposal::ExternalPsk(id) => builder.add_external_psk(ExternalPskId::new(id.clone())),
+            Proposal::ResumptionPsk(psk) => {
+                let epoch = proposals::own_epoch(psk, &self.0.shared.context.group_id)?;
+                builder.add_resumption_psk(epoch)
+            }
+            Proposal::ReInit(next) => {
+                distinct(&next.extensions)?;
+                builder.reinit(
+                    Some(next.group_id.clone()),
+                    next.version.into(),
+                    next.suite.into(),
+                    list(&next.extensions),
+                )
+            }
+            Proposal::ContextExtensions(extensions) => {
+                distinct(extensions)?;
+                builder.set_group_context_ext(list(extensions))
+            }
+            Proposal::Custom { number, data } => {
+                Ok(builder.custom_proposal(proposals::custom(*number, data)?))
+            }
+            // A committer updates itself by the path (RFC 9420 section 12.2).
+            Proposal::Update | Proposal::ExternalInit => {
+                return Err(proposals::cannot_be_proposed(proposal))
+            }
+        };
+        added.map_err(|error| Doing::Making("commit").failed(error))
+    }
+
+    /// A key package for this group, decoded.
+    fn key_package(&self, bytes: &[u8]) -> Result<MlsMessage> {
+        let message = received(bytes)?;
+        if message.cipher_suite() != Some(self.0.engine.cipher_suite()) {
+            return Err(
+                Error::remote("wrong_suite", "it is for another cipher suite")
+                    .at("key_package")
+                    .section("RFC 9420 section 10.1"),
+            );
+        }
+        Ok(message)
+    }
+
     pub(super) fn load(client: &Client, saved: &Secret) -> Result<Self> {
-        let state = saved::open(Kind::Group, saved)?;
+        let (state, mut kept) = saved::open_group(saved, Kept::decode)?;
         let call = Call::begin();
         call.lay_state(state);
         let engine = engine_client(client, None)
@@ -255,11 +413,33 @@ impl Group {
                 "this group belongs to another signature key",
             ));
         }
-        Self::settle(engine, &call)
+        kept.limit(client.limits);
+        Self::settle(engine, &call, kept, client.limits)
     }
 
+    /// What was saved before there were application messages has one form for ever, and a group that has sent none and
+    /// keeps no past epoch still has it.
     pub(super) fn save(&self) -> Result<Secret> {
-        saved::seal(Kind::Group, &self.0.state)
+        let state = self.state()?;
+        if self.0.kept.is_empty() {
+            saved::seal_group(state, None)
+        } else {
+            saved::seal_group(state, Some(&self.0.kept.encode()?))
+        }
+    }
+
+    fn state(&self) -> Result<&Zeroizing<Vec<u8>>> {
+        if let Some(known) = self.0.state.get() {
+            return Ok(known);
+        }
+        let call = Call::begin();
+        let mut engine = self.0.engine.clone();
+        let written = write(&mut engine, &call)?;
+        Ok(self.0.state.get_or_init(|| written))
+    }
+
+    pub(super) fn reinit(&self) -> Option<&ReInit> {
+        self.0.kept.reinit.as_ref()
     }
 
     pub(super) fn own_leaf(&self) -> u32 {
@@ -267,7 +447,7 @@ impl Group {
     }
 
     pub(super) fn context(&self) -> &GroupContext {
-        &self.0.context
+        &self.0.shared.context
     }
 
     pub(super) fn roster(&self) -> Vec<Member> {
@@ -314,11 +494,11 @@ impl Group {
         if with_tree {
             return sign();
         }
-        if let Some(known) = self.0.group_info.get() {
+        if let Some(known) = self.0.shared.group_info.get() {
             return Ok(known.clone());
         }
         let made = sign()?;
-        Ok(self.0.group_info.get_or_init(|| made).clone())
+        Ok(self.0.shared.group_info.get_or_init(|| made).clone())
     }
 
     /// The engine keeps the tag to itself; its own GroupInfo shows it, after the context and the extensions.
@@ -327,7 +507,7 @@ impl Group {
         let group_info = self.group_info(false)?;
         let strange = || Error::local("engine_refused", "the engine's GroupInfo has another form");
         let mut rest = group_info
-            .get(MESSAGE_HEADER + self.0.context.encoded.len()..)
+            .get(MESSAGE_HEADER + self.0.shared.context.encoded.len()..)
             .ok_or_else(strange)?;
         ExtensionList::mls_decode(&mut rest).map_err(|_| strange())?;
         mls_rs_codec::byte_vec::mls_decode(&mut rest).map_err(|_| strange())
@@ -338,21 +518,92 @@ impl Group {
         self.0.engine.clone()
     }
 
-    fn settle(mut engine: EngineGroup<Config>, call: &Call) -> Result<Self> {
-        let context = context(engine.context())?;
-        engine
-            .write_to_storage()
+    /// A call into the engine on this group: what past epochs need lies on the table, and the values of external PSKs.
+    pub(super) fn begin(&self, psks: &PreSharedKeys) -> Call {
+        let call = Call::begin();
+        call.lay_psks(psks);
+        call.lay_past(&self.0.shared.context.group_id, &self.0.kept.past);
+        call
+    }
+
+    /// The same epoch, after a step that leaves it as it is.
+    pub(super) fn step(&self, engine: EngineGroup<Config>, kept: Kept) -> Self {
+        Self(Arc::new(Epoch {
+            engine,
+            kept,
+            limits: self.0.limits,
+            shared: Arc::clone(&self.0.shared),
+            state: OnceLock::new(),
+        }))
+    }
+
+    /// The next epoch, which remembers of this one what the limits say.
+    fn next(
+        &self,
+        mut engine: EngineGroup<Config>,
+        call: &Call,
+        reinit: Option<ReInit>,
+    ) -> Result<Self> {
+        let limits = self.0.limits;
+        let state = write(&mut engine, call)?;
+        let record = call.take_ended().map(|record| record.data);
+        let kept = self
+            .0
+            .kept
+            .next(limits, self.0.shared.context.epoch, record, reinit);
+        Self::of(engine, state, kept, limits)
+    }
+
+    /// The first epoch we are in.
+    fn first(engine: EngineGroup<Config>, call: &Call, limits: Limits) -> Result<Self> {
+        Self::settle(engine, call, Kept::default(), limits)
+    }
+
+    fn settle(
+        mut engine: EngineGroup<Config>,
+        call: &Call,
+        kept: Kept,
+        limits: Limits,
+    ) -> Result<Self> {
+        let state = write(&mut engine, call)?;
+        Self::of(engine, state, kept, limits)
+    }
+
+    fn of(
+        engine: EngineGroup<Config>,
+        state: Zeroizing<Vec<u8>>,
+        kept: Kept,
+        limits: Limits,
+    ) -> Result<Self> {
+        let authenticator = engine
+            .epoch_authenticator()
             .map_err(|error| Doing::Alone("group").failed(error))?;
-        let state = call
-            .take_state()
-            .ok_or_else(|| Error::local("store_failure", "the engine wrote no state"))?;
+        let shared = Shared {
+            context: context(engine.context())?,
+            spent: Spent::of(
+                authenticator.as_bytes(),
+                engine.current_member_index(),
+                kept.sent,
+            )?,
+            group_info: OnceLock::new(),
+        };
         Ok(Self(Arc::new(Epoch {
             engine,
-            context,
-            state,
-            group_info: OnceLock::new(),
+            kept,
+            limits,
+            shared: Arc::new(shared),
+            state: OnceLock::from(state),
         })))
     }
+}
+
+/// Writes the engine's state, which empties its queue of past epochs: the table has the newest of them afterwards.
+pub(super) fn write(engine: &mut EngineGroup<Config>, call: &Call) -> Result<Zeroizing<Vec<u8>>> {
+    engine
+        .write_to_storage()
+        .map_err(|error| Doing::Alone("group").failed(error))?;
+    call.take_state()
+        .ok_or_else(|| Error::local("store_failure", "the engine wrote no state"))
 }
 
 /// Only a leaf that somebody sits in can be removed; the engine would tell of node indexes.
@@ -367,12 +618,14 @@ fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
 }
 
 fn expiry(message: &MlsMessage) -> Result<u64> {
-    let expired = message
-        .as_key_package()
-        .map(mls_rs::KeyPackage::expiration)
-        .transpose();
-    let time = expired.map_err(|error| Doing::Reading("key_package").failed(error))?;
-    Ok(time.map_or(u64::MAX, |time| time.seconds_since_epoch()))
+    message.as_key_package().map_or(Ok(u64::MAX), last_moment)
+}
+
+fn last_moment(key_package: &mls_rs::KeyPackage) -> Result<u64> {
+    key_package
+        .expiration()
+        .map(|time| time.seconds_since_epoch())
+        .map_err(|error| Doing::Reading("key_package").failed(error))
 }
 
 impl fmt::Debug for Group {
@@ -380,7 +633,7 @@ impl fmt::Debug for Group {
         write!(
             formatter,
             "Group(epoch={}, own_leaf={})",
-            self.0.context.epoch,
+            self.0.shared.context.epoch,
             self.own_leaf()
         )
     }

@@ -3,8 +3,12 @@
 mod blame;
 mod config;
 mod group;
+mod kept;
 mod observer;
+mod private;
+mod proposals;
 mod roster;
+mod spent;
 mod table;
 
 use zeroize::Zeroizing;
@@ -13,6 +17,8 @@ use crate::engine::{
     Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, GroupContext, Member,
     PreSharedKeys,
 };
+use crate::message::{Outgoing, Padding, Received};
+use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::provider::{failed, sha256_suite};
 use crate::shield::{shielded, shielded_locally};
 use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
@@ -63,12 +69,42 @@ impl Engine for MlsRs {
         staged.apply()
     }
 
-    fn propose(group: &Group, message: &[u8]) -> Result<Group> {
-        shielded(|| group.propose(message))
+    fn with_proposal(group: &Group, message: &[u8]) -> Result<Group> {
+        shielded(|| group.with_proposal(message))
+    }
+
+    fn propose(
+        group: &Group,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+        private: Option<Padding>,
+    ) -> Result<Outgoing<Group>> {
+        shielded(|| group.propose(proposal, authenticated_data, private))
+    }
+
+    fn proposals(group: &Group) -> Result<Vec<Proposed>> {
+        shielded(|| group.proposals())
+    }
+
+    fn encrypt(
+        group: &Group,
+        data: &[u8],
+        authenticated_data: &[u8],
+        padding: Padding,
+    ) -> Result<Outgoing<Group>> {
+        shielded(|| group.encrypt(data, authenticated_data, padding))
+    }
+
+    fn decrypt(group: &Group, message: &[u8]) -> Result<Received<Group>> {
+        shielded(|| group.decrypt(message))
     }
 
     fn commit(group: &Group, request: &CommitRequest<'_>) -> Result<Committed<Group>> {
         shielded(|| group.commit(request))
+    }
+
+    fn reinit(group: &Group) -> Option<&ReInit> {
+        group.reinit()
     }
 
     fn own_leaf(group: &Group) -> u32 {
@@ -104,7 +140,7 @@ impl Engine for MlsRs {
     }
 
     fn save(group: &Group) -> Result<Secret> {
-        group.save()
+        shielded(|| group.save())
     }
 
     fn load(client: &Client, saved: &Secret) -> Result<Group> {

@@ -6,11 +6,14 @@ use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{
     CommitEffect, CommitMessageDescription, ExportedTree, GroupContext as EngineContext, Roster,
 };
+use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_codec::MlsEncode;
 use mls_rs_core::group::Member as EngineMember;
 use mls_rs_core::identity::Credential;
 
+use super::proposals::{proposed, reinit};
 use crate::engine::{Changes, Extensions, GroupContext, Member};
+use crate::proposal::{Proposal as OurProposal, Proposed};
 use crate::{Error, Result};
 
 pub(super) fn members(roster: &Roster<'_>) -> Vec<Member> {
@@ -30,7 +33,7 @@ fn member(found: EngineMember) -> Member {
     }
 }
 
-fn extensions(list: &mls_rs::ExtensionList) -> Extensions {
+pub(super) fn extensions(list: &mls_rs::ExtensionList) -> Extensions {
     list.iter()
         .map(|one| (one.extension_type.raw_value(), one.extension_data.clone()))
         .collect()
@@ -55,30 +58,36 @@ pub(super) fn changes(
     before: &ExportedTree<'_>,
     after: &ExportedTree<'_>,
 ) -> Result<Changes> {
-    let (epoch, removes_us) = match &done.effect {
-        CommitEffect::NewEpoch(epoch) => (epoch, false),
-        CommitEffect::Removed { new_epoch, .. } => (new_epoch, true),
-        CommitEffect::ReInit(_) => {
-            return Err(
-                Error::remote("unsupported_proposal", "ReInit").section("RFC 9420 section 12.1.5")
-            );
-        }
-    };
-    let gone: BTreeSet<u32> = epoch
-        .applied_proposals
-        .iter()
-        .filter_map(|one| match &one.proposal {
-            Proposal::Remove(remove) => Some(remove.to_remove()),
-            _ => None,
-        })
-        .collect();
     let mut changes = Changes {
         sender: (!done.is_external).then_some(done.committer),
         external: done.is_external,
         authenticated_data: done.authenticated_data.clone(),
-        removes_us,
         ..Changes::default()
     };
+    match &done.effect {
+        CommitEffect::NewEpoch(epoch) => {
+            changes.proposals = all(&epoch.applied_proposals)?;
+            changes.left_out = all(&epoch.unused_proposals)?;
+        }
+        CommitEffect::Removed { new_epoch, .. } => {
+            changes.proposals = all(&new_epoch.applied_proposals)?;
+            changes.left_out = all(&new_epoch.unused_proposals)?;
+            changes.removes_us = true;
+        }
+        // It covers nothing else (RFC 9420 section 12.2).
+        CommitEffect::ReInit(info) => {
+            changes.proposals = vec![proposed(&info.clone().map(Proposal::ReInit))?];
+            changes.reinit = Some(reinit(&info.proposal));
+        }
+    }
+    let gone: BTreeSet<u32> = changes
+        .proposals
+        .iter()
+        .filter_map(|one| match one.proposal {
+            OurProposal::Remove(leaf) => Some(leaf),
+            _ => None,
+        })
+        .collect();
     let old = members(&before.roster());
     let stayed: BTreeSet<u32> = old
         .iter()
@@ -89,7 +98,7 @@ pub(super) fn changes(
         .into_iter()
         .filter(|one| gone.contains(&one.leaf))
         .collect();
-    if !removes_us {
+    if !changes.removes_us {
         for one in members(&after.roster()) {
             if !stayed.contains(&one.leaf) {
                 changes.added.push(one);
@@ -99,6 +108,10 @@ pub(super) fn changes(
         }
     }
     Ok(changes)
+}
+
+pub(super) fn all(infos: &[ProposalInfo<Proposal>]) -> Result<Vec<Proposed>> {
+    infos.iter().map(proposed).collect()
 }
 
 /// The leaf's node: leaf i is node 2i (RFC 9420 appendix C).

@@ -8,13 +8,19 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::sync::Arc;
+
+use mls_rs::client_builder::PaddingMode;
+use mls_rs::mls_rules::EncryptionOptions;
 
 use mls_rs_core::group::{EpochRecord, GroupState, GroupStateStorage};
 use mls_rs_core::key_package::{KeyPackageData, KeyPackageStorage};
 use mls_rs_core::psk::{ExternalPskId, PreSharedKey, PreSharedKeyStorage};
 use zeroize::Zeroizing;
 
+use super::kept::Past;
 use crate::engine::PreSharedKeys;
+use crate::message::Padding;
 
 thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
@@ -25,7 +31,13 @@ struct Table {
     state: Option<Zeroizing<Vec<u8>>>,
     key_packages: Vec<(Vec<u8>, KeyPackageData)>,
     psks: Vec<(Vec<u8>, PreSharedKey)>,
+    /// Past epochs of the group with this identifier, to be read.
+    past: (Vec<u8>, Vec<Arc<Past>>),
+    /// Records of past epochs that the engine wrote: of the one that has just ended, and of those it read and changed.
+    ended: Vec<EpochRecord>,
+    changed: Vec<EpochRecord>,
     path_required: bool,
+    encryption: EncryptionOptions,
 }
 
 /// The table while one call lasts.
@@ -53,12 +65,36 @@ impl Call {
         TABLE.with_borrow_mut(|table| table.psks = psks);
     }
 
+    pub(super) fn lay_past(&self, group_id: &[u8], past: &[Arc<Past>]) {
+        TABLE.with_borrow_mut(|table| table.past = (group_id.to_vec(), past.to_vec()));
+    }
+
+    /// How what is made in this call is encrypted. A handshake message is in the clear unless `private`.
+    pub(super) fn encrypt(&self, private: bool, padding: Padding) {
+        let padding = match padding {
+            Padding::None => PaddingMode::None,
+            Padding::Step => PaddingMode::StepFunction,
+            Padding::Padme => PaddingMode::Padme,
+        };
+        TABLE.with_borrow_mut(|table| table.encryption = EncryptionOptions::new(private, padding));
+    }
+
     pub(super) fn require_path(&self, required: bool) {
         TABLE.with_borrow_mut(|table| table.path_required = required);
     }
 
     pub(super) fn take_state(&self) -> Option<Zeroizing<Vec<u8>>> {
         TABLE.with_borrow_mut(|table| table.state.take())
+    }
+
+    /// The record of the epoch that ended in this call.
+    pub(super) fn take_ended(&self) -> Option<EpochRecord> {
+        TABLE.with_borrow_mut(|table| table.ended.pop())
+    }
+
+    /// The record of the past epoch that this call read, as it is now.
+    pub(super) fn take_changed(&self) -> Option<EpochRecord> {
+        TABLE.with_borrow_mut(|table| table.changed.pop())
     }
 
     pub(super) fn take_key_package(&self) -> Option<KeyPackageData> {
@@ -78,7 +114,11 @@ pub(super) fn path_required() -> bool {
     TABLE.with_borrow(|table| table.path_required)
 }
 
-/// Group states. It keeps no record of past epochs, so their secrets are gone once a state is written.
+pub(super) fn encryption() -> EncryptionOptions {
+    TABLE.with_borrow(|table| table.encryption)
+}
+
+/// Group states. Records of past epochs are gone with the call, unless it takes them from the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupStates;
 
@@ -91,22 +131,30 @@ impl GroupStateStorage for GroupStates {
 
     fn epoch(
         &self,
-        _group_id: &[u8],
-        _epoch_id: u64,
+        group_id: &[u8],
+        epoch_id: u64,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, Infallible> {
-        Ok(None)
+        Ok(TABLE.with_borrow(|table| {
+            let (owner, past) = &table.past;
+            past.iter()
+                .find(|one| owner == group_id && one.epoch == epoch_id)
+                .map(|one| one.record.clone())
+        }))
     }
 
     fn write(
         &mut self,
         state: GroupState,
         epoch_inserts: Vec<EpochRecord>,
-        _epoch_updates: Vec<EpochRecord>,
+        epoch_updates: Vec<EpochRecord>,
     ) -> Result<(), Infallible> {
         #[cfg(test)]
         PAST_EPOCHS.set(epoch_inserts.len());
-        drop(epoch_inserts);
-        TABLE.with_borrow_mut(|table| table.state = Some(state.data));
+        TABLE.with_borrow_mut(|table| {
+            table.state = Some(state.data);
+            table.ended = epoch_inserts;
+            table.changed = epoch_updates;
+        });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import Client, Group, KeyPackage, Observer, Secret, SigningKey, Successor
+from mlsrtc.mls import Client, Group, KeyPackage, Observer, Proposal, Secret, SigningKey, Successor
 
 TAG = 32
 """Length of confirmation and membership tags in suite 1; each stands behind one byte of length."""
@@ -354,3 +354,27 @@ def test_sender_keys_come_from_the_media_secret_alone() -> None:
     assert keys == at_other.sender_keys("mlsrtc media 1", b"room", [b"a", b"b"])
     media_secret = at_one.export("mlsrtc media 1", b"room", 32).expose()
     assert keys[1].expose() == HKDFExpand(SHA256(), 32, b"b").derive(media_secret)
+
+
+def test_a_commit_changes_each_leaf_once_whatever_was_proposed() -> None:
+    """Of a leaf updated twice, or updated and removed, the engine names all in its commit: nobody can follow."""
+    for removed in (False, True):
+        _, at_one, _, at_other = two()
+        third = client("third")
+        package = third.key_package()
+        made = at_one.commit(add=[package.public])
+        assert made.welcome is not None
+        at_one, at_other = made.group, at_other.stage(made.message).apply()
+        at_third = third.join(made.welcome, package, tree=made.tree)
+        for _ in range(2):
+            update = at_other.propose(Proposal.update())
+            at_other = update.group
+            at_one, at_third = at_one.with_proposal(update.message), at_third.with_proposal(update.message)
+        if removed:
+            removal = at_third.propose(Proposal.remove(at_other.own_leaf))
+            at_third = removal.group
+            at_one, at_other = at_one.with_proposal(removal.message), at_other.with_proposal(removal.message)
+        commit = at_one.commit()
+        assert [one.proposal for one in commit.left_out] == [Proposal.update()] * (1 + removed)
+        assert at_third.stage(commit.message).apply().epoch_authenticator() == commit.group.epoch_authenticator()
+        assert at_other.stage(commit.message).removes_us == removed

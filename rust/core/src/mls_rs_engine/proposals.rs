@@ -1,0 +1,124 @@
+//! Proposals between our values and the engine's.
+
+use mls_rs::group::proposal::{
+    AddProposal, CustomProposal, PreSharedKeyProposal, Proposal as EngineProposal, ProposalType,
+};
+use mls_rs::group::Sender;
+use mls_rs::mls_rules::ProposalInfo;
+use mls_rs_codec::{byte_vec, MlsDecode, MlsEncode};
+
+use super::roster::extensions;
+use crate::proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
+use crate::{Error, Result};
+
+/// The proposals that the standard defines; a custom one must not take their numbers (RFC 9420 section 17.4).
+const STANDARD: std::ops::RangeInclusive<u16> = 0..=7;
+
+pub(super) fn custom(number: u16, data: &[u8]) -> Result<CustomProposal> {
+    if STANDARD.contains(&number) {
+        return Err(Error::local(
+            "bad_proposal",
+            format!("{number} is a proposal type of the standard"),
+        )
+        .section("RFC 9420 section 17.4"));
+    }
+    Ok(CustomProposal::new(
+        ProposalType::new(number),
+        data.to_vec(),
+    ))
+}
+
+/// What a member or somebody outside may ask for, where the engine has no word for it.
+pub(super) fn cannot_be_proposed(proposal: &Proposal) -> Error {
+    Error::local(
+        "bad_proposal",
+        format!("nobody proposes type {} here", proposal.number()),
+    )
+    .section("RFC 9420 section 12.2")
+}
+
+/// The PSK of an epoch of the same group; one of another group is known to nobody here.
+pub(super) fn own_epoch(psk: &ResumptionPsk, group_id: &[u8]) -> Result<u64> {
+    match &psk.group_id {
+        Some(other) if other != group_id => Err(Error::local(
+            "missing_psk",
+            "resumption PSKs of other groups are not kept",
+        )
+        .section("RFC 9420 section 8.4")),
+        _ => Ok(psk.epoch),
+    }
+}
+
+pub(super) fn proposed(info: &ProposalInfo<EngineProposal>) -> Result<Proposed> {
+    Ok(Proposed {
+        proposal: proposal(&info.proposal)?,
+        proposer: proposer(&info.sender)?,
+        reference: info
+            .proposal_ref()
+            .map(|reference| reference.as_slice().to_vec()),
+    })
+}
+
+pub(super) fn proposer(sender: &Sender) -> Result<Proposer> {
+    Ok(match sender {
+        Sender::Member(leaf) => Proposer::Member(*leaf),
+        Sender::External(place) => Proposer::External(*place),
+        Sender::NewMemberProposal => Proposer::NewMember,
+        Sender::NewMemberCommit => Proposer::NewMemberCommit,
+        _ => return Err(Error::remote("bad_sender", "an unknown kind")),
+    })
+}
+
+pub(super) fn proposal(found: &EngineProposal) -> Result<Proposal> {
+    Ok(match found {
+        EngineProposal::Add(add) => Proposal::Add(key_package(add)?),
+        EngineProposal::Update(_) => Proposal::Update,
+        EngineProposal::Remove(remove) => Proposal::Remove(remove.to_remove()),
+        EngineProposal::Psk(psk) => pre_shared_key(psk)?,
+        EngineProposal::ReInit(reinit) => Proposal::ReInit(self::reinit(reinit)),
+        EngineProposal::ExternalInit(_) => Proposal::ExternalInit,
+        EngineProposal::GroupContextExtensions(list) => {
+            Proposal::ContextExtensions(extensions(list))
+        }
+        EngineProposal::Custom(custom) => Proposal::Custom {
+            number: custom.proposal_type().raw_value(),
+            data: custom.data().to_vec(),
+        },
+        _ => return Err(Error::remote("unsupported_proposal", "an unknown kind")),
+    })
+}
+
+pub(super) fn reinit(found: &mls_rs::group::proposal::ReInitProposal) -> ReInit {
+    ReInit {
+        group_id: found.group_id().to_vec(),
+        version: found.new_version().raw_value(),
+        suite: found.new_cipher_suite().raw_value(),
+        extensions: extensions(found.new_group_context_extensions()),
+    }
+}
+
+/// As the engine encodes it. Its signature was checked over the same encoding.
+fn key_package(add: &AddProposal) -> Result<Vec<u8>> {
+    /// MLSMessage header: version mls10, wire format mls_key_package (RFC 9420 section 6).
+    const HEADER: [u8; 4] = [0, 1, 0, 5];
+    let mut bytes = HEADER.to_vec();
+    add.key_package()
+        .mls_encode(&mut bytes)
+        .map_err(|error| Error::remote("malformed", error.to_string()))?;
+    Ok(bytes)
+}
+
+/// PreSharedKeyID (RFC 9420 section 8.4), which the engine shows in part only.
+fn pre_shared_key(found: &PreSharedKeyProposal) -> Result<Proposal> {
+    if let Some(id) = found.external_psk_id() {
+        return Ok(Proposal::ExternalPsk(id.to_vec()));
+    }
+    let strange = |error: mls_rs_codec::Error| Error::local("engine_refused", error.to_string());
+    let encoded = found.mls_encode_to_vec().map_err(strange)?;
+    let mut rest = encoded.as_slice();
+    let _psk_type_and_usage = <[u8; 2]>::mls_decode(&mut rest).map_err(strange)?;
+    Ok(Proposal::ResumptionPsk(ResumptionPsk {
+        group_id: Some(byte_vec::mls_decode(&mut rest).map_err(strange)?),
+        epoch: u64::mls_decode(&mut rest).map_err(strange)?,
+    }))
+}
