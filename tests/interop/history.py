@@ -36,12 +36,14 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     """Who takes part, and how large the group gets. `shares`: peers by name, and how many of so many newcomers are
-    theirs; the first one that can founds the group. `private`: handshake messages are encrypted."""
+    theirs; the first one that can founds the group. `private`: handshake messages are encrypted. `founder_stays`: its
+    leaf, the leftmost, is never blank, so that no tree has a blank left half."""
 
     suite: int
     shares: Mapping[str, int]
     most: int
     private: bool = False
+    founder_stays: bool = False
     weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
 
     def draw(self, seed: int, steps: int) -> list[Step]:
@@ -142,6 +144,9 @@ class Party:
     def able(self, *features: str, but: Iterable[Member] = ()) -> list[Member]:
         return [member for member in self.members if member.can(*features) and member not in but]
 
+    def removable(self, but: Iterable[Member] = ()) -> list[Member]:
+        return [member for member in self.members[self.plan.founder_stays :] if member not in but]
+
     def all_can(self, *features: str) -> None:
         if len(self.able(*features)) < len(self.members):
             raise Passed
@@ -171,7 +176,7 @@ class Party:
 
     def remove(self, picks: Picks) -> None:
         author = picks.one(self.able("remove"))
-        removed = picks.some(self.able(but=[author]), max(2, len(self.members) // 4))
+        removed = picks.some(self.removable(but=[author]), max(2, len(self.members) // 4))
         self.commit(picks, author, remove=removed)
 
     def update(self, picks: Picks) -> None:
@@ -203,7 +208,7 @@ class Party:
     def resync(self, picks: Picks) -> None:
         """A member that comes back from outside and takes away the leaf that it left behind."""
         self.all_can("follow_external")
-        joiner = picks.one(self.able("resync"))
+        joiner = picks.one(member for member in self.removable() if member.can("resync"))
         host = picks.one(self.able("group_info", but=[joiner]))
         self.members.remove(joiner)
         self.enter(picks, host, joiner, True, [])
@@ -234,10 +239,11 @@ class Party:
                 busy.append(proposer)
                 fields = {}
             else:
-                others = [member for member in self.members if member not in busy and member is not proposer]
-                if kind == "remove" and not others:
+                others = self.removable(but=[proposer, *busy]) if kind == "remove" else self.removable(but=busy)
+                leaving = [member for member in others if kind == "remove" or member is proposer]
+                if not leaving:
                     continue
-                removed.append(proposer if kind == "leave" else picks.one(others))
+                removed.append(picks.one(leaving))
                 busy.append(removed[-1])
                 fields = {"leaf": removed[-1].leaf}
             messages.append((proposer, kind.replace("leave", "remove"), fields))

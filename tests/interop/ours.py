@@ -8,9 +8,12 @@ from typing import Any
 from peers import Fields, PeerError
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import Client, Commit, KeyPackage, Secret, SigningKey, suites
+from mlsrtc.mls import Client, Commit, KeyPackage, Limits, Proposal, Secret, SigningKey, suites
 
 DAY = 24 * 3600
+
+PRIVATE, PROPOSAL, COMMIT = 2, 2, 3
+"""Wire format and content types (RFC 9420 section 6)."""
 
 
 class Ours:
@@ -19,7 +22,7 @@ class Ours:
     def __init__(self) -> None:
         self.version = version("mlsrtc")
         self.suites = suites()
-        self.unsupported: dict[str, str] = {}
+        self.unsupported = {"tree_in_welcome": "a Welcome never carries the tree: a commit gives it apart"}
         self.clients: dict[str, _Client] = {}
 
     def call(self, op: str, **fields: Any) -> Fields:
@@ -49,11 +52,23 @@ class Ours:
         self.clients.clear()
 
 
+def content(message: bytes) -> str:
+    """What a member's message is: PublicMessage and PrivateMessage both begin with the group and the epoch."""
+    wire_format, length = message[3], message[4]
+    at = 5 + length + 8
+    if wire_format != PRIVATE:  # a sender and authenticated data come before the type
+        at += 5 if message[at] == 1 else 1
+        size = message[at] if message[at] < 64 else int.from_bytes(message[at : at + 2]) & 0x3FFF
+        at += size + (1 if message[at] < 64 else 2)
+    return {1: "application", PROPOSAL: "proposal", COMMIT: "commit"}[message[at]]
+
+
 class _Client:
     """One member: state in, state out, with the newest state kept here. The methods are the operations."""
 
     def __init__(self, suite: int, identity: bytes, private: bool) -> None:
-        self.client = Client(identity, SigningKey.generate(suite))
+        self.client = Client(identity, SigningKey.generate(suite), limits=Limits(past_epochs=5))
+        self.private = private
         self.packages: list[KeyPackage] = []
         self.psks: dict[bytes, Secret] = {}
 
@@ -68,30 +83,59 @@ class _Client:
         self.group = self.client.create_group(group_id)
         return {}
 
-    def join(self, welcome: bytes, tree: bytes | None = None) -> Fields:
+    def join(self, welcome: bytes, tree: bytes | None) -> Fields:
         self.group = self.client.join(welcome, self.packages, tree=tree, psks=self.psks)
         return {}
 
-    def join_external(self, group_info: bytes, resync: bool, psk: list[Fields], tree: bytes | None = None) -> Fields:
+    def join_external(self, group_info: bytes, tree: bytes | None, resync: bool, psk: list[Fields]) -> Fields:
         remove = self.group.own_leaf if resync else None
-        return self._committed(self.client.join_external(group_info, tree=tree, remove=remove))
+        psks = {one["id"]: self.psks[one["id"]] for one in psk}
+        return self._committed(self.client.join_external(group_info, tree=tree, remove=remove, psks=psks))
 
     def psk(self, id: bytes, secret: bytes) -> Fields:
         self.psks[id] = Secret(secret)
         return {}
 
+    def propose(self, kind: str, **fields: Any) -> Fields:
+        proposal = {
+            "add": lambda: Proposal.add(fields["key_package"]),
+            "remove": lambda: Proposal.remove(fields["leaf"]),
+            "update": Proposal.update,
+            "psk": lambda: Proposal.psk(fields["id"]),
+        }[kind]()
+        made = self.group.propose(proposal, private=self.private)
+        self.group = made.group
+        return {"proposal": made.message}
+
     def commit(
         self, add: list[bytes], remove: list[int], psk: list[Fields], path: bool, tree_in_welcome: bool
     ) -> Fields:
-        return self._committed(self.group.commit(add=add, remove=remove, path=path))
+        proposals = [Proposal.psk(one["id"]) if "id" in one else Proposal.resumption_psk(one["epoch"]) for one in psk]
+        made = self.group.commit(
+            add=add, remove=remove, proposals=proposals, psks=self.psks, path=path, private=self.private
+        )
+        return self._committed(made)
 
     def _committed(self, commit: Commit) -> Fields:
         self.group = commit.group
         return {"commit": commit.message, "welcome": commit.welcome, "tree": commit.tree}
 
     def process(self, message: bytes) -> Fields:
-        self.group = self.group.stage(message, psks=self.psks).apply()
-        return {"kind": "commit"}
+        kind = content(message)
+        if kind == "application":
+            received = self.group.decrypt(message)
+            self.group = received.group
+            return {"kind": kind, "data": received.data}
+        if kind == "proposal":
+            self.group = self.group.with_proposal(message)
+        else:
+            self.group = self.group.stage(message, psks=self.psks).apply()
+        return {"kind": kind}
+
+    def encrypt(self, data: bytes, authenticated_data: bytes) -> Fields:
+        made = self.group.encrypt(data, authenticated_data=authenticated_data)
+        self.group = made.group
+        return {"message": made.message}
 
     def group_info(self, with_tree: bool) -> Fields:
         tree = None if with_tree else self.group.tree()
