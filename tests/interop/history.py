@@ -126,6 +126,8 @@ class Party:
         founder = self.newcomers(Picks([0]), 1, "create")[0]
         founder.call("create", group_id=b"mixed group")
         self.members = [founder]
+        # Some begin with a commit of their own.
+        self.epoch = founder.since = founder.call("state", label=LABEL, context=CONTEXT)["epoch"]
         self.agree()
 
     def play(self, step: Step) -> None:
@@ -148,7 +150,7 @@ class Party:
         return [member for member in self.members[self.plan.founder_stays :] if member not in but]
 
     def all_can(self, *features: str) -> None:
-        if len(self.able(*features)) < len(self.members):
+        if any(self.lack(feature) for feature in features):
             raise Passed
 
     def newcomers(self, picks: Picks, most: int, *features: str) -> list[Member]:
@@ -161,6 +163,10 @@ class Party:
             raise Passed
         return [self._client(peer) for peer in made]
 
+    def joining(self, author: Member) -> tuple[str, ...]:
+        """What somebody must be able to do to be added by `author`."""
+        return ("join",) if author.can("tree_in_welcome") else ("join", "tree_apart")
+
     def _client(self, peer: Peer) -> Member:
         self.names += 1
         member = Member(f"m{self.names}", peer)
@@ -172,11 +178,12 @@ class Party:
 
     def add(self, picks: Picks) -> None:
         author = picks.one(self.able("add"))
-        self.commit(picks, author, add=self.newcomers(picks, max(2, self.plan.most // 6), "join"))
+        self.commit(picks, author, add=self.newcomers(picks, max(2, self.plan.most // 6), *self.joining(author)))
 
     def remove(self, picks: Picks) -> None:
         author = picks.one(self.able("remove"))
-        removed = picks.some(self.removable(but=[author]), max(2, len(self.members) // 4))
+        most = max(2, len(self.members) // 4) if author.can("remove_several") else 1
+        removed = picks.some(self.removable(but=[author]), most)
         self.commit(picks, author, remove=removed)
 
     def update(self, picks: Picks) -> None:
@@ -187,7 +194,7 @@ class Party:
         self.all_can("psk")
         author = picks.one(self.able("add"))
         room = picks.below(2) and len(self.members) < self.plan.most
-        added = self.newcomers(picks, 1, "join", "psk") if room else []
+        added = self.newcomers(picks, 1, "psk", *self.joining(author)) if room else []
         self.commit(picks, author, add=added, psk=[self.share_psk([*self.members, *added])])
 
     def resumption(self, picks: Picks) -> None:
@@ -195,7 +202,7 @@ class Party:
         self.all_can("resumption")
         since = max(self.epoch - 3, *(member.since for member in self.members))
         epoch = picks.one(range(since, self.epoch + 1))
-        self.commit(picks, picks.one(self.members), psk=[{"epoch": epoch}])
+        self.commit(picks, picks.one(self.able("update")), psk=[{"epoch": epoch}])
 
     def external_join(self, picks: Picks) -> None:
         self.all_can("follow_external")
@@ -229,7 +236,7 @@ class Party:
             if kind == "add":
                 if len(self.members) + len(added) >= self.plan.most:
                     continue
-                added += self.newcomers(picks, 1, "join")
+                added += self.newcomers(picks, 1, *self.joining(author))
                 fields = {"key_package": self.package(added[-1])}
             elif kind == "psk":
                 if self.lack("psk"):
@@ -326,11 +333,12 @@ class Party:
             self.members.remove(member)
             member.call("drop")
         self.epoch += 1
-        for member in add:
+        # One Welcome for all of them, or one for each.
+        for member, welcome in zip(add, done.get("welcomes") or [done["welcome"]] * len(add), strict=True):
             member.since = self.epoch
             self.members.append(member)
             try:
-                member.call("join", welcome=done["welcome"], tree=done["tree"])
+                member.call("join", welcome=welcome, tree=done["tree"])
                 self.processed[member.peer.name] += 1
             except PeerError as error:
                 self.lose(member, error)
@@ -405,6 +413,9 @@ class Party:
                 raise Disagreement(f"{member} and {leaves[member.leaf]} have one leaf")
             if state["epoch"] != self.epoch:
                 raise Disagreement(f"{member} is in epoch {state['epoch']} and not {self.epoch}")
+            if (info := state.get("group_info")) is not None:
+                facts = inspect_group_info(info)
+                state |= {"tree_hash": facts.tree_hash, "confirmation_tag": facts.confirmation_tag}
             for name in ("authenticator", "exporter", "tree_hash", "confirmation_tag"):
                 if (value := state.get(name)) is not None:
                     other, theirs = first.setdefault(name, (member, value))

@@ -149,4 +149,5 @@ class _Client:
             "authenticator": group.epoch_authenticator().expose(),
             "exporter": group.export(label, context, 32).expose(),
             "tree_hash": group.tree_hash,
+            "confirmation_tag": group.confirmation_tag,
         }

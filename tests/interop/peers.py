@@ -14,11 +14,14 @@ effect there at once: the caller orders everything. `op` is one of
     psk           client, id, secret                      stores an external PSK
     propose       client, kind, key_package | leaf | id | epoch  -> proposal; kind is add, remove, update or psk
     commit        client, add [key package], remove [leaf], psk [{id} | {epoch}], path, tree_in_welcome
-                                                       -> commit, welcome?, tree?; also commits what was proposed
+                                                       -> commit, welcome? or welcomes (one for each), tree?;
+                                                          what was proposed is in it too
     process       client, message                      -> kind (proposal, commit, application), data?
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
-    state         client, label, context               -> epoch, leaf, authenticator, exporter, tree_hash
+    reveal        client                               -> init_priv, encryption_priv, signature_priv (OpenMLS alone)
+    state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
+                                                          confirmation_tag?, group_info?
 
 An answer with `error` says that the request failed. What a peer lacks altogether stands in `unsupported`, by the
 names in FEATURES.
@@ -35,7 +38,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 INTEROP = REPOSITORY / "interop"
 
 FEATURES = {
-    "create", "join", "tree_apart", "tree_in_welcome", "add", "remove", "update",
+    "create", "join", "tree_apart", "tree_in_welcome", "add", "remove", "remove_several", "update",
     "external_join", "external_join_psk", "resync", "follow_external", "group_info",
     "psk", "resumption",
     "propose_add", "propose_remove", "propose_update", "propose_psk", "by_reference", "commit_proposals",
@@ -46,8 +49,8 @@ FEATURES = {
 following what others do as well; the last two only keep a peer's state from being compared in full."""
 
 BINARY = frozenset(
-    {"key_package", "commit", "welcome", "tree", "group_info", "proposal", "message", "data"}
-    | {"authenticator", "exporter", "tree_hash"}
+    {"key_package", "commit", "welcome", "welcomes", "tree", "group_info", "proposal", "message", "data"}
+    | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
 )
 
 Fields = dict[str, Any]
@@ -82,6 +85,12 @@ def encoded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: encoded(item) for name, item in value.items()}
     return [encoded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [decoded(item) for item in value]
+    return base64.b64decode(value) if value is not None else None
 
 
 class Process:
@@ -121,10 +130,7 @@ class Process:
         answer: Fields = json.loads(line)
         if "error" in answer:
             return PeerError(self.name, op, answer["error"])
-        return {
-            name: base64.b64decode(value) if name in BINARY and value is not None else value
-            for name, value in answer.items()
-        }
+        return {name: decoded(value) if name in BINARY else value for name, value in answer.items()}
 
     def close(self) -> None:
         assert self.process.stdin is not None

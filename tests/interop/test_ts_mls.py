@@ -46,9 +46,8 @@ def test_ts_mls_writes_external_pub_without_its_length() -> None:
     peer.call("create", client="ts", group_id=b"group")
     info = peer.call("group_info", client="ts", with_tree=True)["group_info"]
     peer.close()
-    with pytest.raises(RemoteProtocolError) as caught:
+    with pytest.raises(RemoteProtocolError):  # the reason depends on the key's first byte, taken for a length
         Client(b"joiner", SigningKey.generate()).join_external(info)
-    assert caught.value.reason == "malformed"
     assert b"\0\4\x20" in info  # extension external_pub of 32 bytes, which are 33 with a length before the key
 
 

@@ -43,6 +43,7 @@ struct Client {
     signer: SignatureKeyPair,
     credential: CredentialWithKey,
     policy: WireFormatPolicy,
+    newest: Option<KeyPackageBundle>,
     group: Option<MlsGroup>,
 }
 
@@ -65,6 +66,7 @@ impl Client {
             provider,
             suite,
             signer,
+            newest: None,
             group: None,
         })
     }
@@ -77,14 +79,32 @@ impl Client {
             .build()
     }
 
-    fn key_package(&self) -> Outcome<Value> {
+    fn key_package(&mut self) -> Outcome<Value> {
         let bundle = KeyPackage::builder().build(
             self.suite,
             &self.provider,
             &self.signer,
             self.credential.clone(),
         )?;
-        Ok(json!({"key_package": message(&bundle.into_key_package().into())?}))
+        let package = bundle.key_package().clone();
+        self.newest = Some(bundle);
+        Ok(json!({"key_package": message(&package.into())?}))
+    }
+
+    /// The private keys of the newest key package, for vectors that somebody else is to join with.
+    fn reveal(&self) -> Outcome<Value> {
+        let bundle = self.newest.as_ref().ok_or("no key package")?;
+        // Two of them have no public reader; they are in what is stored.
+        let stored = serde_json::to_value(bundle)?;
+        let leaf = stored["private_encryption_key"]["key"].clone();
+        let leaf: HpkePrivateKey = serde_json::from_value(leaf)?;
+        let signer = serde_json::to_value(&self.signer)?;
+        let signer: Vec<u8> = serde_json::from_value(signer["private"].clone())?;
+        Ok(json!({
+            "init_priv": base64(bundle.init_private_key()),
+            "encryption_priv": base64(&leaf),
+            "signature_priv": base64(&signer),
+        }))
     }
 
     fn create(&mut self, fields: &Fields) -> Outcome<Value> {
@@ -298,6 +318,7 @@ fn answer(clients: &mut HashMap<String, Client>, fields: &Fields) -> Outcome<Val
     let client = clients.get_mut(&name).ok_or("no such client")?;
     match operation {
         "key_package" => client.key_package(),
+        "reveal" => client.reveal(),
         "create" => client.create(fields),
         "join" => client.join(fields),
         "join_external" => client.join_external(fields),
