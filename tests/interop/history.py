@@ -37,13 +37,15 @@ class Step:
 class Plan:
     """Who takes part, and how large the group gets. `shares`: peers by name, and how many of so many newcomers are
     theirs; the first one that can founds the group. `private`: handshake messages are encrypted. `founder_stays`: its
-    leaf, the leftmost, is never blank, so that no tree has a blank left half."""
+    leaf, the leftmost, is never blank, so that no tree has a blank left half. `weak`: engines of which no fault fails
+    the history; it is counted, and the member that has it is removed by the others."""
 
     suite: int
     shares: Mapping[str, int]
     most: int
     private: bool = False
     founder_stays: bool = False
+    weak: frozenset[str] = frozenset()
     weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
 
     def draw(self, seed: int, steps: int) -> list[Step]:
@@ -316,19 +318,27 @@ class Party:
         """`proposed`: what is added and removed was proposed before, and is in the commit by reference."""
         in_welcome = picks.below(2) == 0 or not all(member.can("tree_apart") for member in add)
         in_welcome = in_welcome and author.can("tree_in_welcome")
-        done = author.call(
-            "commit",
-            add=[] if proposed else [self.package(member) for member in add],
-            remove=[] if proposed else [member.leaf for member in remove],
-            psk=psk,
-            path=not (add or psk or proposed) or picks.below(3) == 0,
-            tree_in_welcome=in_welcome,
-        )
+        fields = {
+            "add": [] if proposed else [self.package(member) for member in add],
+            "remove": [] if proposed else [member.leaf for member in remove],
+            "psk": psk,
+            "path": not (add or psk or proposed) or picks.below(3) == 0,
+            "tree_in_welcome": in_welcome,
+        }
+        try:
+            done = author.call("commit", **fields)
+        except PeerError as error:
+            self.lose(author, error)
+            self.remove_lost()
+            raise Passed from None
         what = [f"adds {member}" for member in add] + [f"removes {member}" for member in remove]
         what += [f"PSK {psk}" for psk in psk]
         self.tell(f"{author} commits{' by reference' if proposed else ''}: {', '.join(what) or 'update'}")
         self.commits[author.peer.name] += 1
-        self.deliver(done["commit"], "commit", self.able(but=[author, *remove]))
+        followers = self.able(but=[author, *remove])
+        for proposal in done.get("proposals", []):
+            self.deliver(proposal, "proposal", followers)
+        self.deliver(done["commit"], "commit", [member for member in followers if member in self.members])
         for member in remove:
             self.members.remove(member)
             member.call("drop")
@@ -391,11 +401,13 @@ class Party:
                     answers.append((member, answer))
         return answers
 
-    def lose(self, member: Member, error: PeerError) -> None:
-        """A member cannot go on: by a fault of its engine that is known, else the history has failed."""
+    def lose(self, member: Member, error: PeerError, cause: Exception | None = None) -> None:
+        """A member cannot go on: by a fault of its engine that is known, else the history has failed by `cause`."""
         known = next((known for known in KNOWN if known.is_of(error)), None)
+        if known is None and member.peer.name in self.plan.weak:
+            known = Known(error.peer, error.operation, error.text, "unexplained: " + error.text)
         if known is None:
-            raise error
+            raise cause or error
         self.faults[known] += 1
         self.members.remove(member)
         self.lost.append(member)
@@ -408,25 +420,33 @@ class Party:
         first: dict[str, tuple[Member, Any]] = {}
         leaves = dict[int, Member]()
         for member, state in self.ask(self.members, "state", label=LABEL, context=CONTEXT):
-            member.leaf = state["leaf"]
-            if leaves.setdefault(member.leaf, member) is not member:
-                raise Disagreement(f"{member} and {leaves[member.leaf]} have one leaf")
-            if state["epoch"] != self.epoch:
-                raise Disagreement(f"{member} is in epoch {state['epoch']} and not {self.epoch}")
-            if (info := state.get("group_info")) is not None:
-                facts = inspect_group_info(info)
-                state |= {"tree_hash": facts.tree_hash, "confirmation_tag": facts.confirmation_tag}
-            for name in ("authenticator", "exporter", "tree_hash", "confirmation_tag"):
-                if (value := state.get(name)) is not None:
-                    other, theirs = first.setdefault(name, (member, value))
-                    if value != theirs:
-                        raise Disagreement(f"{member} and {other} have another {name}")
+            try:
+                self.compare(member, state, first, leaves)
+            except Disagreement as fault:
+                self.lose(member, PeerError(member.peer.name, "agree", str(fault).removeprefix(str(member))), fault)
         if self.lost:
             self.remove_lost()
 
+    def compare(
+        self, member: Member, state: Fields, first: dict[str, tuple[Member, Any]], leaves: dict[int, Member]
+    ) -> None:
+        member.leaf = state["leaf"]
+        if leaves.setdefault(member.leaf, member) is not member:
+            raise Disagreement(f"{member} has the leaf of {leaves[member.leaf]}")
+        if state["epoch"] != self.epoch:
+            raise Disagreement(f"{member} is in epoch {state['epoch']} and not {self.epoch}")
+        if (info := state.get("group_info")) is not None:
+            facts = inspect_group_info(info)
+            state |= {"tree_hash": facts.tree_hash, "confirmation_tag": facts.confirmation_tag}
+        for name in ("authenticator", "exporter", "tree_hash", "confirmation_tag"):
+            if (value := state.get(name)) is not None:
+                other, theirs = first.setdefault(name, (member, value))
+                if value != theirs:
+                    raise Disagreement(f"{member} has another {name} than {other}")
+
     def remove_lost(self) -> None:
         """Somebody removes those who cannot go on; whether they ever knew their own leaf does not matter."""
-        author = next(iter(self.able("remove", "group_info")))
+        author = Picks([0]).one(self.able("remove", "group_info"))
         info = author.call("group_info", with_tree=True)["group_info"]
         tree = inspect_group_info(info).tree
         assert tree is not None

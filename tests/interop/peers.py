@@ -15,7 +15,8 @@ effect there at once: the caller orders everything. `op` is one of
     propose       client, kind, key_package | leaf | id | epoch  -> proposal; kind is add, remove, update or psk
     commit        client, add [key package], remove [leaf], psk [{id} | {epoch}], path, tree_in_welcome
                                                        -> commit, welcome? or welcomes (one for each), tree?;
-                                                          what was proposed is in it too
+                                                          what was proposed is in it too; proposals?: to be
+                                                          delivered before it, where there are no others
     process       client, message                      -> kind (proposal, commit, application), data?
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
@@ -49,7 +50,7 @@ FEATURES = {
 following what others do as well; the last two only keep a peer's state from being compared in full."""
 
 BINARY = frozenset(
-    {"key_package", "commit", "welcome", "welcomes", "tree", "group_info", "proposal", "message", "data"}
+    {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
 )
 

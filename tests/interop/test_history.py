@@ -41,7 +41,7 @@ def test_the_founder_stays_if_it_is_told_to() -> None:
 
 
 def test_a_lie_is_found_and_its_history_shortened() -> None:
-    with pytest.raises(Disagreement, match="have another exporter") as caught:
+    with pytest.raises(Disagreement, match="has another exporter than") as caught:
         check(PLAN, 3, 60, lambda: {"mlsrtc": Liar()})
     told, shortened = caught.value.__notes__
     assert "commits: adds" in told
