@@ -1,19 +1,17 @@
 //! Who a member is. Holds no state of any group: everything else is handed in and out.
 
 use crate::engine::Extensions;
-use crate::{Error, Limits, Result, SigningKey, Successor};
+use crate::{Credential, Error, IdentityRules, Limits, Result, SigningKey};
 
-/// A basic credential, the key that signs for it, and what its leaves say.
-///
-/// Only basic credentials (RFC 9420 section 5.3) are known yet; another kind becomes another way to make a `Client`.
+/// A credential, the key that signs for it, what its leaves say, and whom it believes.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) identity: Vec<u8>,
+    pub(crate) credential: Credential,
     pub(crate) signing_key: SigningKey,
     pub(crate) leaf_extensions: Extensions,
     pub(crate) extension_types: Vec<u16>,
     pub(crate) proposal_types: Vec<u16>,
-    pub(crate) successor: Successor,
+    pub(crate) rules: IdentityRules,
     pub(crate) limits: Limits,
 }
 
@@ -21,24 +19,29 @@ impl Client {
     /// `extension_types` are the extensions a leaf says it understands (RFC 9420 section 7.2, capabilities), besides
     /// those it carries itself.
     pub fn new(
-        identity: Vec<u8>,
+        credential: Credential,
         signing_key: SigningKey,
         leaf_extensions: Extensions,
         extension_types: Vec<u16>,
-        successor: Successor,
+        mut rules: IdentityRules,
     ) -> Result<Self> {
+        // A client believes credentials of its own kind.
+        rules.credential_types.push(credential.number());
+        rules.credential_types.sort_unstable();
+        rules.credential_types.dedup();
+        rules.check(&credential, signing_key.public_key())?;
         distinct(&leaf_extensions)?;
         let mut types: Vec<u16> = extension_types;
         types.extend(leaf_extensions.iter().map(|(number, _)| *number));
         types.sort_unstable();
         types.dedup();
         Ok(Self {
-            identity,
+            credential,
             signing_key,
             leaf_extensions,
             extension_types: types,
             proposal_types: Vec::new(),
-            successor,
+            rules,
             limits: Limits::default(),
         })
     }
@@ -56,8 +59,8 @@ impl Client {
         self
     }
 
-    pub fn identity(&self) -> &[u8] {
-        &self.identity
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     pub fn signing_key(&self) -> &SigningKey {

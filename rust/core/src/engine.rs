@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use crate::message::{Outgoing, Padding, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
-use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
+use crate::{Client, Credential, IdentityRules, KeyPackage, Lifetime, Result, Secret};
 
 /// Extension types and their contents (RFC 9420 section 13.4).
 pub type Extensions = Vec<(u16, Vec<u8>)>;
@@ -19,8 +19,7 @@ pub type PreSharedKeys = [(Vec<u8>, Secret)];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub leaf: u32,
-    /// The basic credential; empty for a credential of another kind.
-    pub identity: Vec<u8>,
+    pub credential: Credential,
     pub signature_key: Vec<u8>,
     pub extensions: Extensions,
 }
@@ -61,6 +60,8 @@ pub struct CommitRequest<'a> {
     pub now: Option<u64>,
     /// Encrypted to the members; in the clear if absent.
     pub private: Option<Padding>,
+    /// Who we are from this commit on: another credential, key and leaf extensions for our leaf.
+    pub client: Option<&'a Client>,
 }
 
 /// How to join from outside (RFC 9420 section 12.4.3.2).
@@ -72,6 +73,8 @@ pub struct ExternalJoin<'a> {
     /// External PSKs to inject, by identifier, and their values.
     pub psks: &'a PreSharedKeys,
     pub authenticated_data: &'a [u8],
+    /// Seconds since 1970, against which lifetimes and certificates are checked; not checked if absent.
+    pub now: Option<u64>,
 }
 
 /// A commit that was made. Nothing has happened yet: `group` is the epoch it leads to.
@@ -84,6 +87,14 @@ pub struct Committed<G> {
     pub parent: Option<G>,
     /// What was proposed to us and is not valid, or not together with the rest.
     pub left_out: Vec<Proposed>,
+}
+
+/// A group made on another one, at its epoch 1.
+#[derive(Debug)]
+pub struct Founded<G> {
+    /// For all the others; none if there are none.
+    pub welcome: Option<Vec<u8>>,
+    pub group: G,
 }
 
 /// GroupContext (RFC 9420 section 8.1), with its encoding.
@@ -106,7 +117,12 @@ pub trait Engine {
     /// One epoch seen from outside.
     type Observer: Clone + Debug + Send + Sync;
 
-    fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage>;
+    /// `extensions` are the key package's own, beside those of its leaf.
+    fn key_package(
+        client: &Client,
+        lifetime: Lifetime,
+        extensions: &Extensions,
+    ) -> Result<KeyPackage>;
     fn create(client: &Client, group_id: &[u8], extensions: &Extensions) -> Result<Self::Group>;
     fn join(
         client: &Client,
@@ -114,23 +130,37 @@ pub trait Engine {
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
         psks: &PreSharedKeys,
+        now: Option<u64>,
     ) -> Result<Self::Group>;
+    /// A proposal to be added, made by who is not a member (RFC 9420 section 12.1.8.2).
+    fn propose_join(
+        client: &Client,
+        group_info: &[u8],
+        key_package: &KeyPackage,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>>;
     fn join_external(client: &Client, join: &ExternalJoin<'_>) -> Result<Committed<Self::Group>>;
 
     /// Processes a commit on a clone.
-    fn stage(group: &Self::Group, message: &[u8], psks: &PreSharedKeys) -> Result<Self::Staged>;
+    fn stage(
+        group: &Self::Group,
+        message: &[u8],
+        psks: &PreSharedKeys,
+        now: Option<u64>,
+    ) -> Result<Self::Staged>;
     /// What the staged commit does.
     fn inspect(staged: &Self::Staged) -> &Changes;
     /// The epoch the staged commit leads to.
     fn apply(staged: &Self::Staged) -> Result<Self::Group>;
     /// The same epoch, remembering a proposal that a later commit may name by reference.
     fn with_proposal(group: &Self::Group, message: &[u8]) -> Result<Self::Group>;
-    /// Makes such a proposal.
+    /// Makes such a proposal. With an update, `client` is who we are once it is committed.
     fn propose(
         group: &Self::Group,
         proposal: &Proposal,
         authenticated_data: &[u8],
         private: Option<Padding>,
+        client: Option<&Client>,
     ) -> Result<Outgoing<Self::Group>>;
     /// The proposals that it remembers.
     fn proposals(group: &Self::Group) -> Result<Vec<Proposed>>;
@@ -144,6 +174,31 @@ pub trait Engine {
     fn decrypt(group: &Self::Group, message: &[u8]) -> Result<Received<Self::Group>>;
     fn commit(group: &Self::Group, request: &CommitRequest<'_>) -> Result<Committed<Self::Group>>;
 
+    /// Makes a group of some of this one's members (RFC 9420 section 11.3).
+    fn branch(
+        group: &Self::Group,
+        group_id: &[u8],
+        key_packages: &[&[u8]],
+    ) -> Result<Founded<Self::Group>>;
+    fn join_branch(
+        group: &Self::Group,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Self::Group>;
+    /// Makes the group that follows one that has ended (RFC 9420 section 11.2).
+    fn reinitialize(
+        group: &Self::Group,
+        client: &Client,
+        key_packages: &[&[u8]],
+    ) -> Result<Founded<Self::Group>>;
+    fn join_reinitialized(
+        group: &Self::Group,
+        client: &Client,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Self::Group>;
     /// What follows this group, if it has ended.
     fn reinit(group: &Self::Group) -> Option<&ReInit>;
     fn own_leaf(group: &Self::Group) -> u32;
@@ -160,11 +215,19 @@ pub trait Engine {
     fn save(group: &Self::Group) -> Result<Secret>;
     fn load(client: &Client, saved: &Secret) -> Result<Self::Group>;
 
+    /// `sender` is who proposes as one of the group's external senders.
     fn observe(
         group_info: &[u8],
         tree: Option<&[u8]>,
-        successor: Successor,
+        rules: &IdentityRules,
+        sender: Option<&Client>,
     ) -> Result<Self::Observer>;
+    /// A proposal of an external sender (RFC 9420 section 12.1.8.1).
+    fn propose_from_outside(
+        observer: &Self::Observer,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>>;
     /// The epoch a commit leads to, as far as it can be seen from outside.
     fn follow(observer: &Self::Observer, message: &[u8]) -> Result<Self::Observer>;
     fn observed_context(observer: &Self::Observer) -> &GroupContext;

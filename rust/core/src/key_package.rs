@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mls_rs::identity::{Credential, SigningIdentity};
+use mls_rs::identity::SigningIdentity;
 use mls_rs::{KeyPackage as PublicKeyPackage, MlsMessage, WireFormat};
 use mls_rs_codec::{MlsDecode, MlsEncode};
 use mls_rs_core::crypto::{CipherSuiteProvider, HpkeSecretKey};
@@ -16,7 +16,7 @@ use crate::encoding::{decode, message, put};
 use crate::provider::{failed, suite, Suite};
 use crate::saved::{self, Kind};
 use crate::shield::shielded_locally;
-use crate::{Error, Result, Secret};
+use crate::{Credential, Error, Result, Secret};
 
 /// MLSMessage header: version mls10, wire format mls_key_package (RFC 9420 section 6).
 const HEADER: [u8; 4] = [0, 1, 0, 5];
@@ -44,7 +44,11 @@ pub struct KeyPackage {
     data: KeyPackageData,
     identity: SigningIdentity,
     suite: u16,
+    last_resort: bool,
 }
+
+/// Of a key package that may be used more than once (draft-ietf-mls-extensions): its type, and it is empty.
+pub const LAST_RESORT: u16 = 0x000a;
 
 impl KeyPackage {
     /// From a public key package (an MLSMessage) and its private keys, wherever they were made.
@@ -83,6 +87,7 @@ impl KeyPackage {
             reference: reference(&functions, &data.key_package_bytes)?,
             identity: public.signing_identity().clone(),
             suite: public.cipher_suite.raw_value(),
+            last_resort: public.extensions.has_extension(LAST_RESORT.into()),
             data,
         })
     }
@@ -90,6 +95,11 @@ impl KeyPackage {
     /// The MLSMessage to publish.
     pub fn public(&self) -> Vec<u8> {
         [HEADER.as_slice(), &self.data.key_package_bytes].concat()
+    }
+
+    /// The KeyPackage alone.
+    pub(crate) fn bare(&self) -> &[u8] {
+        &self.data.key_package_bytes
     }
 
     /// KeyPackageRef (RFC 9420 section 5.2): how a Welcome names it.
@@ -101,12 +111,13 @@ impl KeyPackage {
         self.suite
     }
 
-    /// The basic credential in it; empty for a credential of another kind.
-    pub fn identity(&self) -> &[u8] {
-        match &self.identity.credential {
-            Credential::Basic(basic) => basic.identifier(),
-            _ => &[],
-        }
+    pub fn credential(&self) -> Credential {
+        Credential::of_engine(&self.identity.credential)
+    }
+
+    /// Whether it says of itself that it may be used more than once.
+    pub fn last_resort(&self) -> bool {
+        self.last_resort
     }
 
     pub fn signature_key(&self) -> &[u8] {

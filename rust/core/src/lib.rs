@@ -4,6 +4,7 @@
 //! at one epoch. It never changes; what leads to the next epoch gives a new one (models.md, ts-mls: state in, state out).
 
 mod client;
+mod credential;
 mod encoding;
 mod engine;
 mod error;
@@ -20,14 +21,15 @@ mod signing;
 mod successor;
 
 pub use client::Client;
+pub use credential::{Credential, IdentityRules};
 pub use engine::{
-    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, GroupContext, Member,
-    PreSharedKeys,
+    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, Founded, GroupContext,
+    Member, PreSharedKeys,
 };
 pub use error::{Error, Fault, Result};
-pub use key_package::{KeyPackage, Lifetime};
+pub use key_package::{KeyPackage, Lifetime, LAST_RESORT};
 pub use message::{Limits, Outgoing, Padding, Received};
-pub use mls_rs_engine::MlsRs;
+pub use mls_rs_engine::{external_senders, required_capabilities, MlsRs};
 pub use proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
 pub use provider::{random_bytes, suites};
 pub use secret::Secret;

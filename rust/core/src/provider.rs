@@ -1,8 +1,11 @@
 //! The cryptographic provider: the one place that names it. AWS-LC unless the feature `rustcrypto` is chosen instead.
 
-use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider};
+use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider, SignaturePublicKey};
+use mls_rs_core::identity::{CertificateChain, DerCertificate};
+use mls_rs_core::time::MlsTime;
+use mls_rs_identity_x509::{X509CertificateReader, X509CredentialValidator};
 
-use crate::{Error, Result, Secret};
+use crate::{Error, Lifetime, Result, Secret};
 
 #[cfg(not(any(feature = "awslc", feature = "rustcrypto")))]
 compile_error!("choose a cryptographic provider: feature `awslc` or `rustcrypto`");
@@ -13,6 +16,11 @@ compile_error!("choose one cryptographic provider: `rustcrypto` needs --no-defau
 pub(crate) use mls_rs_crypto_awslc::AwsLcCryptoProvider as Provider;
 #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
 pub(crate) use mls_rs_crypto_rustcrypto::RustCryptoProvider as Provider;
+
+#[cfg(feature = "awslc")]
+use mls_rs_crypto_awslc::x509::{CertificateParser, CertificateValidator};
+#[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+use mls_rs_crypto_rustcrypto::x509::{X509Reader, X509Validator};
 
 pub(crate) type Suite = <Provider as CryptoProvider>::CipherSuiteProvider;
 
@@ -52,4 +60,37 @@ pub fn random_bytes(length: usize) -> Result<Secret> {
         .random_bytes_vec(length)
         .map(Secret::from)
         .map_err(|error| failed(&error))
+}
+
+/// The key of the leaf certificate, if the chain leads to one of `roots`. Validity periods are checked against `time`.
+pub(crate) fn certified_key(
+    chain: &CertificateChain,
+    roots: &[DerCertificate],
+    time: Option<MlsTime>,
+) -> std::result::Result<SignaturePublicKey, String> {
+    // The engine wants a time where we give none: it is given one at which key packages are good, often the first or the
+    // last there is, and no certificate is to be measured by these.
+    let time = time.filter(|time| {
+        let seconds = time.seconds_since_epoch();
+        seconds != Lifetime::WIDEST.not_before && i64::try_from(seconds).is_ok()
+    });
+    #[cfg(feature = "awslc")]
+    let validator = CertificateValidator::new_der(roots);
+    #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+    let validator = X509Validator::new(roots.to_vec());
+    validator
+        .map_err(|error| format!("a root: {error}"))?
+        .validate_chain(chain, time)
+        .map_err(|error| error.to_string())
+}
+
+/// The subject of a certificate, DER-encoded.
+pub(crate) fn subject(certificate: &DerCertificate) -> std::result::Result<Vec<u8>, String> {
+    #[cfg(feature = "awslc")]
+    let reader = CertificateParser::new();
+    #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+    let reader = X509Reader::new();
+    reader
+        .subject_bytes(certificate)
+        .map_err(|error| error.to_string())
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::convert::{short_hex, PskArgument};
+use crate::credential::{Credential, CredentialArgument};
 use crate::errors::Result;
 use crate::group::{Commit, Group};
 use crate::keys::SigningKey;
@@ -45,8 +46,21 @@ impl Successor {
     }
 }
 
-pub(crate) fn rule(argument: Option<&Bound<'_, Successor>>) -> mlsrtc_core::Successor {
-    argument.map_or_else(mlsrtc_core::Successor::default, |given| given.get().0)
+const X509: u16 = 2;
+
+pub(crate) fn rules(
+    successor: Option<&Bound<'_, Successor>>,
+    mut credential_types: Vec<u16>,
+    roots: Vec<Vec<u8>>,
+) -> mlsrtc_core::IdentityRules {
+    if !roots.is_empty() {
+        credential_types.push(X509);
+    }
+    mlsrtc_core::IdentityRules {
+        successor: successor.map_or_else(Default::default, |given| given.get().0),
+        credential_types,
+        roots,
+    }
 }
 
 /// A key package with its private halves (RFC 9420 section 10): what somebody needs to add us, and what we need to join.
@@ -55,7 +69,7 @@ pub(crate) fn rule(argument: Option<&Bound<'_, Successor>>) -> mlsrtc_core::Succ
 /// Welcome of a rival branch opens too; drop the object and its saved form when no Welcome is expected any more.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
-pub struct KeyPackage(mlsrtc_core::KeyPackage);
+pub struct KeyPackage(pub(crate) mlsrtc_core::KeyPackage);
 
 #[pymethods]
 impl KeyPackage {
@@ -104,7 +118,19 @@ impl KeyPackage {
     /// The basic credential in it; empty if the credential is of another kind.
     #[getter]
     fn identity<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.0.identity())
+        PyBytes::new(py, self.0.credential().identity())
+    }
+
+    /// The credential in it.
+    #[getter]
+    fn credential(&self) -> Credential {
+        self.0.credential().into()
+    }
+
+    /// Whether it says of itself that it may be used more than once.
+    #[getter]
+    fn last_resort(&self) -> bool {
+        self.0.last_resort()
     }
 
     /// The public signature key of its leaf.
@@ -122,53 +148,79 @@ impl KeyPackage {
     }
 }
 
-/// Who a member is: a basic credential (RFC 9420 section 5.3), its signature key, and what its leaves say.
+/// Who a member is: a credential (RFC 9420 section 5.3), its signature key, what its leaves say, and whom it believes.
 ///
-/// identity: the credential, any bytes; no two leaves of a group may have the same.
+/// identity: bytes for a basic credential, or a `Credential`. No two leaves of a group may have the same, nor two
+/// certificates with one subject.
 /// leaf_extensions: (type, contents) pairs that every leaf of this client carries (RFC 9420 section 13.4).
 /// extension_types: further extension types this client understands; a group with context extensions admits only who does.
 /// proposal_types: custom types of proposals this client understands.
+/// credential_types: types of credentials it believes besides its own kind. Nothing proves a basic or custom one: look at
+/// `Member.credential` yourself.
+/// roots: certificates in DER; with any, X.509 credentials are believed whose chain leads to one of them (RFC 9420 section
+/// 5.3.1). Their validity periods are checked where `now` is given.
 /// successor: whose old leaf an external commit may remove; all members should use the same rule.
 /// limits: how far application messages may be out of order and late, and how many past epochs its groups keep.
 ///
 /// It holds no state of any group: key packages, groups and saved states are handed in and out. Everything it makes is of
-/// the cipher suite of its key. Raises LocalProtocolError (``duplicate_extension``) if a type is given twice.
+/// the cipher suite of its key. Raises LocalProtocolError: ``duplicate_extension`` if a type is given twice,
+/// ``bad_credential`` if a chain does not lead to a root or is for another key.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
-pub struct Client(mlsrtc_core::Client);
+pub struct Client(pub(crate) mlsrtc_core::Client);
 
 /// One key package or several.
 #[derive(FromPyObject)]
-enum KeyPackages<'py> {
+pub(crate) enum KeyPackages<'py> {
     One(Bound<'py, KeyPackage>),
     Several(Vec<Bound<'py, KeyPackage>>),
+}
+
+impl<'py> KeyPackages<'py> {
+    pub(crate) fn list(self) -> Vec<Bound<'py, KeyPackage>> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Several(several) => several,
+        }
+    }
 }
 
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (identity, signing_key, *, leaf_extensions=Vec::new(), extension_types=Vec::new(), proposal_types=Vec::new(), successor=None, limits=None))]
+    #[pyo3(signature = (identity, signing_key, *, leaf_extensions=Vec::new(), extension_types=Vec::new(), proposal_types=Vec::new(), credential_types=Vec::new(), roots=Vec::new(), successor=None, limits=None))]
+    #[allow(clippy::too_many_arguments)]
     fn new(
-        identity: Vec<u8>,
+        identity: CredentialArgument<'_>,
         signing_key: &SigningKey,
         leaf_extensions: Vec<(u16, Vec<u8>)>,
         extension_types: Vec<u16>,
         proposal_types: Vec<u16>,
+        credential_types: Vec<u16>,
+        roots: Vec<Vec<u8>>,
         successor: Option<&Bound<'_, Successor>>,
         limits: Option<&Bound<'_, Limits>>,
     ) -> Result<Self> {
-        let rule = rule(successor);
+        let rules = rules(successor, credential_types, roots);
         let key = signing_key.0.clone();
-        let made = mlsrtc_core::Client::new(identity, key, leaf_extensions, extension_types, rule)?
-            .with_proposal_types(proposal_types)
-            .with_limits(limits.map(|given| given.get().0).unwrap_or_default());
+        let credential = identity.into();
+        let made =
+            mlsrtc_core::Client::new(credential, key, leaf_extensions, extension_types, rules)?
+                .with_proposal_types(proposal_types)
+                .with_limits(limits.map(|given| given.get().0).unwrap_or_default());
         Ok(Self(made))
+    }
+
+    /// The basic credential; empty if the credential is of another kind.
+    #[getter]
+    fn identity<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.credential().identity())
     }
 
     /// The credential.
     #[getter]
-    fn identity<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.0.identity())
+    fn credential(&self) -> Credential {
+        self.0.credential().clone().into()
     }
 
     /// The signature key.
@@ -187,20 +239,27 @@ impl Client {
     ///
     /// not_before, not_after: seconds since 1970. Without them it is good for ever: a peer whose clock is behind would refuse
     /// one of this minute, and every joiner looks at the lifetime of every leaf that never committed (RFC 9420 section 7.3).
-    #[pyo3(signature = (*, not_before=None, not_after=None))]
+    /// last_resort: it says of itself that it may be used more than once, for want of a fresh one (RFC 9420 section 16.8).
+    /// extensions: of the key package, not of its leaf: (type, contents) pairs.
+    #[pyo3(signature = (*, not_before=None, not_after=None, last_resort=false, extensions=Vec::new()))]
     fn key_package(
         &self,
         py: Python<'_>,
         not_before: Option<u64>,
         not_after: Option<u64>,
+        last_resort: bool,
+        mut extensions: Vec<(u16, Vec<u8>)>,
     ) -> Result<KeyPackage> {
+        if last_resort {
+            extensions.push((mlsrtc_core::LAST_RESORT, Vec::new()));
+        }
         let lifetime = Lifetime {
             not_before: not_before.unwrap_or(Lifetime::WIDEST.not_before),
             not_after: not_after.unwrap_or(Lifetime::WIDEST.not_after),
         };
-        Ok(KeyPackage(
-            py.detach(|| MlsRs::key_package(&self.0, lifetime))?,
-        ))
+        Ok(KeyPackage(py.detach(|| {
+            MlsRs::key_package(&self.0, lifetime, &extensions)
+        })?))
     }
 
     /// A group of one, at epoch 0 (RFC 9420 section 11).
@@ -225,9 +284,13 @@ impl Client {
     /// tree: the ratchet tree, unless the Welcome carries it. Both are checked against the signed tree hash.
     /// psks: external pre-shared keys by identifier, should the Welcome ask for one (RFC 9420 section 8.4).
     ///
-    /// No clock is asked: lifetimes of leaves are the adder's business. Raises RemoteProtocolError, ``no_key_package`` if it is
+    /// now: seconds since 1970, against which the lifetimes of leaves that never committed and the certificates of all are
+    /// checked; without it they are not, and no clock is asked.
+    ///
+    /// Raises RemoteProtocolError, ``no_key_package`` if it is
     /// for somebody else; LocalProtocolError (``wrong_client``) if a key package has another signature key.
-    #[pyo3(signature = (welcome, key_packages, *, tree=None, psks=None))]
+    #[pyo3(signature = (welcome, key_packages, *, tree=None, psks=None, now=None))]
+    #[allow(clippy::too_many_arguments)]
     fn join(
         &self,
         py: Python<'_>,
@@ -235,17 +298,34 @@ impl Client {
         key_packages: KeyPackages<'_>,
         tree: Option<&[u8]>,
         psks: PskArgument<'_>,
+        now: Option<u64>,
     ) -> Result<Group> {
-        let given = match key_packages {
-            KeyPackages::One(one) => vec![one],
-            KeyPackages::Several(several) => several,
-        };
+        let given = key_packages.list();
         let key_packages: Vec<&mlsrtc_core::KeyPackage> =
             given.iter().map(|one| &one.get().0).collect();
         let psks = crate::convert::psks(psks)?;
         Ok(Group(py.detach(|| {
-            MlsRs::join(&self.0, welcome, &key_packages, tree, &psks)
+            MlsRs::join(&self.0, welcome, &key_packages, tree, &psks, now)
         })?))
+    }
+
+    /// A proposal to be added to a group whose GroupInfo we have (RFC 9420 section 12.1.8.2), as an MLSMessage: some member
+    /// takes it in by `Group.with_proposal()`, and its commit's Welcome opens with `key_package`.
+    ///
+    /// Only the group's identifier, epoch and suite are taken from the GroupInfo; nothing in it is believed. Raises
+    /// RemoteProtocolError (``wrong_suite``), LocalProtocolError (``wrong_client``) if the key package has another key.
+    #[pyo3(signature = (group_info, key_package, *, authenticated_data=b"".as_slice()))]
+    fn propose_join<'py>(
+        &self,
+        py: Python<'py>,
+        group_info: &[u8],
+        key_package: &Bound<'py, KeyPackage>,
+        authenticated_data: &[u8],
+    ) -> Result<Bound<'py, PyBytes>> {
+        let package = &key_package.get().0;
+        let made =
+            py.detach(|| MlsRs::propose_join(&self.0, group_info, package, authenticated_data))?;
+        Ok(PyBytes::new(py, &made))
     }
 
     /// A commit that joins from outside (RFC 9420 section 12.4.3.2), on a signed GroupInfo with external_pub.
@@ -254,9 +334,11 @@ impl Client {
     /// remove: the leaf we left behind; the members' `Successor` rule must allow it.
     /// psks: external pre-shared keys by identifier; the commit injects each of them (RFC 9420 section 8.4).
     /// authenticated_data: sent in the clear, covered by the signature.
+    /// now: seconds since 1970; see `join()`.
     ///
     /// Nothing has happened until the members apply the commit's message; the state to save meanwhile is `commit.group.save()`.
-    #[pyo3(signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=b"".as_slice()))]
+    #[pyo3(signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=b"".as_slice(), now=None))]
+    #[allow(clippy::too_many_arguments)]
     fn join_external(
         &self,
         py: Python<'_>,
@@ -265,6 +347,7 @@ impl Client {
         remove: Option<u32>,
         psks: PskArgument<'_>,
         authenticated_data: &[u8],
+        now: Option<u64>,
     ) -> Result<Commit> {
         let psks = crate::convert::psks(psks)?;
         let join = ExternalJoin {
@@ -273,6 +356,7 @@ impl Client {
             remove,
             psks: &psks,
             authenticated_data,
+            now,
         };
         Ok(Commit(py.detach(|| MlsRs::join_external(&self.0, &join))?))
     }

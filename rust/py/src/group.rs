@@ -4,7 +4,9 @@ use mlsrtc_core::{CommitRequest, Committed, Engine, MlsRs};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use crate::client::{Client, KeyPackages};
 use crate::convert::{extensions, short_hex, PskArgument};
+use crate::credential::Credential;
 use crate::errors::Result;
 use crate::message::{Outgoing, Received};
 use crate::proposal::{proposed_tuple, Proposal, Proposed, ReInit};
@@ -19,7 +21,7 @@ pub struct Member {
     /// The leaf's index, from 0 (RFC 9420 section 4.1).
     #[pyo3(get)]
     leaf: u32,
-    identity: Vec<u8>,
+    credential: mlsrtc_core::Credential,
     signature_key: Vec<u8>,
     extensions: Vec<(u16, Vec<u8>)>,
 }
@@ -28,13 +30,13 @@ impl From<mlsrtc_core::Member> for Member {
     fn from(found: mlsrtc_core::Member) -> Self {
         let mlsrtc_core::Member {
             leaf,
-            identity,
+            credential,
             signature_key,
             extensions,
         } = found;
         Self {
             leaf,
-            identity,
+            credential,
             signature_key,
             extensions,
         }
@@ -46,7 +48,13 @@ impl Member {
     /// The basic credential; empty if the credential is of another kind.
     #[getter]
     fn identity<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.identity)
+        PyBytes::new(py, self.credential.identity())
+    }
+
+    /// The credential.
+    #[getter]
+    fn credential(&self) -> Credential {
+        self.credential.clone().into()
     }
 
     /// The public signature key.
@@ -229,6 +237,39 @@ impl Staged {
     }
 }
 
+/// A group that was made on another one, by `Group.branch()` or `Group.reinitialize()`.
+///
+/// Save `group.save()` before sending `welcome` and `tree` to the others.
+#[pyclass(frozen, module = "mlsrtc._core")]
+#[derive(Debug)]
+pub struct Founded(mlsrtc_core::Founded<EngineGroup>);
+
+#[pymethods]
+impl Founded {
+    /// MLSMessage with one Welcome for all the others, without the tree; None if there are none.
+    #[getter]
+    fn welcome<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.welcome.as_ref().map(|bytes| PyBytes::new(py, bytes))
+    }
+
+    /// `group.tree()`: the others need it beside the Welcome.
+    #[getter]
+    fn tree<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        let made = py.detach(|| MlsRs::tree(&self.0.group))?;
+        Ok(PyBytes::new(py, &made))
+    }
+
+    /// The new group, at its epoch 1.
+    #[getter]
+    fn group(&self) -> Group {
+        Group(self.0.group.clone())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Founded({:?})", self.0.group)
+    }
+}
+
 /// One member of a group at ONE epoch. It never changes.
 ///
 /// What leads on gives a new Group: `commit(...).group` and `stage(...).apply()`. The old one stays usable, so rival commits
@@ -354,11 +395,13 @@ impl Group {
     /// Makes a proposal that a later commit names by reference (RFC 9420 section 12.1); this group stays as it is.
     ///
     /// authenticated_data: sent in the clear, covered by the signature. private: encrypted to the members, with `padding`
-    /// (see `encrypt()`); else in the clear. Go on with `group`, or you could not follow a commit of your own proposal.
+    /// (see `encrypt()`); else in the clear. client: with an update, who we are once it is committed (see `commit()`), with
+    /// the leaf extensions we have. Go on with `group`, or you could not follow a commit of your own proposal.
     ///
     /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``; ``spent_key`` if private and this group has encrypted
     /// before. RemoteProtocolError if a key package to add is for another suite.
-    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice(), private=false, padding="step"))]
+    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice(), private=false, padding="step", client=None))]
+    #[allow(clippy::too_many_arguments)]
     fn propose(
         &self,
         py: Python<'_>,
@@ -366,10 +409,12 @@ impl Group {
         authenticated_data: &[u8],
         private: bool,
         padding: &str,
+        client: Option<&Bound<'_, Client>>,
     ) -> Result<Outgoing> {
         let private = private.then_some(crate::message::padding(padding)?);
-        let made =
-            py.detach(|| MlsRs::propose(&self.0, &proposal.0, authenticated_data, private))?;
+        let client = client.map(|one| &one.get().0);
+        let made = py
+            .detach(|| MlsRs::propose(&self.0, &proposal.0, authenticated_data, private, client))?;
         Ok(made.into())
     }
 
@@ -413,11 +458,13 @@ impl Group {
     /// authenticated_data: sent in the clear, covered by the signature.
     /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not.
     /// private: encrypted to the members, with `padding` (see `encrypt()`); else in the clear, as a PublicMessage.
+    /// client: who we are from this commit on: its credential, signature key and leaf extensions stand in our leaf, if the
+    /// members' `Successor` rule allows it. Load what follows with that client.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
     /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``missing_psk``, ``bad_proposal`` if
     /// the proposals do not go together (RFC 9420 section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
-    #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step"))]
+    #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step", client=None))]
     #[allow(clippy::too_many_arguments)]
     fn commit(
         &self,
@@ -431,6 +478,7 @@ impl Group {
         now: Option<u64>,
         private: bool,
         padding: &str,
+        client: Option<&Bound<'_, Client>>,
     ) -> Result<Commit> {
         let all: Vec<mlsrtc_core::Proposal> = add
             .into_iter()
@@ -446,6 +494,7 @@ impl Group {
             authenticated_data,
             now,
             private: private.then_some(crate::message::padding(padding)?),
+            client: client.map(|one| &one.get().0),
         };
         Ok(Commit(py.detach(|| MlsRs::commit(&self.0, &request))?))
     }
@@ -453,11 +502,21 @@ impl Group {
     /// Checks somebody else's commit and processes it on a clone.
     ///
     /// psks: external pre-shared keys by identifier, should it ask for one.
+    /// now: seconds since 1970, against which the lifetimes of those who join and all new certificates are checked; without
+    /// it they are not.
     /// Raises RemoteProtocolError with the reason; this group is as it was, and the genuine commit still applies.
-    #[pyo3(signature = (message, *, psks=None))]
-    fn stage(&self, py: Python<'_>, message: &[u8], psks: PskArgument<'_>) -> Result<Staged> {
+    #[pyo3(signature = (message, *, psks=None, now=None))]
+    fn stage(
+        &self,
+        py: Python<'_>,
+        message: &[u8],
+        psks: PskArgument<'_>,
+        now: Option<u64>,
+    ) -> Result<Staged> {
         let keys = crate::convert::psks(psks)?;
-        Ok(Staged(py.detach(|| MlsRs::stage(&self.0, message, &keys))?))
+        Ok(Staged(
+            py.detach(|| MlsRs::stage(&self.0, message, &keys, now))?,
+        ))
     }
 
     /// The same epoch, knowing a proposal that a later commit may name by reference (RFC 9420 section 12.1).
@@ -466,6 +525,89 @@ impl Group {
     /// result contains it.
     fn with_proposal(&self, py: Python<'_>, message: &[u8]) -> Result<Self> {
         Ok(Self(py.detach(|| MlsRs::with_proposal(&self.0, message))?))
+    }
+
+    /// Makes a group of some of this one's members (RFC 9420 section 11.3), with the same suite and GroupContext extensions.
+    ///
+    /// group_id: of the new group. key_packages: fresh ones of those others who are to be in it. Whoever joins it knows that
+    /// all in it are in this group now; this one goes on beside it.
+    ///
+    /// The lifetimes in the key packages are checked against the system's clock. Raises LocalProtocolError
+    /// (``not_a_subgroup``) if one of them is no member's.
+    fn branch(
+        &self,
+        py: Python<'_>,
+        group_id: &[u8],
+        key_packages: Vec<Vec<u8>>,
+    ) -> Result<Founded> {
+        let packages: Vec<&[u8]> = key_packages.iter().map(Vec::as_slice).collect();
+        Ok(Founded(
+            py.detach(|| MlsRs::branch(&self.0, group_id, &packages))?,
+        ))
+    }
+
+    /// The group that a member of this one made by `branch()`, at the epoch this group stands on.
+    ///
+    /// key_packages: the one, or those, that the Welcome may name; with the signature key we have here. tree: unless the
+    /// Welcome carries it. Raises RemoteProtocolError: ``not_a_subgroup`` if somebody is in it who is not in this group,
+    /// ``bad_welcome``, ``wrong_suite``, ``wrong_epoch``, ...
+    #[pyo3(signature = (welcome, key_packages, *, tree=None))]
+    fn join_branch(
+        &self,
+        py: Python<'_>,
+        welcome: &[u8],
+        key_packages: KeyPackages<'_>,
+        tree: Option<&[u8]>,
+    ) -> Result<Self> {
+        let given = key_packages.list();
+        let packages: Vec<&mlsrtc_core::KeyPackage> =
+            given.iter().map(|one| &one.get().0).collect();
+        Ok(Self(py.detach(|| {
+            MlsRs::join_branch(&self.0, welcome, &packages, tree)
+        })?))
+    }
+
+    /// Makes the group that follows this one, which has ended (RFC 9420 section 11.2); see `reinit`.
+    ///
+    /// client: who we are in it, of its cipher suite. key_packages: fresh ones of all the others. One member does this; the
+    /// members agree on which. The lifetimes in the key packages are checked against the system's clock.
+    ///
+    /// Raises LocalProtocolError: ``wrong_state`` if this group has not ended, ``wrong_client``, ``not_a_subgroup`` if not
+    /// exactly the members are in it.
+    fn reinitialize(
+        &self,
+        py: Python<'_>,
+        client: &Bound<'_, Client>,
+        key_packages: Vec<Vec<u8>>,
+    ) -> Result<Founded> {
+        let packages: Vec<&[u8]> = key_packages.iter().map(Vec::as_slice).collect();
+        let client = &client.get().0;
+        Ok(Founded(py.detach(|| {
+            MlsRs::reinitialize(&self.0, client, &packages)
+        })?))
+    }
+
+    /// The group that another member made by `reinitialize()`.
+    ///
+    /// client: who we are in it. key_packages: the one, or those, that the Welcome may name. tree: unless the Welcome carries
+    /// it. Raises RemoteProtocolError: ``not_a_subgroup``, ``bad_welcome`` if its extensions are not those agreed on,
+    /// ``wrong_group``, ``wrong_suite``, ...; LocalProtocolError: ``wrong_state``, ``wrong_client``.
+    #[pyo3(signature = (client, welcome, key_packages, *, tree=None))]
+    fn join_reinitialized(
+        &self,
+        py: Python<'_>,
+        client: &Bound<'_, Client>,
+        welcome: &[u8],
+        key_packages: KeyPackages<'_>,
+        tree: Option<&[u8]>,
+    ) -> Result<Self> {
+        let given = key_packages.list();
+        let packages: Vec<&mlsrtc_core::KeyPackage> =
+            given.iter().map(|one| &one.get().0).collect();
+        let client = &client.get().0;
+        Ok(Self(py.detach(|| {
+            MlsRs::join_reinitialized(&self.0, client, welcome, &packages, tree)
+        })?))
     }
 
     /// Everything this member needs to go on at this epoch, for `Client.load_group()`; 450 to 700 bytes a member.

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod client;
 mod convert;
+mod credential;
 mod errors;
 mod group;
 mod keys;
@@ -23,7 +24,9 @@ mod _core {
     #[pymodule_export]
     use crate::client::{Client, KeyPackage, Successor};
     #[pymodule_export]
-    use crate::group::{Commit, Group, Member, Staged};
+    use crate::credential::{external_senders, required_capabilities, Credential};
+    #[pymodule_export]
+    use crate::group::{Commit, Founded, Group, Member, Staged};
     #[pymodule_export]
     use crate::keys::{random_bytes, suites, verify_signature, SigningKey};
     #[pymodule_export]

@@ -4,9 +4,10 @@ use mlsrtc_core::{Engine, MlsRs};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::client::{rule, Successor};
+use crate::client::{rules, Client, Successor};
 use crate::errors::Result;
 use crate::group::Member;
+use crate::proposal::Proposal;
 
 /// A group followed from outside, by its GroupInfo, tree and commits: who is in it and what its tree is, without any secret.
 ///
@@ -18,17 +19,46 @@ pub struct Observer(<MlsRs as Engine>::Observer);
 
 #[pymethods]
 impl Observer {
-    /// Begins with a signed GroupInfo, and the tree unless it is inside. successor: the rule the members use.
+    /// Begins with a signed GroupInfo, and the tree unless it is inside.
+    ///
+    /// successor, credential_types, roots: the rules the members use (see `Client`); basic credentials are always believed.
+    /// sender: who proposes from outside, if the group names it among its external senders; `propose()` needs it.
     #[staticmethod]
-    #[pyo3(signature = (group_info, tree=None, *, successor=None))]
+    #[pyo3(signature = (group_info, tree=None, *, successor=None, credential_types=Vec::new(), roots=Vec::new(), sender=None))]
+    #[allow(clippy::too_many_arguments)]
     fn observe(
         py: Python<'_>,
         group_info: &[u8],
         tree: Option<&[u8]>,
         successor: Option<&Bound<'_, Successor>>,
+        mut credential_types: Vec<u16>,
+        roots: Vec<Vec<u8>>,
+        sender: Option<&Bound<'_, Client>>,
     ) -> Result<Self> {
-        let rule = rule(successor);
-        Ok(Self(py.detach(|| MlsRs::observe(group_info, tree, rule))?))
+        const BASIC: u16 = 1;
+        credential_types.push(BASIC);
+        let rules = rules(successor, credential_types, roots);
+        let sender = sender.map(|one| &one.get().0);
+        Ok(Self(py.detach(|| {
+            MlsRs::observe(group_info, tree, &rules, sender)
+        })?))
+    }
+
+    /// Makes a proposal from outside (RFC 9420 section 12.1.8.1), as an MLSMessage for the members. It is not known here
+    /// until it is followed: `observer.follow(message)`.
+    ///
+    /// Raises LocalProtocolError: ``wrong_state`` without a `sender`, ``bad_sender`` if the group does not name it,
+    /// ``bad_proposal``, ``unknown_leaf``.
+    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice()))]
+    fn propose<'py>(
+        &self,
+        py: Python<'py>,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+    ) -> Result<Bound<'py, PyBytes>> {
+        let made =
+            py.detach(|| MlsRs::propose_from_outside(&self.0, &proposal.0, authenticated_data))?;
+        Ok(PyBytes::new(py, &made))
     }
 
     /// The epoch a commit leads to; with a proposal, the same epoch knowing it. Raises RemoteProtocolError.

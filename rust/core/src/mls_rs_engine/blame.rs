@@ -164,9 +164,9 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         E::KeyMissing(_) => (Theirs, "message_key_gone", "RFC 9420 section 9.1"),
         E::InvalidFutureGeneration(_) => (Theirs, "too_far_ahead", "RFC 9420 section 9.1"),
         E::InvalidGroupInfo => (Theirs, "bad_group_info", "RFC 9420 section 12.4.3"),
-        E::InvalidWelcomeMessage | E::NotASubgroup | E::ReInitExtensionsMismatch => {
-            (Theirs, "bad_welcome", "RFC 9420 section 12.4.3.1")
-        }
+        E::InvalidWelcomeMessage => (Theirs, "bad_welcome", "RFC 9420 section 12.4.3.1"),
+        E::NotASubgroup => (Either, "not_a_subgroup", "RFC 9420 section 11.3"),
+        E::ReInitExtensionsMismatch => (Theirs, "bad_welcome", "RFC 9420 section 11.2"),
         E::InvalidTreeKemPrivateKey => (Either, "bad_private_key", "RFC 9420 section 7.4"),
         E::GroupUsedAfterReInit => (Ours, "group_ended", "RFC 9420 section 11.2"),
         E::CommitRequired => (Ours, "commit_required", "RFC 9420 section 12.4"),

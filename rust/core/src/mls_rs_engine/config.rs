@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mls_rs::client_builder::{
@@ -15,7 +16,6 @@ use mls_rs::external_client::builder::{
 use mls_rs::external_client::ExternalClient;
 use mls_rs::group::proposal::{ProposalType, RemoveProposal, UpdateProposal};
 use mls_rs::group::{GroupContext, Roster, Sender};
-use mls_rs::identity::basic::BasicCredential;
 use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::{
     CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle,
@@ -29,9 +29,10 @@ use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
 use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
+use crate::client::distinct;
 use crate::engine::Extensions;
 use crate::provider::Provider;
-use crate::{Client, Error, KeyPackage, Lifetime, Result, Successor};
+use crate::{Client, Error, IdentityRules, KeyPackage, Lifetime, Result};
 
 pub(super) type Config = WithMlsRules<
     Rules,
@@ -53,16 +54,22 @@ pub(super) type ObserverConfig = ObserverWithCryptoProvider<
 >;
 
 pub(super) fn engine_client(client: &Client, lifetime: Option<Lifetime>) -> EngineClient<Config> {
-    let identity = SigningIdentity::new(
-        BasicCredential::new(client.identity.clone()).into_credential(),
-        client.signing_key.public_key().clone(),
-    );
+    engine_client_for(client, lifetime, &[])
+}
+
+/// `extension_types` are understood besides the client's own.
+fn engine_client_for(
+    client: &Client,
+    lifetime: Option<Lifetime>,
+    extension_types: &[u16],
+) -> EngineClient<Config> {
+    let identity = signing_identity(client);
     let suite = CipherSuite::new(client.signing_key.suite());
     let mut builder = ClientBuilder::new()
         .group_state_storage(GroupStates)
         .key_package_repo(KeyPackages)
         .psk_store(Psks)
-        .identity_provider(Identities(client.successor))
+        .identity_provider(Identities::new(&client.rules))
         .crypto_provider(Provider::new())
         .mls_rules(Rules)
         // The types every implementation must know may not be listed (RFC 9420 section 7.2).
@@ -70,8 +77,10 @@ pub(super) fn engine_client(client: &Client, lifetime: Option<Lifetime>) -> Engi
             client
                 .extension_types
                 .iter()
+                .chain(extension_types)
                 .map(|number| ExtensionType::new(*number))
-                .filter(|kind| !kind.is_default()),
+                .filter(|kind| !kind.is_default())
+                .collect::<BTreeSet<_>>(),
         )
         .custom_proposal_types(
             client
@@ -92,24 +101,48 @@ pub(super) fn engine_client(client: &Client, lifetime: Option<Lifetime>) -> Engi
     builder.build()
 }
 
-pub(super) fn observer_client(successor: Successor) -> ExternalClient<ObserverConfig> {
-    ExternalClientBuilder::new()
-        .identity_provider(Identities(successor))
-        .crypto_provider(Provider::new())
-        .build()
+pub(super) fn signing_identity(client: &Client) -> SigningIdentity {
+    SigningIdentity::new(
+        client.credential.to_engine(),
+        client.signing_key.public_key().clone(),
+    )
 }
 
-pub(super) fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage> {
+pub(super) fn observer_client(
+    rules: &IdentityRules,
+    sender: Option<&Client>,
+) -> ExternalClient<ObserverConfig> {
+    let builder = ExternalClientBuilder::new()
+        .identity_provider(Identities::new(rules))
+        .crypto_provider(Provider::new());
+    match sender {
+        Some(client) => builder
+            .signer(
+                client.signing_key.secret().clone(),
+                signing_identity(client),
+            )
+            .build(),
+        None => builder.build(),
+    }
+}
+
+pub(super) fn key_package(
+    client: &Client,
+    lifetime: Lifetime,
+    extensions: &Extensions,
+) -> Result<KeyPackage> {
     if lifetime.not_after < lifetime.not_before {
         return Err(Error::local(
             "bad_lifetime",
             "not_after lies before not_before",
         ));
     }
+    distinct(extensions)?;
+    let types: Vec<u16> = extensions.iter().map(|(number, _)| *number).collect();
     let call = Call::begin();
-    engine_client(client, Some(lifetime))
+    engine_client_for(client, Some(lifetime), &types)
         .generate_key_package_message(
-            ExtensionList::new(),
+            list(extensions),
             list(&client.leaf_extensions),
             Some(MlsTime::from(lifetime.not_before)),
         )
@@ -132,7 +165,7 @@ pub(super) fn list(extensions: &Extensions) -> ExtensionList {
 pub(crate) struct Rules;
 
 impl MlsRules for Rules {
-    type Error = NotBasic;
+    type Error = NotBelieved;
 
     /// A leaf is changed once by a commit: a removal comes before an update, and of several updates one is taken (RFC 9420
     /// section 12.2). The engine blanks the leaf once, and would name the other updates in its commit all the same, so that
@@ -144,7 +177,7 @@ impl MlsRules for Rules {
         _: &Roster<'_>,
         _: &GroupContext,
         mut proposals: ProposalBundle,
-    ) -> std::result::Result<ProposalBundle, NotBasic> {
+    ) -> std::result::Result<ProposalBundle, NotBelieved> {
         if direction == CommitDirection::Send {
             let mut changed: BTreeSet<u32> = proposals
                 .by_type::<RemoveProposal>()
@@ -165,7 +198,7 @@ impl MlsRules for Rules {
         _: &Roster<'_>,
         _: &GroupContext,
         _: &ProposalBundle,
-    ) -> std::result::Result<CommitOptions, NotBasic> {
+    ) -> std::result::Result<CommitOptions, NotBelieved> {
         Ok(CommitOptions::new()
             .with_path_required(path_required())
             .with_ratchet_tree_extension(false)
@@ -177,71 +210,66 @@ impl MlsRules for Rules {
         &self,
         _: &Roster<'_>,
         _: &GroupContext,
-    ) -> std::result::Result<EncryptionOptions, NotBasic> {
+    ) -> std::result::Result<EncryptionOptions, NotBelieved> {
         Ok(encryption())
     }
 }
 
-/// Basic credentials: the whole credential is the identity, the rule says who may succeed whom.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Identities(Successor);
+/// The rules of identity, as the engine asks for them. It asks on its worker threads too.
+#[derive(Clone, Debug)]
+pub(crate) struct Identities(Arc<IdentityRules>);
 
-/// A credential that is not basic.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NotBasic(CredentialType);
-
-impl fmt::Display for NotBasic {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "credential type {} is not known here",
-            self.0.raw_value()
-        )
+impl Identities {
+    fn new(rules: &IdentityRules) -> Self {
+        Self(Arc::new(rules.clone()))
     }
 }
 
-impl std::error::Error for NotBasic {}
+/// Why a credential is not believed.
+#[derive(Clone, Debug)]
+pub(crate) struct NotBelieved(String);
 
-impl IntoAnyError for NotBasic {
+impl fmt::Display for NotBelieved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotBelieved {}
+
+impl IntoAnyError for NotBelieved {
     fn into_dyn_error(self) -> std::result::Result<Box<dyn std::error::Error + Send + Sync>, Self> {
         Ok(self.into())
     }
 }
 
-fn basic(identity: &SigningIdentity) -> std::result::Result<&[u8], NotBasic> {
-    let credential = identity.credential.as_basic();
-    credential
-        .map(BasicCredential::identifier)
-        .ok_or_else(|| NotBasic(identity.credential.credential_type()))
-}
-
 impl IdentityProvider for Identities {
-    type Error = NotBasic;
+    type Error = NotBelieved;
 
     fn validate_member(
         &self,
         signing_identity: &SigningIdentity,
-        _: Option<MlsTime>,
+        time: Option<MlsTime>,
         _: MemberValidationContext<'_>,
-    ) -> std::result::Result<(), NotBasic> {
-        basic(signing_identity).map(|_| ())
+    ) -> std::result::Result<(), NotBelieved> {
+        self.0.believe(signing_identity, time).map_err(NotBelieved)
     }
 
     fn validate_external_sender(
         &self,
         signing_identity: &SigningIdentity,
-        _: Option<MlsTime>,
+        time: Option<MlsTime>,
         _: Option<&ExtensionList>,
-    ) -> std::result::Result<(), NotBasic> {
-        basic(signing_identity).map(|_| ())
+    ) -> std::result::Result<(), NotBelieved> {
+        self.0.believe(signing_identity, time).map_err(NotBelieved)
     }
 
     fn identity(
         &self,
         signing_identity: &SigningIdentity,
         _: &ExtensionList,
-    ) -> std::result::Result<Vec<u8>, NotBasic> {
-        basic(signing_identity).map(<[u8]>::to_vec)
+    ) -> std::result::Result<Vec<u8>, NotBelieved> {
+        IdentityRules::identity(&signing_identity.credential).map_err(NotBelieved)
     }
 
     fn valid_successor(
@@ -249,11 +277,17 @@ impl IdentityProvider for Identities {
         predecessor: &SigningIdentity,
         successor: &SigningIdentity,
         _: &ExtensionList,
-    ) -> std::result::Result<bool, NotBasic> {
-        Ok(self.0.allows(basic(predecessor)?, basic(successor)?))
+    ) -> std::result::Result<bool, NotBelieved> {
+        self.0
+            .succeeds(&predecessor.credential, &successor.credential)
+            .map_err(NotBelieved)
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {
-        vec![BasicCredential::credential_type()]
+        self.0
+            .credential_types
+            .iter()
+            .map(|number| CredentialType::new(*number))
+            .collect()
     }
 }

@@ -14,9 +14,10 @@ use mls_rs_core::time::MlsTime;
 use zeroize::Zeroizing;
 
 use super::blame::Doing;
-use super::config::{engine_client, list, Config};
+use super::config::{engine_client, list, signing_identity, Config};
 use super::kept::Kept;
 use super::proposals;
+use super::resumption::ours;
 use super::roster::{all, changes, context, members};
 use super::spent::Spent;
 use super::table::Call;
@@ -98,16 +99,9 @@ impl Group {
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
         psks: &PreSharedKeys,
+        now: Option<u64>,
     ) -> Result<Self> {
-        if key_packages
-            .iter()
-            .any(|one| one.signature_key() != client.signing_key.public())
-        {
-            return Err(Error::local(
-                "wrong_client",
-                "a key package belongs to another signature key",
-            ));
-        }
+        ours(key_packages, client.signing_key.public())?;
         let message = message(welcome, "welcome", &[WireFormat::Welcome])?;
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
@@ -116,7 +110,7 @@ impl Group {
         call.lay_key_packages(key_packages.iter().map(|one| one.entry()).collect());
         call.lay_psks(psks);
         let (engine, _) = engine_client(client, None)
-            .join_group(tree, &message, None)
+            .join_group(tree, &message, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
         Self::first(engine, &call, client.limits)
     }
@@ -163,6 +157,9 @@ impl Group {
         if let Some(tree) = tree {
             builder = builder.with_tree_data(tree);
         }
+        if let Some(now) = join.now {
+            builder = builder.commit_time(MlsTime::from(now));
+        }
         let (engine, commit) = builder
             .build(group_info)
             .map_err(|error| Doing::Making("group_info").failed(error))?;
@@ -179,11 +176,20 @@ impl Group {
         })
     }
 
-    pub(super) fn stage(&self, bytes: &[u8], psks: &PreSharedKeys) -> Result<Staged> {
+    pub(super) fn stage(
+        &self,
+        bytes: &[u8],
+        psks: &PreSharedKeys,
+        now: Option<u64>,
+    ) -> Result<Staged> {
         let message = message(bytes, "commit", &OF_A_GROUP)?;
         let call = self.begin(psks);
         let mut engine = self.0.engine.clone();
-        let done = match engine.process_incoming_message(message) {
+        let processed = match now {
+            Some(now) => engine.process_incoming_message_with_time(message, MlsTime::from(now)),
+            None => engine.process_incoming_message(message),
+        };
+        let done = match processed {
             Ok(ReceivedMessage::Commit(done)) => done,
             Ok(_) => {
                 return Err(
@@ -196,7 +202,7 @@ impl Group {
         let child = if changes.removes_us {
             None
         } else {
-            Some(self.next(engine, &call, changes.reinit.clone())?)
+            Some(self.next(engine, &call, changes.reinit.clone(), self.0.limits)?)
         };
         Ok(Staged { changes, child })
     }
@@ -219,14 +225,40 @@ impl Group {
         proposal: &Proposal,
         authenticated_data: &[u8],
         private: Option<Padding>,
+        client: Option<&Client>,
     ) -> Result<Outgoing<Self>> {
+        if client.is_some() && *proposal != Proposal::Update {
+            return Err(Error::local(
+                "bad_proposal",
+                "only an update makes us another client",
+            ));
+        }
+        if let Some(client) = client {
+            let own = self
+                .roster()
+                .into_iter()
+                .find(|one| one.leaf == self.own_leaf());
+            if own.is_none_or(|one| one.extensions != client.leaf_extensions) {
+                return Err(Error::local(
+                    "bad_proposal",
+                    "an update keeps the extensions of our leaf: a commit changes them",
+                ));
+            }
+        }
+        let mut engine = self.engine_of(client)?;
         let call = self.begin(&[]);
         call.encrypt(private.is_some(), private.unwrap_or_default());
-        let mut engine = self.0.engine.clone();
         let data = authenticated_data.to_vec();
         let made = match proposal {
             Proposal::Add(key_package) => engine.propose_add(self.key_package(key_package)?, data),
-            Proposal::Update => engine.propose_update(data),
+            Proposal::Update => match client {
+                Some(client) => engine.propose_update_with_identity(
+                    client.signing_key.secret().clone(),
+                    signing_identity(client),
+                    data,
+                ),
+                None => engine.propose_update(data),
+            },
             Proposal::Remove(leaf) => {
                 occupied(&self.0.engine.roster(), *leaf)?;
                 engine.propose_remove(*leaf, data)
@@ -286,16 +318,32 @@ impl Group {
     }
 
     pub(super) fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed<Self>> {
-        let making = |error| Doing::Making("commit").failed(error);
+        // What the group knew and is not valid is left out. So what fails comes from a key package, or else from the caller.
+        let adds = |one: &Proposal| matches!(one, Proposal::Add(_));
+        let doing = if request.proposals.iter().any(adds) {
+            Doing::Making("commit")
+        } else {
+            Doing::Alone("commit")
+        };
+        let making = |error| doing.failed(error);
         let mut time = request.now.unwrap_or(u64::MAX);
+        let mut engine = self.engine_of(request.client)?;
+        let limits = request.client.map_or(self.0.limits, |client| client.limits);
         let call = self.begin(request.psks);
-        call.require_path(request.path);
+        call.require_path(request.path || request.client.is_some());
         call.encrypt(
             request.private.is_some(),
             request.private.unwrap_or_default(),
         );
-        let mut engine = self.0.engine.clone();
         let mut builder = engine.commit_builder();
+        if let Some(client) = request.client {
+            builder = builder
+                .set_new_signing_identity(
+                    client.signing_key.secret().clone(),
+                    signing_identity(client),
+                )
+                .set_leaf_node_extensions(list(&client.leaf_extensions));
+        }
         for proposal in request.proposals {
             if let (Proposal::Add(key_package), None) = (proposal, request.now) {
                 time = time.min(expiry(&received(key_package)?)?);
@@ -338,7 +386,7 @@ impl Group {
         Ok(Committed {
             message,
             welcome,
-            group: self.next(engine, &call, reinit)?,
+            group: self.next(engine, &call, reinit, limits)?,
             parent: Some(parent),
             left_out: all(&output.unused_proposals)?,
         })
@@ -428,7 +476,7 @@ impl Group {
         }
     }
 
-    fn state(&self) -> Result<&Zeroizing<Vec<u8>>> {
+    pub(super) fn state(&self) -> Result<&Zeroizing<Vec<u8>>> {
         if let Some(known) = self.0.state.get() {
             return Ok(known);
         }
@@ -518,6 +566,26 @@ impl Group {
         self.0.engine.clone()
     }
 
+    /// A copy of the engine's group to work on. For another client it is loaded anew, which takes that one's rules and
+    /// capabilities.
+    fn engine_of(&self, client: Option<&Client>) -> Result<EngineGroup<Config>> {
+        let Some(client) = client else {
+            return Ok(self.0.engine.clone());
+        };
+        if client.signing_key.suite() != self.0.shared.context.suite {
+            return Err(Error::local(
+                "wrong_client",
+                "the client is of another cipher suite",
+            ));
+        }
+        let state = self.state()?.clone();
+        let call = Call::begin();
+        call.lay_state(state);
+        engine_client(client, None)
+            .load_group(&[])
+            .map_err(|error| Doing::Alone("group").failed(error))
+    }
+
     /// A call into the engine on this group: what past epochs need lies on the table, and the values of external PSKs.
     pub(super) fn begin(&self, psks: &PreSharedKeys) -> Call {
         let call = Call::begin();
@@ -543,8 +611,8 @@ impl Group {
         mut engine: EngineGroup<Config>,
         call: &Call,
         reinit: Option<ReInit>,
+        limits: Limits,
     ) -> Result<Self> {
-        let limits = self.0.limits;
         let state = write(&mut engine, call)?;
         let record = call.take_ended().map(|record| record.data);
         let kept = self
@@ -555,7 +623,7 @@ impl Group {
     }
 
     /// The first epoch we are in.
-    fn first(engine: EngineGroup<Config>, call: &Call, limits: Limits) -> Result<Self> {
+    pub(super) fn first(engine: EngineGroup<Config>, call: &Call, limits: Limits) -> Result<Self> {
         Self::settle(engine, call, Kept::default(), limits)
     }
 
@@ -607,7 +675,7 @@ pub(super) fn write(engine: &mut EngineGroup<Config>, call: &Call) -> Result<Zer
 }
 
 /// Only a leaf that somebody sits in can be removed; the engine would tell of node indexes.
-fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
+pub(super) fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
     match roster.member_with_index(leaf) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::local(

@@ -2,11 +2,13 @@
 
 mod blame;
 mod config;
+mod extensions;
 mod group;
 mod kept;
 mod observer;
 mod private;
 mod proposals;
+mod resumption;
 mod roster;
 mod spent;
 mod table;
@@ -14,14 +16,15 @@ mod table;
 use zeroize::Zeroizing;
 
 use crate::engine::{
-    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, GroupContext, Member,
-    PreSharedKeys,
+    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, Founded, GroupContext,
+    Member, PreSharedKeys,
 };
 use crate::message::{Outgoing, Padding, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::provider::{failed, sha256_suite};
 use crate::shield::{shielded, shielded_locally};
-use crate::{Client, KeyPackage, Lifetime, Result, Secret, Successor};
+use crate::{Client, IdentityRules, KeyPackage, Lifetime, Result, Secret};
+pub use extensions::{external_senders, required_capabilities};
 pub use group::{Group, Staged};
 use mls_rs_core::crypto::CipherSuiteProvider;
 pub use observer::Observer;
@@ -35,8 +38,12 @@ impl Engine for MlsRs {
     type Staged = Staged;
     type Observer = Observer;
 
-    fn key_package(client: &Client, lifetime: Lifetime) -> Result<KeyPackage> {
-        shielded(|| config::key_package(client, lifetime))
+    fn key_package(
+        client: &Client,
+        lifetime: Lifetime,
+        extensions: &Extensions,
+    ) -> Result<KeyPackage> {
+        shielded(|| config::key_package(client, lifetime, extensions))
     }
 
     fn create(client: &Client, group_id: &[u8], extensions: &Extensions) -> Result<Group> {
@@ -49,16 +56,31 @@ impl Engine for MlsRs {
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
         psks: &PreSharedKeys,
+        now: Option<u64>,
     ) -> Result<Group> {
-        shielded(|| Group::join(client, welcome, key_packages, tree, psks))
+        shielded(|| Group::join(client, welcome, key_packages, tree, psks, now))
+    }
+
+    fn propose_join(
+        client: &Client,
+        group_info: &[u8],
+        key_package: &KeyPackage,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>> {
+        shielded(|| proposals::join(client, group_info, key_package, authenticated_data))
     }
 
     fn join_external(client: &Client, join: &ExternalJoin<'_>) -> Result<Committed<Group>> {
         shielded(|| Group::join_external(client, join))
     }
 
-    fn stage(group: &Group, message: &[u8], psks: &PreSharedKeys) -> Result<Staged> {
-        shielded(|| group.stage(message, psks))
+    fn stage(
+        group: &Group,
+        message: &[u8],
+        psks: &PreSharedKeys,
+        now: Option<u64>,
+    ) -> Result<Staged> {
+        shielded(|| group.stage(message, psks, now))
     }
 
     fn inspect(staged: &Staged) -> &Changes {
@@ -78,8 +100,9 @@ impl Engine for MlsRs {
         proposal: &Proposal,
         authenticated_data: &[u8],
         private: Option<Padding>,
+        client: Option<&Client>,
     ) -> Result<Outgoing<Group>> {
-        shielded(|| group.propose(proposal, authenticated_data, private))
+        shielded(|| group.propose(proposal, authenticated_data, private, client))
     }
 
     fn proposals(group: &Group) -> Result<Vec<Proposed>> {
@@ -101,6 +124,37 @@ impl Engine for MlsRs {
 
     fn commit(group: &Group, request: &CommitRequest<'_>) -> Result<Committed<Group>> {
         shielded(|| group.commit(request))
+    }
+
+    fn branch(group: &Group, group_id: &[u8], key_packages: &[&[u8]]) -> Result<Founded<Group>> {
+        shielded(|| group.branch(group_id, key_packages))
+    }
+
+    fn join_branch(
+        group: &Group,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Group> {
+        shielded(|| group.join_branch(welcome, key_packages, tree))
+    }
+
+    fn reinitialize(
+        group: &Group,
+        client: &Client,
+        key_packages: &[&[u8]],
+    ) -> Result<Founded<Group>> {
+        shielded(|| group.reinitialize(client, key_packages))
+    }
+
+    fn join_reinitialized(
+        group: &Group,
+        client: &Client,
+        welcome: &[u8],
+        key_packages: &[&KeyPackage],
+        tree: Option<&[u8]>,
+    ) -> Result<Group> {
+        shielded(|| group.join_reinitialized(client, welcome, key_packages, tree))
     }
 
     fn reinit(group: &Group) -> Option<&ReInit> {
@@ -147,8 +201,21 @@ impl Engine for MlsRs {
         shielded_locally("bad_saved_state", || Group::load(client, saved))
     }
 
-    fn observe(group_info: &[u8], tree: Option<&[u8]>, successor: Successor) -> Result<Observer> {
-        shielded(|| Observer::observe(group_info, tree, successor))
+    fn observe(
+        group_info: &[u8],
+        tree: Option<&[u8]>,
+        rules: &IdentityRules,
+        sender: Option<&Client>,
+    ) -> Result<Observer> {
+        shielded(|| Observer::observe(group_info, tree, rules, sender))
+    }
+
+    fn propose_from_outside(
+        observer: &Observer,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>> {
+        shielded(|| observer.propose(proposal, authenticated_data))
     }
 
     fn follow(observer: &Observer, message: &[u8]) -> Result<Observer> {

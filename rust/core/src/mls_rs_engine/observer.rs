@@ -7,15 +7,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use mls_rs::external_client::{ExternalGroup, ExternalReceivedMessage};
-use mls_rs::group::{CommitEffect, ExportedTree};
+use mls_rs::group::ExportedTree;
 use mls_rs::WireFormat;
+use mls_rs_core::psk::ExternalPskId;
 
 use super::blame::Doing;
-use super::config::{observer_client, ObserverConfig};
+use super::config::{list, observer_client, ObserverConfig};
+use super::group::occupied;
+use super::proposals;
 use super::roster::{context, members};
+use crate::client::distinct;
 use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
-use crate::{Error, Result, Successor};
+use crate::key_package::received;
+use crate::proposal::Proposal;
+use crate::{Client, Error, IdentityRules, Result};
 
 /// One epoch seen from outside. Cloning shares it.
 #[derive(Clone)]
@@ -30,13 +36,14 @@ impl Observer {
     pub(super) fn observe(
         group_info: &[u8],
         tree: Option<&[u8]>,
-        successor: Successor,
+        rules: &IdentityRules,
+        sender: Option<&Client>,
     ) -> Result<Self> {
         let message = message(group_info, "group_info", &[WireFormat::GroupInfo])?;
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
             .transpose()?;
-        let engine = observer_client(successor)
+        let engine = observer_client(rules, sender)
             .observe_group(message, tree, None)
             .map_err(|error| Doing::Reading("group_info").failed(error))?;
         Self::of(engine)
@@ -46,11 +53,6 @@ impl Observer {
         let message = message(bytes, "commit", &[WireFormat::PublicMessage])?;
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
-            Ok(ExternalReceivedMessage::Commit(done))
-                if matches!(done.effect, CommitEffect::ReInit(_)) =>
-            {
-                Err(Error::remote("unsupported_proposal", "ReInit").at("commit"))
-            }
             Ok(ExternalReceivedMessage::Commit(_) | ExternalReceivedMessage::Proposal(_)) => {
                 Self::of(engine)
             }
@@ -60,6 +62,52 @@ impl Observer {
             ),
             Err(error) => Err(Doing::Reading("commit").failed(error)),
         }
+    }
+
+    /// Made on a clone: the engine would remember its own proposal, and whoever sends it follows it like others.
+    pub(super) fn propose(
+        &self,
+        proposal: &Proposal,
+        authenticated_data: &[u8],
+    ) -> Result<Vec<u8>> {
+        let mut engine = self.0.engine.clone();
+        let data = authenticated_data.to_vec();
+        let made = match proposal {
+            Proposal::Add(key_package) => engine.propose_add(received(key_package)?, data),
+            Proposal::Remove(leaf) => {
+                occupied(&engine.roster(), *leaf)?;
+                engine.propose_remove(*leaf, data)
+            }
+            Proposal::ExternalPsk(id) => {
+                engine.propose_external_psk(ExternalPskId::new(id.clone()), data)
+            }
+            Proposal::ResumptionPsk(psk) => {
+                let epoch = proposals::own_epoch(psk, &self.0.context.group_id)?;
+                engine.propose_resumption_psk(epoch, data)
+            }
+            Proposal::ReInit(next) => {
+                distinct(&next.extensions)?;
+                engine.propose_reinit(
+                    Some(next.group_id.clone()),
+                    next.version.into(),
+                    next.suite.into(),
+                    list(&next.extensions),
+                    data,
+                )
+            }
+            Proposal::ContextExtensions(extensions) => {
+                distinct(extensions)?;
+                engine.propose_group_context_extensions(list(extensions), data)
+            }
+            Proposal::Custom { number, data: body } => {
+                engine.propose_custom(proposals::custom(*number, body)?, data)
+            }
+            Proposal::Update | Proposal::ExternalInit => {
+                return Err(proposals::cannot_be_proposed(proposal))
+            }
+        };
+        made.and_then(|message| message.to_bytes())
+            .map_err(|error| Doing::Making("proposal").failed(error))
     }
 
     pub(super) fn context(&self) -> &GroupContext {

@@ -5,11 +5,13 @@ use mls_rs::group::proposal::{
 };
 use mls_rs::group::Sender;
 use mls_rs::mls_rules::ProposalInfo;
+use mls_rs::WireFormat;
 use mls_rs_codec::{byte_vec, MlsDecode, MlsEncode};
 
 use super::roster::extensions;
+use crate::encoding::{message, put};
 use crate::proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
-use crate::{Error, Result};
+use crate::{Client, Error, KeyPackage, Result};
 
 /// The proposals that the standard defines; a custom one must not take their numbers (RFC 9420 section 17.4).
 const STANDARD: std::ops::RangeInclusive<u16> = 0..=7;
@@ -121,4 +123,51 @@ fn pre_shared_key(found: &PreSharedKeyProposal) -> Result<Proposal> {
         group_id: Some(byte_vec::mls_decode(&mut rest).map_err(strange)?),
         epoch: u64::mls_decode(&mut rest).map_err(strange)?,
     }))
+}
+
+/// A PublicMessage of `new_member_proposal` with an Add (RFC 9420 sections 6.1, 6.2 and 12.1.8.2). It signs the group and
+/// the epoch and nothing else of it. The engine makes such a message only around a key package with a clock in it.
+pub(super) fn join(
+    client: &Client,
+    group_info: &[u8],
+    key_package: &KeyPackage,
+    authenticated_data: &[u8],
+) -> Result<Vec<u8>> {
+    const PUBLIC_MESSAGE: [u8; 4] = [0, 1, 0, 1];
+    const NEW_MEMBER_PROPOSAL: u8 = 3;
+    const PROPOSAL: u8 = 2;
+    const ADD: [u8; 2] = [0, 1];
+    let info = message(group_info, "group_info", &[WireFormat::GroupInfo])?;
+    let context = info
+        .as_group_info()
+        .ok_or_else(|| Error::remote("wrong_message_type", "no GroupInfo").at("group_info"))?
+        .group_context();
+    if key_package.suite() != context.cipher_suite().raw_value() {
+        return Err(
+            Error::remote("wrong_suite", "the group has another cipher suite")
+                .at("group_info")
+                .section("RFC 9420 section 10.1"),
+        );
+    }
+    if key_package.signature_key() != client.signing_key.public() {
+        return Err(Error::local(
+            "wrong_client",
+            "the key package belongs to another signature key",
+        ));
+    }
+    let mut signed = PUBLIC_MESSAGE.to_vec();
+    put(context.group_id(), &mut signed)?;
+    signed.extend_from_slice(&context.epoch().to_be_bytes());
+    signed.push(NEW_MEMBER_PROPOSAL);
+    put(authenticated_data, &mut signed)?;
+    signed.push(PROPOSAL);
+    signed.extend_from_slice(&ADD);
+    signed.extend_from_slice(key_package.bare());
+    let mut content = Vec::new();
+    put(b"MLS 1.0 FramedContentTBS", &mut content)?;
+    put(&signed, &mut content)?;
+    let signature = client.signing_key.sign(&content)?;
+    // What was signed is the message up to its signature: version and wire format stand in front of both.
+    put(&signature, &mut signed)?;
+    Ok(signed)
 }

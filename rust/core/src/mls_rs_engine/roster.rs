@@ -9,25 +9,20 @@ use mls_rs::group::{
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_codec::MlsEncode;
 use mls_rs_core::group::Member as EngineMember;
-use mls_rs_core::identity::Credential;
 
 use super::proposals::{proposed, reinit};
 use crate::engine::{Changes, Extensions, GroupContext, Member};
 use crate::proposal::{Proposal as OurProposal, Proposed};
-use crate::{Error, Result};
+use crate::{Credential, Error, Result};
 
 pub(super) fn members(roster: &Roster<'_>) -> Vec<Member> {
     roster.members_iter().map(member).collect()
 }
 
 fn member(found: EngineMember) -> Member {
-    let identity = match found.signing_identity.credential {
-        Credential::Basic(basic) => basic.identifier,
-        _ => Vec::new(),
-    };
     Member {
         leaf: found.index,
-        identity,
+        credential: Credential::of_engine(&found.signing_identity.credential),
         signature_key: found.signing_identity.signature_key.to_vec(),
         extensions: extensions(&found.extensions),
     }

@@ -1,15 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
-use crate::{suites, Fault, SigningKey};
+use crate::{suites, Credential, Fault, SigningKey};
 
 fn client(name: &str, suite: u16) -> Client {
     Client::new(
-        name.into(),
+        Credential::Basic(name.into()),
         SigningKey::generate(suite).unwrap(),
         vec![(0xF4D1, name.into())],
         vec![],
-        Successor::default(),
+        IdentityRules::default(),
     )
     .unwrap()
 }
@@ -25,7 +25,7 @@ fn secrets(group: &Group) -> (Secret, Secret) {
 fn two_members_agree_in_every_suite() {
     for suite in suites() {
         let (one, two) = (client("one", suite), client("two", suite));
-        let key_package = MlsRs::key_package(&two, Lifetime::WIDEST).unwrap();
+        let key_package = MlsRs::key_package(&two, Lifetime::WIDEST, &vec![]).unwrap();
         let first = MlsRs::create(&one, b"group", &vec![]).unwrap();
         let public = key_package.public();
         let made = MlsRs::commit(
@@ -43,6 +43,7 @@ fn two_members_agree_in_every_suite() {
             &[&key_package],
             Some(&tree),
             &[],
+            None,
         )
         .unwrap();
         assert_eq!(secrets(&joined), secrets(&made.group));
@@ -53,8 +54,11 @@ fn two_members_agree_in_every_suite() {
         assert_eq!(MlsRs::context(&first).epoch, 0);
         assert_eq!(MlsRs::roster(&joined).len(), 2);
         let update = MlsRs::commit(&joined, &CommitRequest::default()).unwrap();
-        let staged = MlsRs::stage(&made.group, &update.message, &[]).unwrap();
-        assert_eq!(MlsRs::inspect(&staged).updated[0].identity, b"two");
+        let staged = MlsRs::stage(&made.group, &update.message, &[], None).unwrap();
+        assert_eq!(
+            MlsRs::inspect(&staged).updated[0].credential.identity(),
+            b"two"
+        );
         assert_eq!(
             secrets(&MlsRs::apply(&staged).unwrap()),
             secrets(&update.group)
@@ -91,7 +95,7 @@ fn others(name: &str) -> mls_rs::Client<impl mls_rs::client_builder::MlsConfig> 
 #[test]
 fn a_welcome_that_carries_its_tree_is_joined_with_and_without_one_beside() {
     let ours = client("ours", 1);
-    let key_package = MlsRs::key_package(&ours, Lifetime::WIDEST).unwrap();
+    let key_package = MlsRs::key_package(&ours, Lifetime::WIDEST, &vec![]).unwrap();
     let message = mls_rs::MlsMessage::from_bytes(&key_package.public()).unwrap();
     let mut theirs = others("theirs")
         .create_group(Default::default(), Default::default(), None)
@@ -106,7 +110,7 @@ fn a_welcome_that_carries_its_tree_is_joined_with_and_without_one_beside() {
     let welcome = output.welcome_messages[0].to_bytes().unwrap();
     let tree = theirs.export_tree().to_bytes().unwrap();
     for beside in [None, Some(tree.as_slice())] {
-        let joined = MlsRs::join(&ours, &welcome, &[&key_package], beside, &[]).unwrap();
+        let joined = MlsRs::join(&ours, &welcome, &[&key_package], beside, &[], None).unwrap();
         let authenticator = Secret::from(theirs.epoch_authenticator().unwrap().as_bytes());
         assert_eq!(MlsRs::epoch_authenticator(&joined).unwrap(), authenticator);
     }
@@ -115,7 +119,7 @@ fn a_welcome_that_carries_its_tree_is_joined_with_and_without_one_beside() {
 #[test]
 fn the_engine_reads_a_version_that_it_will_not_write() {
     // The trap behind `encoding::message`: what came is never encoded again, and its header is checked here.
-    let mut bytes = MlsRs::key_package(&client("one", 1), Lifetime::WIDEST)
+    let mut bytes = MlsRs::key_package(&client("one", 1), Lifetime::WIDEST, &vec![])
         .unwrap()
         .public();
     bytes[1] = 2;
@@ -172,7 +176,7 @@ fn a_saved_state_that_lies_is_the_callers_to_mend() {
 #[test]
 fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
     let (one, two) = (client("one", 1), client("two", 1));
-    let key_package = MlsRs::key_package(&two, Lifetime::WIDEST).unwrap();
+    let key_package = MlsRs::key_package(&two, Lifetime::WIDEST, &vec![]).unwrap();
     let first = MlsRs::create(&one, b"group", &vec![]).unwrap();
     let add = [Proposal::Add(key_package.public())];
     let request = CommitRequest {
@@ -183,7 +187,7 @@ fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
     let made = MlsRs::commit(&first, &request).unwrap();
     let welcome = made.welcome.unwrap();
     let tree = MlsRs::tree(&made.group).unwrap();
-    let join = |bytes: &[u8]| Group::join(&two, bytes, &[&key_package], Some(&tree), &[]);
+    let join = |bytes: &[u8]| Group::join(&two, bytes, &[&key_package], Some(&tree), &[], None);
     let at_two = join(&welcome).unwrap();
     let update = MlsRs::commit(&made.group, &CommitRequest::default())
         .unwrap()
@@ -192,9 +196,15 @@ fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
         let mut bytes = update.clone();
         bytes[position] ^= 1 << (position % 8);
         // Not shielded here: a panic would fail the test.
-        assert_eq!(at_two.stage(&bytes, &[]).unwrap_err().fault, Fault::Remote);
         assert_eq!(
-            at_two.stage(&update[..position], &[]).unwrap_err().reason,
+            at_two.stage(&bytes, &[], None).unwrap_err().fault,
+            Fault::Remote
+        );
+        assert_eq!(
+            at_two
+                .stage(&update[..position], &[], None)
+                .unwrap_err()
+                .reason,
             "malformed"
         );
     }
@@ -203,5 +213,5 @@ fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
         bytes[position] ^= 1 << (position % 8);
         assert_eq!(join(&bytes).unwrap_err().fault, Fault::Remote);
     }
-    assert!(at_two.stage(&update, &[]).is_ok());
+    assert!(at_two.stage(&update, &[], None).is_ok());
 }

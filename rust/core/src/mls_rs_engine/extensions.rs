@@ -1,0 +1,41 @@
+//! Extensions whose contents the standard defines, encoded (RFC 9420 sections 11.1 and 12.1.8.1).
+
+use mls_rs::extension::built_in::{ExternalSendersExt, RequiredCapabilitiesExt};
+use mls_rs::extension::MlsExtension;
+use mls_rs::identity::SigningIdentity;
+use mls_rs_core::crypto::SignaturePublicKey;
+
+use crate::{Credential, Error, Result};
+
+/// What every member must understand (RFC 9420 section 11.1), as an extension of the GroupContext.
+pub fn required_capabilities(
+    extensions: &[u16],
+    proposals: &[u16],
+    credentials: &[u16],
+) -> Result<(u16, Vec<u8>)> {
+    encoded(RequiredCapabilitiesExt::new(
+        extensions.iter().map(|number| (*number).into()).collect(),
+        proposals.iter().map(|number| (*number).into()).collect(),
+        credentials.iter().map(|number| (*number).into()).collect(),
+    ))
+}
+
+/// Who may propose from outside (RFC 9420 section 12.1.8.1), as an extension of the GroupContext.
+pub fn external_senders(senders: &[(Credential, Vec<u8>)]) -> Result<(u16, Vec<u8>)> {
+    let allowed = senders
+        .iter()
+        .map(|(credential, key)| {
+            credential.check()?;
+            let key = SignaturePublicKey::new_slice(key);
+            Ok(SigningIdentity::new(credential.to_engine(), key))
+        })
+        .collect::<Result<_>>()?;
+    encoded(ExternalSendersExt::new(allowed))
+}
+
+fn encoded<T: MlsExtension>(extension: T) -> Result<(u16, Vec<u8>)> {
+    let made = extension
+        .into_extension()
+        .map_err(|error| Error::local("too_long", format!("{error:?}")))?;
+    Ok((made.extension_type().raw_value(), made.extension_data))
+}

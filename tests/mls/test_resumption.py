@@ -1,0 +1,179 @@
+"""Groups that follow on another one: reinitialization and branching (RFC 9420 sections 11.2 and 11.3)."""
+
+import pytest
+from clients import Circle, circle, client
+
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.mls import Founded, Group, KeyPackage, Proposal, Secret, suites
+
+TOPIC = 0xF004
+
+
+def fresh(at: Circle, *names: str, **rules: object) -> tuple[dict[str, KeyPackage], list[bytes]]:
+    packages = {name: at.clients[name].key_package() for name in names}
+    return packages, [package.public for package in packages.values()]
+
+
+def ended(*names: str, suite: int = 1, next_suite: int = 1, by_reference: bool = False) -> Circle:
+    at = circle(*names, suite=suite, extension_types=[TOPIC])
+    first, *_, last = names
+    proposal = Proposal.reinit(b"next", suite=next_suite, extensions=[(TOPIC, b"tea")])
+    if by_reference:
+        made = at[last].propose(proposal)
+        at.hear(made.message, last)
+        at.groups[last] = made.group
+        at.commit(first)
+    else:
+        at.commit(first, proposals=[proposal])
+    return at
+
+
+@pytest.mark.parametrize("next_suite", suites())
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_a_group_ends_and_another_one_follows(next_suite: int, by_reference: bool) -> None:
+    at = ended("ann", "ben", "cal", next_suite=next_suite, by_reference=by_reference)
+    for _ in range(2):
+        for group in at.groups.values():
+            assert group.reinit is not None
+            assert (group.reinit.group_id, group.reinit.suite) == (b"next", next_suite)
+            assert group.reinit.extensions == ((TOPIC, b"tea"),)
+            with pytest.raises(LocalProtocolError, match="group_ended"):
+                group.commit()
+        at.reload()
+    new = {name: client(name, next_suite, extension_types=[TOPIC]) for name in at.groups}
+    packages = {name: new[name].key_package() for name in ("ann", "cal")}
+    founded = at["ben"].reinitialize(new["ben"], [package.public for package in packages.values()])
+    assert founded.welcome is not None
+    assert (founded.group.epoch, founded.group.group_id, founded.group.suite) == (1, b"next", next_suite)
+    assert founded.group.extensions == ((TOPIC, b"tea"),)
+    assert "Founded(" in repr(founded)
+    for name, package in packages.items():
+        joined = at[name].join_reinitialized(new[name], founded.welcome, package, tree=founded.tree)
+        assert joined.epoch_authenticator() == founded.group.epoch_authenticator()
+        assert new[name].load_group(joined.save()).reinit is None
+        made = founded.group.commit()
+        assert joined.stage(made.message).apply().epoch == 2
+        with pytest.raises(RemoteProtocolError) as caught:
+            new[name].join(founded.welcome, package, tree=founded.tree)
+        assert caught.value.reason == "missing_psk"
+
+
+def test_the_commit_that_ends_a_group_says_so() -> None:
+    at = circle("ann", "ben")
+    commit = at["ann"].commit(proposals=[Proposal.reinit(b"next", suite=3)])
+    staged = at["ben"].stage(commit.message)
+    assert staged.reinit is not None
+    assert [one.proposal.follows for one in staged.proposals] == [staged.reinit]
+    assert commit.group.reinit == staged.apply().reinit == staged.reinit
+    assert at["ben"].reinit is None
+    assert commit.group.epoch_authenticator() == staged.apply().epoch_authenticator()
+    with_path = at["ann"].commit(proposals=[Proposal.reinit(b"next")], path=True)
+    assert [member.identity for member in at["ben"].stage(with_path.message).updated] == [b"ann"]
+
+
+def test_a_group_with_a_gap_in_its_tree_can_be_followed_by_another() -> None:
+    """The engine compares the trees' sizes, blank leaves and all: nobody could have followed."""
+    at = circle("ann", "ben", "cal", "dan", "eve")
+    at.commit("ann", remove=[1, 2])
+    at.commit("ann", proposals=[Proposal.reinit(b"next")])
+    packages, published = fresh(at, "dan", "eve")
+    founded = at["ann"].reinitialize(at.clients["ann"], published)
+    assert founded.welcome is not None
+    for name, package in packages.items():
+        joined = at[name].join_reinitialized(at.clients[name], founded.welcome, package, tree=founded.tree)
+        assert joined.epoch_authenticator() == founded.group.epoch_authenticator()
+        assert [member.leaf for member in joined.members()] == [0, 1, 2]
+
+
+def test_the_group_that_follows_has_exactly_the_members() -> None:
+    at = ended("ann", "ben", "cal")
+    at.clients["eve"] = client("eve", extension_types=[TOPIC])
+    for names in (("ben",), ("ben", "cal", "eve"), ("ben", "eve"), ()):
+        _, published = fresh(at, *names)
+        with pytest.raises(LocalProtocolError, match="not_a_subgroup"):
+            at["ann"].reinitialize(at.clients["ann"], published)
+
+
+def test_who_cannot_make_the_group_that_follows() -> None:
+    at = ended("ann", "ben", next_suite=3)
+    living = circle("ann", "ben", extension_types=[TOPIC])
+    packages, published = fresh(living, "ben")
+    with pytest.raises(LocalProtocolError, match="wrong_state"):
+        living["ann"].reinitialize(living.clients["ann"], published)
+    with pytest.raises(LocalProtocolError, match="wrong_client"):
+        at["ann"].reinitialize(at.clients["ann"], published)
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["ann"].reinitialize(client("ann", 3, extension_types=[TOPIC]), published)
+    assert caught.value.reason == "wrong_suite"
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["ann"].reinitialize(client("ann", 3, extension_types=[TOPIC]), [b"noise"])
+    assert caught.value.reason == "malformed"
+    welcome, tree = founded_by(living["ann"].branch(b"aside", published))
+    with pytest.raises(LocalProtocolError, match="wrong_client"):
+        living["ben"].join_branch(welcome, [packages["ben"], client("ben").key_package()], tree=tree)
+    assert living["ben"].join_branch(welcome, packages["ben"], tree=tree).epoch == 1
+
+
+def founded_by(founded: Founded) -> tuple[bytes, bytes]:
+    assert founded.welcome is not None
+    return founded.welcome, founded.tree
+
+
+def test_a_welcome_of_another_kind_is_not_the_group_that_follows() -> None:
+    """Another group's Welcome lacks the PSK of the group that ended; one of a branch has another use of it."""
+    at = ended("ann", "ben")
+    packages, published = fresh(at, "ben")
+    ordinary = at.clients["ann"].create_group(b"next", extensions=[(TOPIC, b"tea")]).commit(add=published)
+    assert ordinary.welcome is not None
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["ben"].join_reinitialized(at.clients["ben"], ordinary.welcome, packages["ben"], tree=ordinary.tree)
+    assert caught.value.reason == "bad_psk"
+    welcome, tree = founded_by(at["ann"].branch(b"next", published))
+    with pytest.raises(RemoteProtocolError):
+        at["ben"].join_reinitialized(at.clients["ben"], welcome, packages["ben"], tree=tree)
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["ben"].join_reinitialized(at.clients["ben"], b"noise", packages["ben"])
+    assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("reload", [False, True])
+def test_some_members_branch_off(suite: int, reload: bool) -> None:
+    at = circle("ann", "ben", "cal", suite=suite, extension_types=[TOPIC], extensions=[(TOPIC, b"tea")])
+    if reload:
+        at.reload()
+    packages, published = fresh(at, "cal")
+    founded = at["ann"].branch(b"aside", published)
+    welcome, tree = founded_by(founded)
+    assert (founded.group.group_id, founded.group.epoch) == (b"aside", 1)
+    assert founded.group.extensions == ((TOPIC, b"tea"),)
+    joined = at["cal"].join_branch(welcome, packages["cal"], tree=tree)
+    assert joined.epoch_authenticator() == founded.group.epoch_authenticator()
+    assert [member.identity for member in joined.members()] == [b"ann", b"cal"]
+    assert at.clients["cal"].load_group(joined.save()).epoch == 1
+    at.commit("ben")
+    with pytest.raises(RemoteProtocolError):
+        at["cal"].join_branch(welcome, packages["cal"], tree=tree)
+    with pytest.raises(RemoteProtocolError) as caught:
+        at.clients["cal"].join(welcome, packages["cal"], tree=tree)
+    assert caught.value.reason == "missing_psk"
+
+
+def test_only_members_are_in_a_branch() -> None:
+    at = circle("ann", "ben")
+    with pytest.raises(LocalProtocolError, match="not_a_subgroup"):
+        at["ann"].branch(b"aside", [client("eve").key_package().public])
+    alone = at["ann"].branch(b"aside", [])
+    assert alone.welcome is None
+    assert len(alone.group.members()) == 1
+
+
+def test_the_resumption_secret_comes_from_the_saved_state_too() -> None:
+    at = ended("ann", "ben", "cal")
+    states = {name: Secret(group.save().expose()) for name, group in at.groups.items()}
+    loaded: dict[str, Group] = {name: at.clients[name].load_group(state) for name, state in states.items()}
+    packages, published = fresh(at, "ben", "cal")
+    welcome, tree = founded_by(loaded["ann"].reinitialize(at.clients["ann"], published))
+    for name in ("ben", "cal"):
+        joined = loaded[name].join_reinitialized(at.clients[name], welcome, [packages[name]], tree=tree)
+        assert joined.epoch == 1
