@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from dave import Call
 from engines import starter
 from history import WEIGHTS, Disagreement, Party, Plan, check
 from known import Known
@@ -117,6 +118,26 @@ def played(row: Row, operations: int) -> Tally:
     return tally
 
 
+def called(operations: int) -> Tally:
+    """Calls with davey, whose groups are of another kind."""
+    tally, began = Tally(), time.monotonic()
+    peers = starter(["davey"])()
+    for seed in count():
+        call = Call(peers["davey"], seed)
+        for _ in range(STEPS):
+            call.step()
+        tally.histories += 1
+        tally.operations += call.operations
+        tally.commits += call.commits
+        tally.largest = max(tally.largest, call.largest)
+        if tally.operations.total() >= operations:
+            break
+    peers["davey"].close()
+    tally.seconds = time.monotonic() - began
+    print(f"davey: {tally.operations.total()} operations, {tally.seconds:.0f} s", file=sys.stderr)
+    return tally
+
+
 # -- the page --------------------------------------------------------------------------------------------------
 
 
@@ -126,10 +147,10 @@ def table(head: Sequence[str], rows: Iterator[Sequence[object]]) -> Iterator[str
     yield ""
 
 
-def page(tallies: dict[Row, Tally], command: str) -> Iterator[str]:
+def page(tallies: dict[Row, Tally], dave: Tally, command: str) -> Iterator[str]:
     names = dict.fromkeys(name for row in tallies for name in row.plans[0].shares)
-    peers = starter(list(names))()
-    total = sum((tally.operations for tally in tallies.values()), Counter[str]())
+    peers = starter([*names, "davey"])()
+    total = sum((tally.operations for tally in tallies.values()), dave.operations)
     yield "# Interoperability"
     yield ""
     yield (
@@ -172,6 +193,17 @@ def page(tallies: dict[Row, Tally], command: str) -> Iterator[str]:
         ["with", *WEIGHTS],
         ([row.name, *(tally.operations[kind] for kind in WEIGHTS)] for row, tally in tallies.items()),
     )
+    yield "## DAVE"
+    yield ""
+    yield (
+        "davey is a client of Discord's DAVE protocol. In its groups (suite 2) only a gateway proposes, an external "
+        "sender outside the group, and members commit what it proposed; epoch authenticators are compared after every "
+        f"commit. {dave.histories} calls of up to {dave.largest}, {dave.operations.total():,} proposals and as many "
+        f"commits, {dave.commits['mlsrtc']:,} of them ours: "
+        + ", ".join(f"{number:,} × {kind}" for kind, number in sorted(dave.operations.items()))
+        + ". No fault was met."
+    )
+    yield ""
     yield "## Engines"
     yield ""
     yield from table(["engine", "version", "what it cannot do, and why"], engines(peers))
@@ -217,8 +249,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("page", type=Path)
     asked = parser.parse_args(arguments)
     tallies = {row: played(row, int(asked.operations * row.share)) for row in ROWS}
+    dave = called(asked.operations // 10)
     command = f".venv/bin/python tests/interop/campaign.py --operations {asked.operations} {asked.page}"
-    asked.page.write_text("\n".join(page(tallies, command)).rstrip() + "\n")
+    asked.page.write_text("\n".join(page(tallies, dave, command)).rstrip() + "\n")
     return any(tally.ended and not row.plans[0].weak for row, tally in tallies.items())
 
 

@@ -74,6 +74,7 @@ STARTERS: Mapping[str, Callable[[], Peer]] = {
     "mls-rs": lambda: Process([_built_by_cargo("mls-rs")]),
     "ts-mls": lambda: Process(["node", _installed_by_npm("ts-mls")]),
     "rfc9420": lambda: Process(_installed_by_pip("rfc9420")),
+    "davey": lambda: Process(_installed_by_pip("davey")),
     "rine-mls": lambda: Process(_installed_by_pip("rine-mls")),
 }
 
