@@ -18,9 +18,11 @@ from pathlib import Path
 
 from dave import Call
 from engines import starter
-from history import WEIGHTS, Disagreement, Party, Plan, check
+from history import check
 from known import Known
+from party import Disagreement, Party
 from peers import PeerError
+from steps import WEIGHTS, Plan
 
 STEPS = 150
 """Of one history."""

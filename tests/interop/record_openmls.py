@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from engines import starter
-from history import CONTEXT, LABEL, WEIGHTS, Member, Party, Picks, Plan
+from history import History
+from party import CONTEXT, LABEL, Member
 from peers import Fields, Peer
+from steps import WEIGHTS, Picks, Plan
 
 KINDS = WEIGHTS.keys() - {"resync"}
 """Steps of a history that a recording has to hold. One who comes back is to the others like one who joins."""
 
 
-class Recording(Party):
+class Recording(History):
     """A party that writes down what its second member sees."""
 
     def __init__(self, plan: Plan, peers: Mapping[str, Peer]) -> None:

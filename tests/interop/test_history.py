@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from history import WEIGHTS, Disagreement, Plan, check, played
+from history import check, played
 from ours import Ours
+from party import Disagreement
 from peers import Fields, Peer, PeerError
+from steps import WEIGHTS, Plan
 
 PLAN = Plan(suite=1, shares={"mlsrtc": 1}, most=6)
 

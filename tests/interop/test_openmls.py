@@ -5,7 +5,8 @@ After every commit the epoch authenticator, the exporter and the tree hash are e
 
 import pytest
 from engines import starter
-from history import WEIGHTS, Plan, check
+from history import check
+from steps import WEIGHTS, Plan
 
 BOTH = {"mlsrtc": 1, "OpenMLS": 1}
 

@@ -3,7 +3,8 @@
 import pytest
 from dave import Call
 from engines import starter
-from history import Plan, check
+from history import check
+from steps import Plan
 
 
 @pytest.mark.parametrize("founder", ["rine-mls", "mlsrtc"])

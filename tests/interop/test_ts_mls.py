@@ -5,8 +5,9 @@ import os
 
 import pytest
 from engines import Missing, starter
-from history import WEIGHTS, Plan, check
+from history import check
 from peers import PeerError
+from steps import WEIGHTS, Plan
 
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.mls import Client, SigningKey
