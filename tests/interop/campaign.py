@@ -6,6 +6,7 @@ Every engine other than OpenMLS, which gets all of the operations, gets a tenth 
 an engine that is not called weak has failed; its seed and its shortened steps are printed then."""
 
 import argparse
+import os
 import platform
 import sys
 import time
@@ -164,7 +165,8 @@ def page(tallies: dict[Row, Tally], dave: Tally, command: str) -> Iterator[str]:
     yield f"```\n{command}\n```"
     yield ""
     yield (
-        f"{datetime.now(UTC):%d %B %Y}, {platform.system()} {platform.machine()}, Python {platform.python_version()}. "
+        f"{datetime.now(UTC):%d %B %Y}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}. "
         f"{total.total():,} operations. The same on every run of the tests, with fewer: `tests/interop`."
     )
     yield ""

@@ -96,20 +96,14 @@ class Call:
 
     def _remove(self, removed: Member) -> None:
         staying = [member for member in self.members if member is not removed]
-        if not any(member.dave for member in staying):
-            return  # the last davey: nobody could add another
-        leaf = self._leaf(removed)
+        ours = next((member.group for member in self.members if member.group is not None), None)
+        if ours is None or not any(member.dave for member in staying):
+            return  # no davey tells a leaf, and without one nobody could add another
+        leaf = next(member.leaf for member in ours.members() if member.identity == removed.name)
         self._commit(b"\0\3" + struct.pack(">I", leaf), self.source.choice(staying), staying)
         self.members = staying
         self._agree()
         self.operations[f"remove {'davey' if removed.dave else 'mlsrtc'}"] += 1
-
-    def _leaf(self, wanted: Member) -> int:
-        """As one of ours has it, or by a davey alone, whose leaves nobody tells: then it is the founder's."""
-        ours = next((member.group for member in self.members if member.group is not None), None)
-        if ours is None:
-            return 0
-        return next(member.leaf for member in ours.members() if member.identity == wanted.name)
 
     def _commit(self, proposal: bytes, author: Member, followers: list[Member]) -> tuple[bytes, bytes | None]:
         message = self.gateway.propose(self.epoch, proposal)

@@ -66,7 +66,7 @@ class History(Party):
         self.enter(picks, host, joiner, True, [])
 
     def by_reference(self, picks: Picks) -> None:
-        """Some propose, and somebody else commits it, perhaps with something of their own."""
+        """Some propose, and somebody else commits what they proposed."""
         self.all_can("by_reference")
         author = picks.one(self.able("commit_proposals"))
         added, removed = list[Member](), list[Member]()
