@@ -1,0 +1,88 @@
+"""Builds and starts the peers: each from the registry that it is published in, at the version that its folder pins.
+
+What is built lies below `interop/*/target`, `interop/ts-mls/node_modules` and `target/interop`, and is built again only
+when what it was built from has changed."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from ours import Ours
+from peers import INTEROP, REPOSITORY, Peer, Process
+
+
+class Missing(Exception):
+    """This machine has not what a peer needs."""
+
+
+@cache
+def _built_by_cargo(crate: str) -> Path:
+    if shutil.which("cargo") is None:
+        raise Missing(f"{crate} needs cargo")
+    subprocess.run(
+        ["cargo", "build", "--locked", "--quiet", "--bin", "peer", "--manifest-path", INTEROP / crate / "Cargo.toml"],
+        check=True,
+        env={name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"},
+    )
+    return INTEROP / crate / "target" / "debug" / "peer"
+
+
+@cache
+def _installed_by_npm(folder: str) -> Path:
+    if shutil.which("npm") is None:
+        raise Missing(f"{folder} needs Node 20 or newer, and npm")
+    place = INTEROP / folder
+    if _is_stale(place / "package-lock.json", place / "node_modules" / ".installed"):
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=place, check=True)
+        _mark(place / "package-lock.json", place / "node_modules" / ".installed")
+    return place / "peer.mjs"
+
+
+@cache
+def _installed_by_pip(folder: str) -> list[Path]:
+    """A virtual environment of its own, since the peers' dependencies are none of ours."""
+    requirements = INTEROP / folder / "requirements.txt"
+    place = REPOSITORY / "target" / "interop" / folder
+    if _is_stale(requirements, place / ".installed"):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+        pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--requirement", requirements], check=True)
+        _mark(requirements, place / ".installed")
+    return [place / "bin" / "python", INTEROP / folder / "peer.py"]
+
+
+def _digest(source: Path) -> str:
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def _is_stale(source: Path, mark: Path) -> bool:
+    return not mark.is_file() or mark.read_text() != _digest(source)
+
+
+def _mark(source: Path, mark: Path) -> None:
+    mark.write_text(_digest(source))
+
+
+STARTERS: Mapping[str, Callable[[], Peer]] = {
+    "mlsrtc": Ours,
+    "OpenMLS": lambda: Process([_built_by_cargo("openmls")]),
+    "mls-rs": lambda: Process([_built_by_cargo("mls-rs")]),
+    "ts-mls": lambda: Process(["node", _installed_by_npm("ts-mls")]),
+    "rfc9420": lambda: Process(_installed_by_pip("rfc9420")),
+    "davey": lambda: Process(_installed_by_pip("davey")),
+    "rine-mls": lambda: Process(_installed_by_pip("rine-mls")),
+}
+
+
+def starter(names: "list[str] | tuple[str, ...]") -> Callable[[], Mapping[str, Peer]]:
+    """What a history is given to start its peers, in this order. Raises `Missing`."""
+
+    def start() -> Mapping[str, Peer]:
+        return {name: STARTERS[name]() for name in names}
+
+    return start

@@ -1,0 +1,153 @@
+"""Our own clients as a peer: the protocol of `peers.py` on the public door `mlsrtc.mls`, in this process."""
+
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from peers import Fields, PeerError
+
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.mls import Client, Commit, KeyPackage, Limits, Proposal, Secret, SigningKey, suites
+
+DAY = 24 * 3600
+
+PRIVATE, PROPOSAL, COMMIT = 2, 2, 3
+"""Wire format and content types (RFC 9420 section 6)."""
+
+
+class Ours:
+    name = "mlsrtc"
+
+    def __init__(self) -> None:
+        self.version = version("mlsrtc")
+        self.suites = suites()
+        self.unsupported = {"tree_in_welcome": "a Welcome never carries the tree: a commit gives it apart"}
+        self.clients: dict[str, _Client] = {}
+
+    def call(self, op: str, **fields: Any) -> Fields:
+        name = fields.pop("client")
+        if op == "client":
+            self.clients[name] = _Client(**fields)
+            return {}
+        if op == "drop":
+            del self.clients[name]
+            return {}
+        try:
+            answer: Fields = getattr(self.clients[name], op)(**fields)
+        except (LocalProtocolError, RemoteProtocolError) as error:
+            raise PeerError(self.name, op, f"{type(error).__name__}: {error}") from error
+        return answer
+
+    def call_all(self, requests: Iterable[tuple[str, Fields]]) -> list[Fields | PeerError]:
+        def answer(op: str, fields: Fields) -> Fields | PeerError:
+            try:
+                return self.call(op, **fields)
+            except PeerError as error:
+                return error
+
+        return [answer(op, fields) for op, fields in requests]
+
+    def close(self) -> None:
+        self.clients.clear()
+
+
+def content(message: bytes) -> str:
+    """What a member's message is: PublicMessage and PrivateMessage both begin with the group and the epoch."""
+    wire_format, length = message[3], message[4]
+    at = 5 + length + 8
+    if wire_format != PRIVATE:  # a sender and authenticated data come before the type
+        at += 5 if message[at] == 1 else 1
+        size = message[at] if message[at] < 64 else int.from_bytes(message[at : at + 2]) & 0x3FFF
+        at += size + (1 if message[at] < 64 else 2)
+    return {1: "application", PROPOSAL: "proposal", COMMIT: "commit"}[message[at]]
+
+
+class _Client:
+    """One member: state in, state out, with the newest state kept here. The methods are the operations."""
+
+    def __init__(self, suite: int, identity: bytes, private: bool) -> None:
+        self.client = Client(identity, SigningKey.generate(suite), limits=Limits(past_epochs=5))
+        self.private = private
+        self.packages: list[KeyPackage] = []
+        self.psks: dict[bytes, Secret] = {}
+
+    def key_package(self) -> Fields:
+        now = int(time.time())
+        # OpenMLS takes no leaf that is valid for more than 84 days and an hour.
+        package = self.client.key_package(not_before=now - 3600, not_after=now + 80 * DAY)
+        self.packages.append(package)
+        return {"key_package": package.public}
+
+    def create(self, group_id: bytes) -> Fields:
+        self.group = self.client.create_group(group_id)
+        return {}
+
+    def join(self, welcome: bytes, tree: bytes | None) -> Fields:
+        self.group = self.client.join(welcome, self.packages, tree=tree, psks=self.psks)
+        return {}
+
+    def join_external(self, group_info: bytes, tree: bytes | None, resync: bool, psk: list[Fields]) -> Fields:
+        remove = self.group.own_leaf if resync else None
+        psks = {one["id"]: self.psks[one["id"]] for one in psk}
+        return self._committed(self.client.join_external(group_info, tree=tree, remove=remove, psks=psks))
+
+    def psk(self, id: bytes, secret: bytes) -> Fields:
+        self.psks[id] = Secret(secret)
+        return {}
+
+    def propose(self, kind: str, **fields: Any) -> Fields:
+        proposal = {
+            "add": lambda: Proposal.add(fields["key_package"]),
+            "remove": lambda: Proposal.remove(fields["leaf"]),
+            "update": Proposal.update,
+            "psk": lambda: Proposal.psk(fields["id"]),
+        }[kind]()
+        made = self.group.propose(proposal, private=self.private)
+        self.group = made.group
+        return {"proposal": made.message}
+
+    def commit(
+        self, add: list[bytes], remove: list[int], psk: list[Fields], path: bool, tree_in_welcome: bool
+    ) -> Fields:
+        proposals = [Proposal.psk(one["id"]) if "id" in one else Proposal.resumption_psk(one["epoch"]) for one in psk]
+        made = self.group.commit(
+            add=add, remove=remove, proposals=proposals, psks=self.psks, path=path, private=self.private
+        )
+        return self._committed(made)
+
+    def _committed(self, commit: Commit) -> Fields:
+        self.group = commit.group
+        return {"commit": commit.message, "welcome": commit.welcome, "tree": commit.tree}
+
+    def process(self, message: bytes) -> Fields:
+        kind = content(message)
+        if kind == "application":
+            received = self.group.decrypt(message)
+            self.group = received.group
+            return {"kind": kind, "data": received.data}
+        if kind == "proposal":
+            self.group = self.group.with_proposal(message)
+        else:
+            self.group = self.group.stage(message, psks=self.psks).apply()
+        return {"kind": kind}
+
+    def encrypt(self, data: bytes, authenticated_data: bytes) -> Fields:
+        made = self.group.encrypt(data, authenticated_data=authenticated_data)
+        self.group = made.group
+        return {"message": made.message}
+
+    def group_info(self, with_tree: bool) -> Fields:
+        tree = None if with_tree else self.group.tree()
+        return {"group_info": self.group.group_info(with_tree=with_tree), "tree": tree}
+
+    def state(self, label: str, context: bytes) -> Fields:
+        group = self.group
+        return {
+            "epoch": group.epoch,
+            "leaf": group.own_leaf,
+            "authenticator": group.epoch_authenticator().expose(),
+            "exporter": group.export(label, context, 32).expose(),
+            "tree_hash": group.tree_hash,
+            "confirmation_tag": group.confirmation_tag,
+        }

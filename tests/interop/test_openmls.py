@@ -1,0 +1,34 @@
+"""Random histories of groups in which OpenMLS and our own clients are members, live.
+
+After every commit the epoch authenticator, the exporter and the tree hash are equal among all members. The same on
+10,000 operations and more engines: `tests/interop/campaign.py`."""
+
+import pytest
+from engines import starter
+from history import check
+from steps import WEIGHTS, Plan
+
+BOTH = {"mlsrtc": 1, "OpenMLS": 1}
+
+HISTORIES = [
+    # plan, seed, steps, and how many of them somebody there can take
+    pytest.param(Plan(1, BOTH, most=12), 1, 150, 146, id="suite 1"),
+    pytest.param(Plan(1, BOTH, most=12, private=True), 4, 150, 146, id="suite 1, private"),
+    pytest.param(Plan(2, BOTH, most=10), 6, 100, 94, id="suite 2"),
+    pytest.param(Plan(3, BOTH, most=10, private=True), 8, 100, 88, id="suite 3, private"),
+    pytest.param(Plan(1, BOTH, most=64), 3, 120, 115, id="suite 1, up to 64", marks=pytest.mark.slow),
+]
+
+
+def test_the_histories_have_enough_operations() -> None:
+    assert sum(history.values[3] for history in HISTORIES) >= 300
+
+
+@pytest.mark.parametrize(("plan", "seed", "steps", "operations"), HISTORIES)
+def test_histories_with_openmls(plan: Plan, seed: int, steps: int, operations: int) -> None:
+    party = check(plan, seed, steps, starter(["mlsrtc", "OpenMLS"]))
+    assert party.operations.total() >= operations
+    assert not party.faults
+    assert party.operations.keys() == WEIGHTS.keys()
+    assert party.largest == plan.most
+    assert min(party.commits["mlsrtc"], party.commits["OpenMLS"]) >= 20
