@@ -1,0 +1,509 @@
+"""A client that knows RFC 9420 well enough to break it in one place.
+
+`Person` has a signing key, `Member` is a person in one epoch with that epoch's secrets, joined by a Welcome for
+a KeyPackage whose private keys it made itself. `commit`, `propose` and `greet` make messages in stages. At each
+stage a *touch* may change what was made so far; every later stage follows from the changed values: what comes out
+is signed, tagged and hashed over what it is, and wrong in what was touched alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import twins
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from presentation import OPAQUE, U16, Reader
+from ratchet_tree import Tree
+from schedule import (
+    EXTERNAL_INIT_LABEL,
+    NH,
+    Hpke,
+    Secrets,
+    decrypt_with_label,
+    derive_secret,
+    digest,
+    encrypt_with_label,
+    key_pair,
+    mac,
+    psk_secret,
+    public,
+    reference,
+    sign_with_label,
+)
+from twins import (
+    Capabilities,
+    Commit,
+    Credential,
+    FramedContent,
+    GroupContext,
+    GroupInfo,
+    GroupSecrets,
+    KeyPackage,
+    LeafNode,
+    Lifetime,
+    ParentNode,
+    PreSharedKeyID,
+    PrivateMessage,
+    Proposal,
+    ProposalOrRef,
+    PublicMessage,
+    Sender,
+    SenderData,
+    UpdatePath,
+    UpdatePathNode,
+    Welcome,
+)
+
+Touch = Callable[[Any], object]
+"""Changes the draft it is given."""
+
+
+def change(path: str, new: Any) -> Touch:
+    """A touch that sets one value: `path` is ``leaf.capabilities.credentials``, numbers are places in a list.
+    A callable `new` makes the new value of the old one."""
+
+    def touch(draft: Any) -> None:
+        *ways, last = path.split(".")
+        holder = draft
+        for way in ways:
+            holder = holder[int(way)] if way.isdecimal() else getattr(holder, way)
+        if last.isdecimal():
+            holder[int(last)] = new(holder[int(last)]) if callable(new) else new
+        else:
+            setattr(holder, last, new(getattr(holder, last)) if callable(new) else new)
+
+    return touch
+
+
+def flip(value: bytes) -> bytes:
+    """The value with its last bit turned."""
+    return value[:-1] + bytes([value[-1] ^ 1])
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who signs."""
+
+    name: bytes
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    @property
+    def public(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+    def leaf(self, encryption_key: bytes, **fields: Any) -> LeafNode:
+        """A LeafNode for a KeyPackage, not signed."""
+        made = LeafNode(encryption_key, self.public, Credential(twins.BASIC, self.name), Capabilities(), **fields)
+        made.body = Lifetime()
+        return made
+
+    def sign_leaf(self, leaf: LeafNode, group_id: bytes = b"", index: int = 0) -> None:
+        leaf.signature = sign_with_label(self.key, "LeafNodeTBS", leaf.to_be_signed(group_id, index))
+
+    def key_package(self, touch: Mapping[str, Touch] | None = None) -> "Announced":
+        """Stages: leaf (not signed), signed leaf, package (not signed), signed package."""
+        touch = touch or {}
+        init_key, leaf_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+        package = KeyPackage(init_key=public(init_key), leaf_node=self.leaf(public(leaf_key)))
+        made = Announced(self, package, init_key, leaf_key)
+        made.touched("leaf", touch)
+        self.sign_leaf(made.leaf)
+        made.touched("signed leaf", touch)
+        made.touched("package", touch)
+        made.package.signature = sign_with_label(
+            self.key, "KeyPackageTBS", made.package.encode()[: -len(OPAQUE.write(made.package.signature))]
+        )
+        made.touched("signed package", touch)
+        return made
+
+
+class Touched:
+    """What is made in stages."""
+
+    def touched(self, stage: str, touch: Mapping[str, Touch]) -> None:
+        if stage in touch:
+            touch[stage](self)
+
+
+@dataclass
+class Announced(Touched):
+    """A KeyPackage and its private keys."""
+
+    person: Person
+    package: KeyPackage
+    init_key: X25519PrivateKey
+    leaf_key: X25519PrivateKey
+
+    @property
+    def leaf(self) -> LeafNode:
+        return self.package.leaf_node
+
+    @property
+    def add(self) -> Proposal:
+        return Proposal(twins.ADD, self.package)
+
+    @property
+    def message(self) -> bytes:
+        return twins.message(self.package)
+
+
+@dataclass
+class Member:
+    """A person at one epoch. Outside the group there are no secrets and no leaf."""
+
+    person: Person
+    context: GroupContext
+    tree: Tree
+    interim_transcript_hash: bytes
+    secrets: Secrets | None = None
+    index: int = -1
+    external_pub: bytes = b""
+    generation: int = 0
+
+    @staticmethod
+    def join(person: Person, announced: Announced, welcome: bytes, tree: bytes) -> "Member":
+        """By a Welcome that is genuine: nothing is checked."""
+        found: Welcome = twins.MLSMessage.decode(welcome).body
+        ours = reference("KeyPackage", announced.package.encode())
+        sealed = next(one.encrypted_group_secrets for one in found.secrets if one.new_member == ours)
+        opened = decrypt_with_label(announced.init_key, "Welcome", found.encrypted_group_info, sealed)
+        given = GroupSecrets.decode(opened)
+        half = Secrets(given.joiner_secret, bytes(NH), b"")
+        key, nonce = half.welcome_key()
+        info = GroupInfo.decode(key.decrypt(nonce, found.encrypted_group_info, b""))
+        member = Member.outside(person, info, tree)
+        member.secrets = replace(half, context=info.group_context.encode())
+        mine = announced.leaf.encode()
+        member.index = next(index for index in member.tree.members() if member.tree.leaf(index).encode() == mine)
+        return member
+
+    @staticmethod
+    def outside(person: Person, info: GroupInfo, tree: bytes) -> "Member":
+        """Somebody who has a GroupInfo."""
+        interim = digest(info.group_context.confirmed_transcript_hash + OPAQUE.write(info.confirmation_tag))
+        external_pub = [OPAQUE.read(Reader(one.data)) for one in info.extensions if one.type == twins.EXTERNAL_PUB]
+        return Member(
+            person,
+            info.group_context,
+            Tree.decode(tree),
+            interim,
+            external_pub=external_pub[0] if external_pub else b"",
+        )
+
+    # -- framing (section 6) -----------------------------------------------------------------------------
+
+    def framed(self, content_type: int, body: Any, sender: Sender | None = None) -> FramedContent:
+        return FramedContent(
+            group_id=self.context.group_id,
+            epoch=self.context.epoch,
+            sender=sender or Sender(twins.MEMBER, self.index),
+            content_type=content_type,
+            body=body,
+        )
+
+    def to_be_signed(self, content: FramedContent, wire_format: int) -> bytes:
+        """FramedContentTBS (section 6.1)."""
+        inside = content.sender.type in (twins.MEMBER, twins.NEW_MEMBER_COMMIT)
+        head = U16.write(twins.MLS10) + U16.write(wire_format) + content.encode()
+        return head + (self.context.encode() if inside else b"")
+
+    def sign(self, content: FramedContent, wire_format: int = twins.PUBLIC_MESSAGE) -> bytes:
+        return sign_with_label(self.person.key, "FramedContentTBS", self.to_be_signed(content, wire_format))
+
+    def membership_tag(self, message: PublicMessage) -> bytes | None:
+        """Section 6.2."""
+        if message.content.sender.type != twins.MEMBER or self.secrets is None:
+            return None
+        auth = OPAQUE.write(message.signature)
+        if message.confirmation_tag is not None:
+            auth += OPAQUE.write(message.confirmation_tag)
+        to_be_tagged = self.to_be_signed(message.content, twins.PUBLIC_MESSAGE) + auth
+        return mac(self.secrets.of("membership"), to_be_tagged)
+
+    def publish(self, content: FramedContent, touch: Mapping[str, Touch] | None = None) -> "Framed":
+        """A PublicMessage of any content but a commit. Stages: content, signed, framed."""
+        touch = touch or {}
+        made = Framed(PublicMessage(content))
+        made.touched("content", touch)
+        made.message.signature = self.sign(content)
+        made.touched("signed", touch)
+        made.message.membership_tag = self.membership_tag(made.message)
+        made.touched("framed", touch)
+        return made
+
+    def propose(self, proposal: Proposal, touch: Mapping[str, Touch] | None = None, **fields: Any) -> "Framed":
+        return self.publish(self.framed(twins.PROPOSAL, proposal, **fields), touch)
+
+    def encrypt(
+        self, content: FramedContent, touch: Mapping[str, Touch] | None = None, confirmation_tag: bytes | None = None
+    ) -> "Encrypted":
+        """A PrivateMessage (section 6.3). Stages: content, signed, plain, encrypted."""
+        touch = touch or {}
+        made = Encrypted(content)
+        made.touched("content", touch)
+        made.signature = self.sign(content, twins.PRIVATE_MESSAGE)
+        made.confirmation_tag = confirmation_tag
+        made.touched("signed", touch)
+        made.sender_data = SenderData(self.index, self.generation)
+        self.generation += 1
+        made.touched("plain", touch)
+        self._encrypt(made)
+        made.touched("encrypted", touch)
+        return made
+
+    def _encrypt(self, made: "Encrypted") -> None:
+        assert self.secrets is not None
+        content, sender_data = made.content, made.sender_data
+        auth = OPAQUE.write(made.signature)
+        if made.confirmation_tag is not None:
+            auth += OPAQUE.write(made.confirmation_tag)
+        plain = twins.CONTENTS[content.content_type].write(content.body) + auth + made.padding
+        kind = "application" if content.content_type == twins.APPLICATION else "handshake"
+        place = min(sender_data.leaf_index, self.tree.leaves - 1)
+        key, nonce = self.secrets.ratchet_key(place, self.tree.leaves, kind, made.generation_used(sender_data))
+        guarded = bytes(a ^ b for a, b in zip(sender_data.reuse_guard, nonce[:4], strict=True)) + nonce[4:]
+        sent = PrivateMessage(content.group_id, content.epoch, content.content_type, content.authenticated_data)
+        additional = sent.encode()[:-2]
+        sent.ciphertext = AESGCM(key).encrypt(guarded, plain, additional)
+        key, nonce = self.secrets.sender_data_key(sent.ciphertext)
+        head = additional[: -len(OPAQUE.write(content.authenticated_data))]
+        sent.encrypted_sender_data = AESGCM(key).encrypt(nonce, sender_data.encode(), head)
+        made.message = sent
+
+    # -- commits (section 12.4) --------------------------------------------------------------------------
+
+    def commit(
+        self,
+        proposals: Iterable[Proposal | ProposalOrRef] = (),
+        *,
+        path: bool = True,
+        external: bool = False,
+        private: bool = False,
+        received: Iterable["Framed"] = (),
+        psks: Mapping[bytes, bytes] | None = None,
+        touch: Mapping[str, Touch] | None = None,
+    ) -> "Draft":
+        """A commit of these, and its Welcome. `received` are proposals that the commit names by reference.
+
+        Stages: proposals, nodes, leaf (not signed), signed leaf, sealing, path, content (not signed), signed,
+        confirmed, framed (of a private commit plain and encrypted instead); then `greet`'s."""
+        draft = Draft(self, touch or {}, psks or {}, private=private, external=external)
+        listed = [one if isinstance(one, ProposalOrRef) else ProposalOrRef(twins.BY_VALUE, one) for one in proposals]
+        known = {one.reference: one for one in received}
+        draft.commit = Commit(listed + [ProposalOrRef(twins.BY_REFERENCE, one) for one in known])
+        if external:
+            draft.initialise()
+        draft.stage("proposals")
+        draft.apply(known)
+        if path:
+            draft.make_path()
+        draft.frame()
+        draft.greet()
+        return draft
+
+
+@dataclass
+class Framed(Touched):
+    """A PublicMessage that is no commit."""
+
+    message: PublicMessage
+
+    @property
+    def reference(self) -> bytes:
+        """ProposalRef, over the AuthenticatedContent (section 5.2)."""
+        content = self.message.content.encode() + OPAQUE.write(self.message.signature)
+        return reference("Proposal", U16.write(twins.PUBLIC_MESSAGE) + content)
+
+    @property
+    def bytes(self) -> bytes:
+        return twins.message(self.message)
+
+
+@dataclass
+class Encrypted(Touched):
+    """A PrivateMessage."""
+
+    content: FramedContent
+    signature: bytes = b""
+    confirmation_tag: bytes | None = None
+    padding: bytes = b""
+    sender_data: SenderData = field(default_factory=lambda: SenderData(0, 0))
+    key_of: int | None = None  # the generation whose key is used, if not the one that is told
+    message: PrivateMessage | None = None
+
+    def generation_used(self, sender_data: SenderData) -> int:
+        return sender_data.generation if self.key_of is None else self.key_of
+
+    @property
+    def bytes(self) -> bytes:
+        assert self.message is not None
+        return twins.message(self.message)
+
+
+@dataclass
+class Draft(Touched):
+    """A commit in the making, all its parts at hand."""
+
+    member: Member
+    touch: Mapping[str, Touch]
+    psk_values: Mapping[bytes, bytes]
+    private: bool = False
+    external: bool = False
+    commit: Commit = field(default_factory=Commit)
+    init_secret: bytes = b""
+    psks: list[PreSharedKeyID] = field(default_factory=list)
+    added: list[tuple[int, KeyPackage]] = field(default_factory=list)
+    path_secrets: list[bytes] = field(default_factory=list)
+    path_keys: list[bytes] = field(default_factory=list)
+    leaf_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    commit_secret: bytes = bytes(NH)
+    greeted: list[GroupSecrets] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tree = deepcopy(self.member.tree)
+        self.context = deepcopy(self.member.context)
+        self.context.epoch += 1
+        self.index = self.member.index
+
+    def stage(self, name: str) -> None:
+        self.touched(name, self.touch)
+
+    # -- the proposals (section 12.3) --------------------------------------------------------------------
+
+    def initialise(self) -> None:
+        """Section 8.3."""
+        kem_output, hpke = Hpke.to(self.member.external_pub, b"")
+        self.init_secret = hpke.export(EXTERNAL_INIT_LABEL)
+        self.commit.proposals.insert(0, ProposalOrRef(twins.BY_VALUE, Proposal(twins.EXTERNAL_INIT, kem_output)))
+
+    def apply(self, received: Mapping[bytes, Framed]) -> None:
+        """Applies what it can; a proposal that makes no sense is passed over."""
+        if self.member.secrets is not None and not self.init_secret:
+            self.init_secret = self.member.secrets.of("init")
+        listed: list[tuple[int, Proposal]] = []
+        for one in self.commit.proposals:
+            if one.type == twins.BY_VALUE:
+                listed.append((self.index, one.body))
+            elif one.body in received:
+                content = received[one.body].message.content
+                listed.append((content.sender.index, content.body))
+        for _, proposal in listed:
+            if proposal.type == twins.GROUP_CONTEXT_EXTENSIONS:
+                self.context.extensions = proposal.body
+            elif proposal.type == twins.PSK:
+                self.psks.append(proposal.body)
+        for sender, proposal in listed:
+            if proposal.type == twins.UPDATE:
+                self.tree.nodes[2 * sender] = proposal.body
+                self.tree.blank_path(sender)
+        for _, proposal in listed:
+            if proposal.type == twins.REMOVE and proposal.body in self.tree.members():
+                self.tree.remove(proposal.body)
+        for _, proposal in listed:
+            if proposal.type == twins.ADD:
+                self.added.append((self.tree.add(proposal.body.leaf_node), proposal.body))
+
+    # -- the path (sections 7.4 to 7.6) ------------------------------------------------------------------
+
+    def make_path(self) -> None:
+        member, tree = self.member, self.tree
+        if self.external:
+            leaf = member.person.leaf(b"")
+            self.index = tree.add(leaf)
+        leaf = deepcopy(tree.leaf(self.index))
+        tree.nodes[2 * self.index] = leaf
+        steps = tree.filtered(self.index)
+        secret = X25519PrivateKey.generate().private_bytes_raw()
+        for _ in steps:
+            self.path_secrets.append(secret)
+            self.path_keys.append(public(key_pair(derive_secret(secret, "node"))))
+            secret = derive_secret(secret, "path")
+        self.commit_secret = secret
+        self.stage("nodes")
+        tree.blank_path(self.index)
+        for (node, _), key in zip(steps, self.path_keys, strict=True):
+            tree.nodes[node] = ParentNode(key)
+        leaf.source, leaf.encryption_key = twins.FROM_COMMIT, public(self.leaf_key)
+        leaf.body = tree.set_parent_hashes(self.index)
+        self.leaf = leaf
+        self.stage("leaf")
+        member.person.sign_leaf(leaf, self.context.group_id, self.index)
+        self.stage("signed leaf")
+        self.context.tree_hash = tree.tree_hash()
+        self.sealing = self.context.encode()
+        self.stage("sealing")
+        new = frozenset(index for index, _ in self.added)
+        self.path = UpdatePath(leaf)
+        for (node, copath), secret in zip(steps, self.path_secrets, strict=True):
+            receivers = [tree.nodes[one].encryption_key for one in tree.resolution(copath, new)]  # type: ignore[union-attr]
+            sealed = [encrypt_with_label(key, "UpdatePathNode", self.sealing, secret) for key in receivers]
+            self.path.nodes.append(UpdatePathNode(tree.parent_node(node).encryption_key, sealed))
+        self.commit.path = self.path
+        self.stage("path")
+
+    # -- the message, the next epoch (section 12.4.1) ----------------------------------------------------
+
+    def frame(self) -> None:
+        member = self.member
+        sender = Sender(twins.NEW_MEMBER_COMMIT) if self.external else None
+        self.content = member.framed(twins.COMMIT, self.commit, sender)
+        self.context.tree_hash = self.tree.tree_hash()
+        self.stage("content")
+        wire_format = twins.PRIVATE_MESSAGE if self.private else twins.PUBLIC_MESSAGE
+        self.message = PublicMessage(self.content, member.sign(self.content, wire_format))
+        self.stage("signed")
+        transcript = U16.write(wire_format) + self.content.encode() + OPAQUE.write(self.message.signature)
+        self.context.confirmed_transcript_hash = digest(member.interim_transcript_hash + transcript)
+        psks = [(psk, self.psk_values.get(psk.body if isinstance(psk.body, bytes) else b"", b"")) for psk in self.psks]
+        self.secrets = Secrets.after(self.init_secret, self.commit_secret, psk_secret(psks), self.context)
+        self.message.confirmation_tag = self.secrets.confirmation_tag(self.context.confirmed_transcript_hash)
+        self.stage("confirmed")
+        if self.private:
+            tag = self.message.confirmation_tag
+            later = {name: touch for name, touch in self.touch.items() if name in ("plain", "encrypted")}
+            later["signed"] = change("signature", self.message.signature)
+            self.bytes = member.encrypt(self.content, later, tag).bytes
+            return
+        self.message.membership_tag = member.membership_tag(self.message)
+        self.stage("framed")
+        self.bytes = twins.message(self.message)
+
+    @property
+    def after(self) -> Member:
+        """The member in the next epoch."""
+        interim = digest(self.context.confirmed_transcript_hash + OPAQUE.write(self.message.confirmation_tag))
+        return Member(self.member.person, self.context, self.tree, interim, self.secrets, self.index)
+
+    # -- the Welcome (section 12.4.3) --------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Stages: info (not signed), signed info, secrets, welcome."""
+        self.info = GroupInfo(self.context, [], self.message.confirmation_tag, self.index)
+        self.stage("info")
+        content = self.info.encode()[: -len(OPAQUE.write(self.info.signature))]
+        self.info.signature = sign_with_label(self.member.person.key, "GroupInfoTBS", content)
+        self.stage("signed info")
+        key, nonce = self.secrets.welcome_key()
+        self.welcome = Welcome(encrypted_group_info=key.encrypt(nonce, self.info.encode(), b""))
+        self.greeted = [
+            GroupSecrets(self.secrets.joiner, self._path_secret_for(index), list(self.psks)) for index, _ in self.added
+        ]
+        self.stage("secrets")
+        for (_, package), secrets in zip(self.added, self.greeted, strict=True):
+            sealed = encrypt_with_label(
+                package.init_key, "Welcome", self.welcome.encrypted_group_info, secrets.encode()
+            )
+            name = reference("KeyPackage", package.encode())
+            self.welcome.secrets.append(twins.EncryptedGroupSecrets(name, sealed))
+        self.stage("welcome")
+
+    def _path_secret_for(self, index: int) -> bytes | None:
+        """The path secret of the lowest node above both."""
+        if self.commit.path is None:
+            return None
+        above = set(self.tree.path(2 * index))
+        steps = self.tree.filtered(self.index)
+        return next((secret for (node, _), secret in zip(steps, self.path_secrets, strict=True) if node in above), None)
