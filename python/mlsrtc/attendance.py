@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mlsrtc import saved
 from mlsrtc.desk import Desk
+from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.group import Participation, participate
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
@@ -82,7 +83,7 @@ class Attendance:
         return DeviceId(self.device.device_id)
 
     @property
-    def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
+    def device_identity(self) -> DeviceIdentity:
         """Our Matrix device, as `Leaf.device_identity` says it."""
         return self.user_id, self.device_id, self.device.device_key
 

@@ -11,6 +11,9 @@ from functools import cached_property
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, UserId
 from mlsrtc.wire.encoding import Identity
 
+DeviceIdentity = tuple[UserId, DeviceId, bytes]
+"""A Matrix device: its user, its name and its Ed25519 key."""
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -25,7 +28,7 @@ class Leaf:
     """The body of its leaf extension, if this was read from a join or a leaf node and its signature was checked."""
 
     @property
-    def device_identity(self) -> tuple[UserId, DeviceId, bytes]:
+    def device_identity(self) -> DeviceIdentity:
         """Which Matrix device: user, device and its key, since a new login may take the name of an old one. Nobody
         replaces or removes as its own what is not of the same three (docs/protocol.md, "Which branch")."""
         return self.user_id, self.device_id, self.device_key

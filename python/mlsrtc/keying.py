@@ -10,7 +10,7 @@ from functools import partial
 
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import Epochs
-from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
+from mlsrtc.identifiers import EpochId, MemberId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.media.gate import Blocked, Doubts, may_begin
 from mlsrtc.media.keys import derive
@@ -29,12 +29,8 @@ class Keying:
     def __post_init__(self) -> None:
         self.table = KeyTable(self.policy)
 
-    def settle(
-        self, desk: Desk, known: Knowledge, epochs: Epochs, own: tuple[UserId, DeviceId, bytes], *, removes: bool
-    ) -> None:
-        """Bring the keys to where we stand. `own`: our device, which we need not trust. `removes`: the last step there
-        removed somebody.
-        """
+    def settle(self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool) -> None:
+        """Bring the keys to where we stand. `removes`: the last step there removed somebody."""
         target = None
         if epochs.stand is not None and epochs.group is not None:
             commit = known.archive.judged[epochs.stand].committed
@@ -43,7 +39,7 @@ class Keying:
         in_use = self.table.in_use
         blocked = None if in_use is None else _gate(desk, known, epochs, in_use)
         held = {*self.table.installed(), *(() if epochs.stand is None else (epochs.stand,))}
-        _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held, own)))
+        _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held)))
 
     def stop(self, desk: Desk) -> None:
         """Forget every key: we are in the call no more."""
@@ -60,13 +56,12 @@ def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Block
     )
 
 
-def _doubts(known: Knowledge, epochs: Iterable[EpochId], own: tuple[UserId, DeviceId, bytes]) -> Doubts:
+def _doubts(known: Knowledge, epochs: Iterable[EpochId]) -> Doubts:
     refused: set[MemberId] = set()
     flagged: set[MemberId] = set()
     for epoch in epochs:
         leaves = known.archive.judged[epoch].committed.leaves
-        if untrusted := known.untrusted(leaves):
-            refused |= untrusted - {leaf.member_id for leaf in leaves.values() if leaf.device_identity == own}
+        refused |= known.untrusted(leaves)
         flagged |= known.flagged(leaf.member_id for leaf in leaves.values())
     return Doubts(frozenset(refused), frozenset(flagged))
 

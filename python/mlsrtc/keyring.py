@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc import trust
-from mlsrtc.evidence import Leaf
+from mlsrtc.evidence import DeviceIdentity, Leaf
 from mlsrtc.identifiers import LeafIndex, MemberId, UserId
 from mlsrtc.policy import Trust
 from mlsrtc.roster import Roster
@@ -22,14 +22,17 @@ UNSEEN = Trusted(None, flagged=True, reason="unseen")  # under `ANY_DEVICE`: a l
 
 @dataclass(slots=True)
 class Keyring:
-    """What we know of the devices behind the leaves. `policy`: which of them get one."""
+    """What we know of the devices behind the leaves. `policy`: which of them get one. `own`: our device, which we need
+    not trust: a leaf with its key is ours."""
 
     policy: Trust
+    own: DeviceIdentity
     pins: Pins = field(default_factory=Pins)
     unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
     _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
     _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
+    _own_master: bytes | None = None  # of our user, as keys/query says
     _verdicts: dict[MemberId, Verdict] | None = None
     _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
 
@@ -47,6 +50,7 @@ class Keyring:
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
         if own:
             self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
+            self._own_master = queried.master_key
         leaves = [joined.leaf for joined in roster.joins.values() if joined.leaf.user_id == queried.user_id]
         missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
         listed = {leaf.member_id for leaf in leaves} - missing
@@ -96,11 +100,16 @@ class Keyring:
         return self._refused
 
     def untrusted(self, leaves: Mapping[LeafIndex, Leaf], roster: Roster) -> frozenset[MemberId]:
-        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
+        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts). Our own device's
+        are not among them.
+        """
         verdicts = self.verdicts(roster)
         members = {leaf.member_id for leaf in leaves.values()}
         unseen = members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else set()
-        return frozenset(unseen | (members & self._refused.keys()))
+        untrusted = frozenset(unseen | (members & self._refused.keys()))
+        if not untrusted:  # as nearly always, and this is asked at every step
+            return untrusted
+        return untrusted - {leaf.member_id for leaf in leaves.values() if leaf.device_identity == self.own}
 
     def flagged(self, members: Iterable[MemberId], roster: Roster) -> frozenset[MemberId]:
         """Those of them whom only `ANY_DEVICE` lets in."""
@@ -108,6 +117,13 @@ class Keyring:
             return frozenset()
         verdicts = ((member, self.verdicts(roster).get(member, UNSEEN)) for member in members)
         return frozenset(member for member, verdict in verdicts if isinstance(verdict, Trusted) and verdict.flagged)
+
+    @property
+    def strange_master(self) -> bytes | None:
+        """The master key of our own user, if keys/query names another one than is pinned. Our homeserver could have
+        made it up, and a device under it: nothing but the application's word changes what is pinned."""
+        pinned = self.pins.masters.get(self.own[0])
+        return self._own_master if pinned not in (None, self._own_master) else None
 
     def chain_of(self, user: UserId, device: str) -> DeviceChain | None:
         """The chain of a device as keys/query gave it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive, Refusal
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.evidence import Joined, Leaf
+from mlsrtc.evidence import DeviceIdentity, Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged, Proven
@@ -57,6 +57,7 @@ class Knowledge:
     room_id: RoomId
     slot_id: SlotId
     policy: Policy
+    own: DeviceIdentity  # our device
     archive: Archive = field(init=False)
     room: RoomState = field(init=False)
     keyring: Keyring = field(init=False)
@@ -82,7 +83,7 @@ class Knowledge:
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id, Proven(self._proven_leaves, self._proven_left))
         self.room = RoomState(self.slot_id)
-        self.keyring = Keyring(self.policy.trust)
+        self.keyring = Keyring(self.policy.trust, self.own)
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 

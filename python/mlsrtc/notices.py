@@ -87,6 +87,16 @@ class NotAddable:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnMasterKeyChanged:
+    """Our homeserver names another master key (32 bytes) for our own user than the one that is pinned. Ask the user
+    whether it has reset its cross-signing, and call `accept_master_key` if so: until then other devices of our user
+    that it signed are refused. Our own device goes on; the others refuse it, once it joins anew, until they accept.
+    """
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EventRefused:
     """An event of the call did not hold. It changed nothing."""
 
@@ -150,6 +160,7 @@ Notice: TypeAlias = (
     | Muted
     | MembersChanged
     | NotAddable
+    | OwnMasterKeyChanged
     | EventRefused
     | Rejoining
     | Stranded

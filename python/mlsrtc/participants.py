@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mlsrtc.desk import Desk
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.notices import MembersChanged, NotAddable
+from mlsrtc.notices import MembersChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.wire.incoming import Now
 
 
@@ -32,6 +32,7 @@ class Participants:
 
     _present: frozenset[MemberId] = frozenset()
     _refused: Mapping[tuple[UserId, DeviceId | None], str] = field(default_factory=dict)
+    _strange_master: bytes | None = None
 
     def settle(self, desk: Desk, known: Knowledge) -> None:
         """Tell what has changed."""
@@ -45,6 +46,10 @@ class Participants:
             if self._refused.get(device) != reason:
                 desk.tell(NotAddable(*device, reason))
         self._refused = refused
+        strange = known.keyring.strange_master
+        if strange is not None and strange != self._strange_master:
+            desk.tell(OwnMasterKeyChanged(strange))
+        self._strange_master = strange
 
 
 def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:

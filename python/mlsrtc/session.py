@@ -73,11 +73,11 @@ class Session:
     ) -> None:
         self.room_id, self.slot_id = room_id, slot_id
         self.policy = policy or Policy()
-        self.known = Knowledge(room_id, slot_id, self.policy)
         self._desk = Desk(now)
         self._attendance = Attendance(
             device, self.policy, intent, MembershipFormat.STICKY if sticky else MembershipFormat.STATE
         )
+        self.known = Knowledge(room_id, slot_id, self.policy, self._attendance.device_identity)
         self._footing = Footing(room_id, slot_id, self.policy)
         self._committing = Committing(self.policy)
         self._exchange = Exchange(self.policy)
@@ -327,8 +327,7 @@ class Session:
         self._drop_refused_events()
         self._participants.settle(desk, self.known)
         if self._phase is Phase.INSIDE:
-            epochs, own = self._footing.epochs, self._attendance.device_identity
-            self._keying.settle(desk, self.known, epochs, own, removes=self._footing.removes)
+            self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
         if self.known.keyring.pins is not self._pins:
             desk.records.update(saved.changed_pins(self._pins, self.known.keyring.pins))
             self._pins = self.known.keyring.pins

@@ -17,6 +17,7 @@ from mlsrtc.notices import (
     Left,
     Muted,
     NotAddable,
+    OwnMasterKeyChanged,
     Rejoining,
     Stranded,
 )
@@ -542,8 +543,35 @@ def test_a_changed_master_key_is_not_let_in_until_it_is_accepted() -> None:
     for member in watch.ledgers[2].identities - before:
         assert began_with(watch, member) == set()
     master = watch.party[2].matrix.user.master.public
-    for index in range(3):  # Device 2 has pinned its own old key, too.
+    assert watch.ledgers[2].notices(OwnMasterKeyChanged) == [OwnMasterKeyChanged(master)]
+    for index in range(2):  # Device 2 has pinned its own old key, too, and takes itself for no stranger.
         watch.session(index).accept_master_key(watch.session(2).user_id, master, watch.party[index].now)
+        watch.party[index].pump()
+    watch.until_agreed(3, timeout=60)
+    watch.check()
+
+
+def test_another_device_of_our_user_under_a_new_master_key_waits_for_our_application_too() -> None:
+    """Devices 0 and 1 are of one user, which resets its cross-signing while device 1 is away."""
+    watch = call(3, devices_per_user=2)
+    watch.party.leave(1)
+    watch.until_agreed(2)
+    before = set(watch.ledgers[1].identities)
+    watch.kill(1)
+    watch.resets(1)
+    watch.party.join(1)
+    watch.party.run(30)
+    user = watch.party[0].matrix.user
+    for index in (0, 2):
+        told = {(notice.user_id, notice.reason) for notice in watch.ledgers[index].notices(NotAddable)}
+        assert told == {(user.user_id, "master_changed")}
+    assert watch.ledgers[0].notices(OwnMasterKeyChanged) == [OwnMasterKeyChanged(user.master.public)]
+    assert watch.ledgers[2].notices(OwnMasterKeyChanged) == []
+    assert watch.agreed(3) is False
+    for member in watch.ledgers[1].identities - before:
+        assert began_with(watch, member) == set()
+    for index in range(3):
+        watch.session(index).accept_master_key(UserId(user.user_id), user.master.public, watch.party[index].now)
         watch.party[index].pump()
     watch.until_agreed(3, timeout=60)
     watch.check()

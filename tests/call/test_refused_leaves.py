@@ -142,6 +142,7 @@ def test_our_own_key_is_told_whatever_our_policy_says_of_ourselves() -> None:
         watch.party.join(index, after=index / 3)
     watch.party.run(5)
     assert {watch.member(index) for index in range(3)} == heard(watch, 2)
+    assert watch.agreed(3), "and it sends, for those who accept it"
     watch.check()
 
 

@@ -12,7 +12,7 @@ import pytest
 from test_promises import churn
 
 from mlsrtc.identifiers import MemberId
-from mlsrtc.notices import EpochChanged, NotAddable
+from mlsrtc.notices import EpochChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.policy import Policy, Trust
 from mlsrtc.testing import LabUser
 from mlsrtc.testing.room import StoredEvent
@@ -117,6 +117,33 @@ def test_a_user_that_is_pinned_cannot_be_impersonated_by_its_homeserver(seed: in
         assert all(false.isdisjoint(keys) for keys in ledger.keys.values())
         assert {notice.reason for notice in ledger.notices(NotAddable)} <= {"master_changed", "two_masters"}
         assert ledger.notices(NotAddable)
+    watch.check()
+
+
+@pytest.mark.parametrize("seed", range(3 * CAMPAIGN))
+def test_our_own_homeserver_cannot_add_a_device_of_our_own_user(seed: int) -> None:
+    """It answers keys/query with a master key of its own making, under which it puts our device and a further one."""
+    watch = Watch(3, seed, devices_per_user=2)
+    for index in (0, 2):
+        watch.party.join(index)
+    watch.until_agreed(2)
+    ours = watch.party[0].matrix
+    false = LabUser(ours.user_id, b"the homeserver's own seed")
+    ghost = false.add_device(watch.party[1].matrix.device_id)
+    signature = {f"ed25519:{false.self_signing.name}": false.self_signing.sign_json(ours.keys)}
+    taken = {**ours.keys, "signatures": {ours.user_id: {**ours.keys["signatures"][ours.user_id], **signature}}}
+    answer = false.keys()
+    watch.party[1].matrix = ghost
+    answer["device_keys"][ours.user_id][ours.device_id] = taken
+    watch.world.log_in(ghost.name, keys=answer)
+    watch.party.join(1)
+    watch.party.run(60)
+    assert watch.ledgers[0].notices(OwnMasterKeyChanged) == [OwnMasterKeyChanged(false.master.public)]
+    assert watch.ledgers[1].identities
+    for ledger in (watch.ledgers[0], watch.ledgers[2]):
+        assert all(watch.ledgers[1].identities.isdisjoint(ledger.epochs[at.id].members) for at in ledger.switches)
+        assert all(watch.ledgers[1].identities.isdisjoint(keys) for keys in ledger.keys.values())
+        assert not ledger.muted
     watch.check()
 
 
