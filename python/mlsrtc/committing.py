@@ -145,11 +145,12 @@ class Committing:
         # Until disputes come, a leaf that our policy refuses is removed in turn, and so is one whose join nobody shows
         # us: a ghost (docs/adr/0006). So is one that an epoch we stood on had removed and that a fork brings back: we
         # may not begin to send where it is (rule section 3.6), and it returns under a fresh name.
-        tree = frozenset(leaf.member_id for leaf in leaves.values())
-        refused = known.untrusted(leaves) & known.roster.joins.keys() | tree & epochs.removed
+        tree = judged.committed.members if judged is not None else frozenset()
+        untrusted = known.untrusted(judged.committed) if judged is not None else frozenset()
+        refused = untrusted & known.roster.joins.keys() | tree & epochs.removed
         unwanted = dict.fromkeys(refused, head_since)
         seen = head_since + self.policy.unseen_join
-        if ghosts := known.unseen(leaves):
+        if ghosts := known.unseen(tree):
             if seen <= desk.now.monotonic:
                 unwanted |= dict.fromkeys(ghosts, seen)
             else:

@@ -118,8 +118,7 @@ class Footing:
         if stand is None:
             return 0
         if self._ranked is None or self._ranked[:2] != (stand, member):
-            leaves = known.archive.judged[stand].committed.leaves.values()
-            ranked = turns.ranking(stand, [leaf.member_id for leaf in leaves])
+            ranked = turns.ranking(stand, known.archive.judged[stand].committed.members)
             rank = next((place for place, other in enumerate(ranked) if other == member), len(ranked))
             self._ranked = (stand, member, rank)
         return self._ranked[2]
@@ -170,7 +169,7 @@ class Footing:
                 commit.epoch,
                 commit.author.member_id,
                 self.safety_code,
-                tuple(sorted(leaf.member_id for leaf in commit.leaves.values())),
+                tuple(sorted(commit.members)),
                 tuple(sorted(commit.added)),
                 tuple(sorted(commit.removed)),
             )

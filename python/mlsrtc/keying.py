@@ -47,22 +47,17 @@ class Keying:
 
 
 def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Blocked | None:
-    leaves = known.archive.judged[epoch].committed.leaves
-    return may_begin(
-        (leaf.member_id for leaf in leaves.values()),
-        known.look(desk.now).gone,
-        epochs.removed,
-        known.untrusted(leaves),
-    )
+    commit = known.archive.judged[epoch].committed
+    return may_begin(commit.members, known.look(desk.now).gone, epochs.removed, known.untrusted(commit))
 
 
 def _doubts(known: Knowledge, epochs: Iterable[EpochId]) -> Doubts:
     refused: set[MemberId] = set()
     flagged: set[MemberId] = set()
     for epoch in epochs:
-        leaves = known.archive.judged[epoch].committed.leaves
-        refused |= known.untrusted(leaves)
-        flagged |= known.flagged(leaf.member_id for leaf in leaves.values())
+        commit = known.archive.judged[epoch].committed
+        refused |= known.untrusted(commit)
+        flagged |= known.flagged(commit.members)
     return Doubts(frozenset(refused), frozenset(flagged))
 
 

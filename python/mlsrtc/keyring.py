@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc import trust
-from mlsrtc.evidence import DeviceIdentity, Leaf
-from mlsrtc.identifiers import LeafIndex, MemberId, UserId
+from mlsrtc.evidence import Committed, DeviceIdentity, Leaf
+from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.policy import Trust
 from mlsrtc.roster import Roster
 from mlsrtc.trust import Claim, Pins, Refused, Trusted, Verdict
@@ -99,17 +99,16 @@ class Keyring:
         self.verdicts(roster)
         return self._refused
 
-    def untrusted(self, leaves: Mapping[LeafIndex, Leaf], roster: Roster) -> frozenset[MemberId]:
-        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts). Our own device's
-        are not among them.
+    def untrusted(self, commit: Committed, roster: Roster) -> frozenset[MemberId]:
+        """Leaves after `commit` that our policy does not accept: refused, or of a join that we never saw (no ghosts).
+        Our own device's are not among them.
         """
         verdicts = self.verdicts(roster)
-        members = {leaf.member_id for leaf in leaves.values()}
-        unseen = members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else set()
-        untrusted = frozenset(unseen | (members & self._refused.keys()))
+        unseen = commit.members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else frozenset()
+        untrusted = unseen | (commit.members & self._refused.keys())
         if not untrusted:  # as nearly always, and this is asked at every step
             return untrusted
-        return untrusted - {leaf.member_id for leaf in leaves.values() if leaf.device_identity == self.own}
+        return untrusted - {leaf.member_id for leaf in commit.leaves.values() if leaf.device_identity == self.own}
 
     def flagged(self, members: Iterable[MemberId], roster: Roster) -> frozenset[MemberId]:
         """Those of them whom only `ANY_DEVICE` lets in."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive, Refusal
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.evidence import DeviceIdentity, Joined, Leaf
+from mlsrtc.evidence import Committed, DeviceIdentity, Joined, Leaf
 from mlsrtc.evidence import Left as LeftEvidence
-from mlsrtc.identifiers import DeviceId, EpochId, EventId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged, Proven
 from mlsrtc.keyring import Keyring
 from mlsrtc.ordering import Ordering
@@ -206,9 +206,9 @@ class Knowledge:
             if joined.suite == suite and member not in view.refused and member not in self._spoilt
         )
 
-    def unseen(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
-        """Leaves whose join nobody has shown us."""
-        return frozenset(leaf.member_id for leaf in leaves.values()) - self.roster.joins.keys()
+    def unseen(self, members: frozenset[MemberId]) -> frozenset[MemberId]:
+        """Those of them whose join nobody has shown us."""
+        return members - self.roster.joins.keys()
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
@@ -224,9 +224,9 @@ class Knowledge:
         able = self.room.committers(users)
         return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
 
-    def untrusted(self, leaves: Mapping[LeafIndex, Leaf]) -> frozenset[MemberId]:
-        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
-        return self.keyring.untrusted(leaves, self.roster)
+    def untrusted(self, commit: Committed) -> frozenset[MemberId]:
+        """Leaves after `commit` that our policy does not accept: refused, or of a join we never saw (no ghosts)."""
+        return self.keyring.untrusted(commit, self.roster)
 
     def flagged(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
         """Those of them whom only `ANY_DEVICE` lets in."""
@@ -300,8 +300,7 @@ class Knowledge:
             self.gone_since.setdefault(member, now.monotonic)
         parent = self.ordering.commit(commit.parent) if commit.parent is not None else None
         if parent is not None:
-            committers = [leaf.member_id for leaf in parent.leaves.values()]
-            self.lapses = self.lapses.passed(ranking(commit.parent, committers), commit.author.member_id)
+            self.lapses = self.lapses.passed(ranking(commit.parent, parent.members), commit.author.member_id)
         self._retry_words()
 
     def _word(self, event: RoomEvent) -> None:

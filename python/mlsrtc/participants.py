@@ -54,8 +54,7 @@ class Participants:
 
 def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:
     """Everybody in the call. `stand`: the epoch we stand on."""
-    leaves = {} if stand is None else known.archive.judged[stand].committed.leaves
-    keyed = {leaf.member_id for leaf in leaves.values()}
+    keyed = frozenset() if stand is None else known.archive.judged[stand].committed.members
     view = known.look(now)
     flagged = known.flagged(view.present)
     return {
