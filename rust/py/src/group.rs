@@ -379,7 +379,8 @@ impl Group {
         Ok(keys.into_iter().map(Secret::from).collect())
     }
 
-    /// The proposals this group knows, which a commit made on it covers: received by `with_proposal()`, or our own.
+    /// The proposals this group knows, which a commit made on it covers: received by `with_proposal()`, or our own. In the
+    /// order of their references.
     #[getter]
     fn proposals(&self, py: Python<'_>) -> Result<Vec<Proposed>> {
         let known = py.detach(|| MlsRs::proposals(&self.0))?;

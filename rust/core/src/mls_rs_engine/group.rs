@@ -302,19 +302,21 @@ impl Group {
         })
     }
 
+    /// In the order of their references: the engine keeps them in none.
     pub(super) fn proposals(&self) -> Result<Vec<Proposed>> {
-        self.0
-            .engine
-            .get_cached_proposals()
+        let cached = self.0.engine.get_cached_proposals();
+        let mut known: Vec<Proposed> = cached
             .iter()
-            .map(|cached| {
+            .map(|one| {
                 Ok(Proposed {
-                    proposal: proposals::proposal(cached.proposal())?,
-                    proposer: proposals::proposer(cached.sender())?,
-                    reference: Some(cached.proposal_ref().as_slice().to_vec()),
+                    proposal: proposals::proposal(one.proposal())?,
+                    proposer: proposals::proposer(one.sender())?,
+                    reference: Some(one.proposal_ref().as_slice().to_vec()),
                 })
             })
-            .collect()
+            .collect::<Result<_>>()?;
+        known.sort_by(|one, other| one.reference.cmp(&other.reference));
+        Ok(known)
     }
 
     pub(super) fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed<Self>> {
