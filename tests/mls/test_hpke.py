@@ -1,10 +1,12 @@
 """An independent check of the base: the HPKE of `cryptography` (RFC 9180) opens what the core seals, and the core
-opens what it seals, for every suite of the provider.
+opens what it seals, for every suite of the provider, the post-quantum one too.
 
 MLS seals in two places, and both are opened here: the group secrets of a Welcome, to the key package's init key, and
 the path secrets of an UpdatePath, to the nodes beside the path (EncryptWithLabel, RFC 9420 section 5.1.3).
 """
 
+import hashlib
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -40,21 +43,16 @@ use is not checked here."""
 
 @dataclass(frozen=True)
 class Kem:
-    """One KEM: how many bytes it puts before a ciphertext, fresh private keys, and keys from bytes."""
+    """One KEM: how many bytes it puts before a ciphertext, fresh private keys, and from the bytes of a private key
+    the key and its public half. `derive` is DeriveKeyPair."""
 
     number: int
     enc_length: int
     hash: hashes.HashAlgorithm
     fresh: Callable[[], bytes]
     key: Callable[[bytes], Any]
+    public: Callable[[bytes], bytes]
     derive: Callable[["Kem", bytes], bytes]
-
-    def public(self, private: bytes) -> bytes:
-        public = self.key(private).public_key()
-        if isinstance(public, x25519.X25519PublicKey):
-            return public.public_bytes_raw()
-        encoded: bytes = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return encoded
 
     def extract(self, label: bytes, secret: bytes) -> bytes:
         """LabeledExtract without salt (RFC 9180 section 4)."""
@@ -86,14 +84,24 @@ def weierstrass(number: int, curve: ec.EllipticCurve, hash: hashes.HashAlgorithm
                 return bytes(candidate)
         raise AssertionError("no candidate below the order")
 
+    def key(private: bytes) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(int.from_bytes(private), curve)
+
     return Kem(
         number,
         2 * size + 1,
         hash,
         fresh=lambda: ec.generate_private_key(curve).private_numbers().private_value.to_bytes(size),
-        key=lambda private: ec.derive_private_key(int.from_bytes(private), curve),
+        key=key,
+        public=lambda private: key(private).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
         derive=derive,
     )
+
+
+def x_wing(seed: bytes) -> tuple[MLKEM768PrivateKey, x25519.X25519PrivateKey]:
+    """The two private keys that an X-Wing private key stands for (draft-connolly-cfrg-xwing-kem)."""
+    expanded = hashlib.shake_256(seed).digest(96)
+    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
 
 
 X25519 = Kem(
@@ -102,7 +110,17 @@ X25519 = Kem(
     hashes.SHA256(),
     fresh=lambda: x25519.X25519PrivateKey.generate().private_bytes_raw(),
     key=x25519.X25519PrivateKey.from_private_bytes,
+    public=lambda private: x25519.X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw(),
     derive=derive_montgomery,
+)
+X_WING = Kem(
+    0x647A,
+    1088 + 32,
+    hashes.SHA256(),
+    fresh=lambda: os.urandom(32),
+    key=lambda private: MLKEM768X25519PrivateKey(*x_wing(private)),
+    public=lambda private: b"".join(key.public_key().public_bytes_raw() for key in x_wing(private)),
+    derive=lambda kem, secret: hashlib.shake_256(secret).digest(32),
 )
 P256 = weierstrass(0x10, ec.SECP256R1(), hashes.SHA256())
 P384 = weierstrass(0x11, ec.SECP384R1(), hashes.SHA384())
@@ -114,6 +132,7 @@ SUITES: dict[int, tuple[Suite, Kem]] = {
     3: (Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305), X25519),
     5: (Suite(KEM.P521, KDF.HKDF_SHA512, AEAD.AES_256_GCM), P521),
     7: (Suite(KEM.P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM), P384),
+    0x4D: (Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305), X_WING),
 }
 
 
@@ -226,8 +245,8 @@ def added(suite: int) -> tuple[Joiner, Group, Commit]:
 
 
 def test_every_suite_is_checked_or_named() -> None:
-    assert set(SUITES) == set(suites())
-    assert set(SUITES) | set(LACKING) == set(range(1, 8))
+    assert set(SUITES) == set(suites(post_quantum=True))
+    assert set(suites()) | set(LACKING) == set(range(1, 8))
     for kem in LACKING.values():
         assert not hasattr(KEM, kem), f"`cryptography` has {kem} now: check it"
     assert not hasattr(Suite, "export"), "`cryptography` has the HPKE exporter now: check external commits"
