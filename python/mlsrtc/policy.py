@@ -29,7 +29,7 @@ MLS = Encryption.MLS
 class Policy:
     """The numbers and choices of one call. The defaults are the protocol's."""
 
-    suite: int = 1  # MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, RFC 9420 section 17.1
+    suite: int = 1  # MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, RFC 9420 section 17.1; 0x4D is post-quantum
     trust: Trust = Trust.CROSS_SIGNED
 
     batch_window: float = 0.4  # gathers joins and leaves into one commit; simulation, the talk

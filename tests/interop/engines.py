@@ -21,15 +21,18 @@ class Missing(Exception):
 
 
 @cache
-def _built_by_cargo(crate: str) -> Path:
+def _built_by_cargo(crate: str, feature: str = "") -> Path:
+    """What a feature changes is built in a folder of its own, so that neither build undoes the other."""
     if shutil.which("cargo") is None:
         raise Missing(f"{crate} needs cargo")
+    target = INTEROP / crate / "target" / feature
+    build = ["cargo", "build", "--locked", "--quiet", "--bin", "peer", "--features", feature]
     subprocess.run(
-        ["cargo", "build", "--locked", "--quiet", "--bin", "peer", "--manifest-path", INTEROP / crate / "Cargo.toml"],
+        [*build, "--manifest-path", INTEROP / crate / "Cargo.toml"],
         check=True,
-        env={name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"},
+        env=os.environ | {"CARGO_TARGET_DIR": str(target)},
     )
-    return INTEROP / crate / "target" / "debug" / "peer"
+    return target / "debug" / "peer"
 
 
 @cache
@@ -71,6 +74,7 @@ def _mark(source: Path, mark: Path) -> None:
 STARTERS: Mapping[str, Callable[[], Peer]] = {
     "mlsrtc": Ours,
     "OpenMLS": lambda: Process([_built_by_cargo("openmls")]),
+    "OpenMLS on libcrux": lambda: Process([_built_by_cargo("openmls", "libcrux")]),
     "mls-rs": lambda: Process([_built_by_cargo("mls-rs")]),
     "ts-mls": lambda: Process(["node", _installed_by_npm("ts-mls")]),
     "rfc9420": lambda: Process(_installed_by_pip("rfc9420")),

@@ -21,7 +21,7 @@ class Ours:
 
     def __init__(self) -> None:
         self.version = version("mlsrtc")
-        self.suites = suites()
+        self.suites = suites(post_quantum=True)
         self.unsupported = {"tree_in_welcome": "a Welcome never carries the tree: a commit gives it apart"}
         self.clients: dict[str, _Client] = {}
 

@@ -1,4 +1,7 @@
-"""Writes what one member of a group of OpenMLS clients receives, from its Welcome on, as vectors: one file per suite.
+"""Writes what one OpenMLS client in a group receives, from its Welcome on, as vectors: one file per suite.
+
+The others are OpenMLS clients. In the post-quantum suite our own clients are among them, and add the one that is
+watched.
 
     .venv/bin/python tests/interop/record_openmls.py tests/vectors/openmls/passive
 
@@ -29,7 +32,7 @@ class Recording(History):
         self.events: list[dict[str, Any]] = []
         self.psks: list[dict[str, str]] = []
         super().__init__(plan, peers)
-        picks = Picks([0])
+        picks = Picks([1])  # of several engines the second one: the first has founded the group
         added = self.newcomers(picks, 1, "join")[0]
         package = self.package(added)
         keys = added.call("reveal")
@@ -42,6 +45,7 @@ class Recording(History):
         self.members.append(added)
         self.head = {
             "generator": "tests/interop/record_openmls.py, OpenMLS 0.9.2",
+            "engines": list(plan.shares),
             "cipher_suite": plan.suite,
             "key_package": package.hex(),
             **{name: value.hex() for name, value in keys.items()},
@@ -81,9 +85,9 @@ class Recording(History):
             self.events.append({"kind": "epoch", **told})
 
 
-def recorded(suite: int, private: bool, seed: int) -> dict[str, Any]:
-    plan = Plan(suite, {"OpenMLS": 1}, most=7, private=private, founder_stays=True)
-    peers = starter(["OpenMLS"])()
+def recorded(suite: int, private: bool, seed: int, engines: Sequence[str], most: int) -> dict[str, Any]:
+    plan = Plan(suite, dict.fromkeys(engines, 1), most=most, private=private, founder_stays=True)
+    peers = starter(list(engines))()
     party = Recording(plan, peers)
     for step in plan.draw(seed, 60):
         party.play(step)
@@ -98,15 +102,22 @@ def recorded(suite: int, private: bool, seed: int) -> dict[str, Any]:
         "exporter_context": CONTEXT.hex(),
         "external_psks": party.psks,
         "operations": dict(sorted(party.operations.items())),
+        "commits": dict(sorted(party.commits.items())),
         "events": party.events,
     }
 
 
 def main(arguments: Sequence[str]) -> None:
     (folder,) = arguments
-    for suite, private, seed in ((1, False, 1), (2, True, 1), (3, True, 1)):
-        path = Path(folder) / f"suite-{suite}{'-private' if private else ''}.json"
-        path.write_text(json.dumps(recorded(suite, private, seed), indent=1) + "\n")
+    openmls, mixed = ["OpenMLS"], ["mlsrtc", "OpenMLS on libcrux"]
+    for name, suite, private, engines, most in (
+        ("suite-1", 1, False, openmls, 7),
+        ("suite-2-private", 2, True, openmls, 7),
+        ("suite-3-private", 3, True, openmls, 7),
+        ("suite-77", 0x4D, False, mixed, 5),
+    ):
+        made = recorded(suite, private, 1, engines, most)
+        (Path(folder) / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from history import check
 from steps import WEIGHTS, Plan
 
 BOTH = {"mlsrtc": 1, "OpenMLS": 1}
+X_WING = 0x4D
 
 HISTORIES = [
     # plan, seed, steps, and how many of them somebody there can take
@@ -32,3 +33,13 @@ def test_histories_with_openmls(plan: Plan, seed: int, steps: int, operations: i
     assert party.operations.keys() == WEIGHTS.keys()
     assert party.largest == plan.most
     assert min(party.commits["mlsrtc"], party.commits["OpenMLS"]) >= 20
+
+
+def test_a_history_with_openmls_in_the_post_quantum_suite() -> None:
+    """OpenMLS has X-Wing with its other provider, libcrux."""
+    names = ["mlsrtc", "OpenMLS on libcrux"]
+    party = check(Plan(X_WING, dict.fromkeys(names, 1), most=10), 2, 100, starter(names))
+    assert party.operations.total() >= 90
+    assert not party.faults
+    assert party.operations.keys() == WEIGHTS.keys()
+    assert min(party.commits[name] for name in names) >= 20

@@ -46,7 +46,7 @@ def added(group: Group, newcomer: Client, **options: Any) -> tuple[Commit, Group
     return made, newcomer.join(made.welcome, package, tree=made.tree, now=options.get("now"))
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_members_with_certificates_make_a_group_in_every_suite(suite: int) -> None:
     middle = below(ROOT)
     ann = certified("Ann", suite=suite)

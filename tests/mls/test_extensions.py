@@ -106,7 +106,7 @@ def opened(welcomer: Commit, joiner: Client, package: KeyPackage) -> Group:
     return joiner.join(welcomer.welcome, package, tree=welcomer.tree)
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_who_wants_to_join_proposes_itself(suite: int) -> None:
     at = circle("ann", "ben", suite=suite)
     cal = client("cal", suite)

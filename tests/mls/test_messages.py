@@ -35,7 +35,7 @@ def refusal(group: Group, message: bytes) -> str:
     return caught.value.reason
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_what_one_encrypts_all_others_read(suite: int) -> None:
     at = circle("ann", "ben", "cal", suite=suite)
     for author in ("ann", "cal", "ann"):

@@ -142,7 +142,7 @@ def test_a_party_of_ten(keep: Callable[[Client, Group], Group]) -> None:
     assert len(party.groups) == 9
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_every_suite_of_the_provider(suite: int) -> None:
     party = Party(suite=suite)
     party.commit("0", add=("1", "2"))
@@ -346,7 +346,7 @@ def test_no_repr_shows_a_secret() -> None:
         assert not any(secret[:16] in repr(shown) for secret in secrets)
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_signing_keys_sign_save_and_load(suite: int) -> None:
     key = SigningKey.generate(suite)
     again = SigningKey.load(suite, key.save())
@@ -371,7 +371,7 @@ def test_a_signature_of_an_unknown_suite_is_somebody_elses_fault() -> None:
     assert caught.value.reason == "unsupported_suite"
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_sender_keys_are_hkdf_sha256_of_the_exported_media_secret(suite: int) -> None:
     group = client("1", suite).create_group(b"group")
     infos = [b"", b"one", bytes(300)]

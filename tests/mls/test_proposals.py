@@ -26,7 +26,7 @@ def propose(at: Circle, author: str, proposal: Proposal, *, private: bool = Fals
 
 
 @pytest.mark.parametrize("private", [False, True], ids=["in the clear", "encrypted"])
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_proposals_by_reference_are_applied_by_the_commit_that_names_them(suite: int, private: bool) -> None:
     at = circle("ann", "ben", "cal", "dan", suite=suite, **ABLE)
     eve = client("eve", suite, **ABLE)

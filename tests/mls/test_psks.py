@@ -9,7 +9,7 @@ from mlsrtc.mls import Limits, Proposal, Secret, suites
 KEYS = {b"door": Secret(b"d" * 32), b"gate": Secret(b"g" * 16), b"unused": Secret(b"u")}
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 @pytest.mark.parametrize("by_reference", [False, True])
 def test_an_external_psk_is_mixed_in(suite: int, by_reference: bool) -> None:
     at = circle("ann", "ben", "cal", suite=suite)

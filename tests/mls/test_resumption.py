@@ -28,7 +28,7 @@ def ended(*names: str, suite: int = 1, next_suite: int = 1, by_reference: bool =
     return at
 
 
-@pytest.mark.parametrize("next_suite", suites())
+@pytest.mark.parametrize("next_suite", suites(post_quantum=True))
 @pytest.mark.parametrize("by_reference", [False, True])
 def test_a_group_ends_and_another_one_follows(next_suite: int, by_reference: bool) -> None:
     at = ended("ann", "ben", "cal", next_suite=next_suite, by_reference=by_reference)
@@ -136,7 +136,7 @@ def test_a_welcome_of_another_kind_is_not_the_group_that_follows() -> None:
     assert caught.value.reason == "malformed"
 
 
-@pytest.mark.parametrize("suite", suites())
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
 @pytest.mark.parametrize("reload", [False, True])
 def test_some_members_branch_off(suite: int, reload: bool) -> None:
     at = circle("ann", "ben", "cal", suite=suite, extension_types=[TOPIC], extensions=[(TOPIC, b"tea")])

@@ -11,6 +11,8 @@ mod error;
 mod key_package;
 mod message;
 mod mls_rs_engine;
+#[cfg(feature = "awslc")]
+mod post_quantum;
 mod proposal;
 mod provider;
 pub mod reader;
@@ -19,6 +21,8 @@ mod secret;
 mod shield;
 mod signing;
 mod successor;
+#[cfg(feature = "awslc")]
+mod x_wing;
 
 pub use client::Client;
 pub use credential::{Credential, IdentityRules};
@@ -31,7 +35,7 @@ pub use key_package::{KeyPackage, Lifetime, LAST_RESORT};
 pub use message::{Limits, Outgoing, Padding, Received};
 pub use mls_rs_engine::{external_senders, required_capabilities, MlsRs};
 pub use proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
-pub use provider::{random_bytes, suites};
+pub use provider::{post_quantum_suites, random_bytes, suites};
 pub use secret::Secret;
 pub use signing::{verify_signature, SigningKey};
 pub use successor::Successor;

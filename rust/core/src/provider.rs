@@ -13,7 +13,7 @@ compile_error!("choose a cryptographic provider: feature `awslc` or `rustcrypto`
 compile_error!("choose one cryptographic provider: `rustcrypto` needs --no-default-features");
 
 #[cfg(feature = "awslc")]
-pub(crate) use mls_rs_crypto_awslc::AwsLcCryptoProvider as Provider;
+pub(crate) use crate::post_quantum::Provider;
 #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
 pub(crate) use mls_rs_crypto_rustcrypto::RustCryptoProvider as Provider;
 
@@ -27,15 +27,25 @@ pub(crate) type Suite = <Provider as CryptoProvider>::CipherSuiteProvider;
 /// What the provider calls its errors; they carry no secret.
 pub(crate) type ProviderError = <Suite as CipherSuiteProvider>::Error;
 
-/// The cipher suites the provider can do (RFC 9420 section 17.1), smallest number first.
+/// The cipher suites of RFC 9420 section 17.1 that the provider can do, smallest number first.
 pub fn suites() -> Vec<u16> {
-    let mut numbers: Vec<u16> = Provider::new()
+    let (mut numbers, _) = split_suites();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The post-quantum ones, whose numbers nobody has assigned yet. RustCrypto's provider has none.
+pub fn post_quantum_suites() -> Vec<u16> {
+    split_suites().1
+}
+
+/// RFC 9420's are numbered up to 7.
+fn split_suites() -> (Vec<u16>, Vec<u16>) {
+    Provider::new()
         .supported_cipher_suites()
         .iter()
         .map(CipherSuite::raw_value)
-        .collect();
-    numbers.sort_unstable();
-    numbers
+        .partition(|number| *number <= CipherSuite::P384_AES256.raw_value())
 }
 
 /// The functions of a cipher suite; an unknown one is the caller's fault here.

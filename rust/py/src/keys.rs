@@ -24,8 +24,8 @@ impl SigningKey {
         Ok(Self(mlsrtc_core::SigningKey::generate(suite)?))
     }
 
-    /// The key pair whose `save()` this is: for Ed25519 (suites 1 and 3) the 32-byte seed and then the 32-byte public key,
-    /// for the NIST curves the private scalar. Raises LocalProtocolError (``bad_key``) if it is none of this suite.
+    /// The key pair whose `save()` this is: for Ed25519 (suites 1, 3 and 0x4D) the 32-byte seed and then the 32-byte public
+    /// key, for the NIST curves the private scalar. Raises LocalProtocolError (``bad_key``) if it is none of this suite.
     #[staticmethod]
     fn load(suite: u16, secret: &Secret) -> Result<Self> {
         Ok(Self(mlsrtc_core::SigningKey::load(
@@ -95,7 +95,16 @@ pub fn random_bytes(length: usize) -> Result<Secret> {
 }
 
 /// The cipher suites the provider can do, by number (RFC 9420 section 17.1), smallest first.
+///
+/// post_quantum: also 0x004D, which is suite 3 with X-Wing (ML-KEM-768 and X25519) as its KEM: what is sealed stays sealed if
+/// one of the two is broken, by a quantum computer or otherwise. Signatures are Ed25519. The number is OpenMLS's; none is
+/// assigned yet, so groups of this suite may not outlive a release.
 #[pyfunction]
-pub fn suites(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    PyTuple::new(py, mlsrtc_core::suites())
+#[pyo3(signature = (*, post_quantum=false))]
+pub fn suites(py: Python<'_>, post_quantum: bool) -> PyResult<Bound<'_, PyTuple>> {
+    let mut numbers = mlsrtc_core::suites();
+    if post_quantum {
+        numbers.extend(mlsrtc_core::post_quantum_suites());
+    }
+    PyTuple::new(py, numbers)
 }

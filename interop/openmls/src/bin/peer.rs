@@ -13,10 +13,19 @@ use openmls::prelude::*;
 use openmls::schedule::psk::{ResumptionPsk, ResumptionPskUsage};
 use openmls::schedule::{ExternalPsk, PreSharedKeyId, Psk};
 use openmls_basic_credential::SignatureKeyPair;
-use openmls_rust_crypto::OpenMlsRustCrypto;
+#[cfg(feature = "libcrux")]
+use openmls_libcrux_crypto::Provider;
+#[cfg(not(feature = "libcrux"))]
+use openmls_rust_crypto::OpenMlsRustCrypto as Provider;
 use serde_json::{json, Value};
 
 use line::{base64, serve, Fields, Outcome};
+
+const NAME: &str = if cfg!(feature = "libcrux") {
+    "OpenMLS on libcrux"
+} else {
+    "OpenMLS"
+};
 
 /// How many epochs back a member still reads messages and finds resumption PSKs.
 const PAST_EPOCHS: usize = 5;
@@ -38,7 +47,7 @@ fn opened(bytes: &[u8]) -> Outcome<MlsMessageBodyIn> {
 }
 
 struct Client {
-    provider: OpenMlsRustCrypto,
+    provider: Provider,
     suite: Ciphersuite,
     signer: SignatureKeyPair,
     credential: CredentialWithKey,
@@ -50,7 +59,7 @@ struct Client {
 impl Client {
     fn new(fields: &Fields) -> Outcome<Self> {
         let suite = Ciphersuite::try_from(fields.number("suite")? as u16)?;
-        let provider = OpenMlsRustCrypto::default();
+        let provider = Provider::default();
         let signer = SignatureKeyPair::new(suite.signature_algorithm())?;
         signer.store(provider.storage())?;
         Ok(Self {
@@ -280,7 +289,7 @@ impl Client {
     }
 
     fn state(&mut self, fields: &Fields) -> Outcome<Value> {
-        let crypto = OpenMlsRustCrypto::default();
+        let crypto = Provider::default();
         let group = self.group.as_ref().ok_or("not in a group")?;
         let (label, context) = (fields.text("label")?, fields.bytes("context")?);
         let exported = group.export_secret(crypto.crypto(), label, &context, 32)?;
@@ -297,12 +306,10 @@ impl Client {
 fn answer(clients: &mut HashMap<String, Client>, fields: &Fields) -> Outcome<Value> {
     let operation = fields.text("op")?;
     if operation == "hello" {
-        let suites = OpenMlsRustCrypto::default()
-            .crypto()
-            .supported_ciphersuites();
+        let suites = Provider::default().crypto().supported_ciphersuites();
         let suites = suites.into_iter().map(|suite| suite as u16);
         return Ok(json!({
-            "peer": "OpenMLS", "version": "0.9.2",
+            "peer": NAME, "version": "0.9.2",
             "suites": suites.collect::<Vec<_>>(), "unsupported": {},
         }));
     }
