@@ -139,7 +139,7 @@ def stage() -> Stage:
     return Stage()
 
 
-CACHES = {"ordering", "_verdicts", "_view", "_view_of"}  # of `Knowledge`: what follows from the rest
+CACHES = {"ordering", "_verdicts", "_view"}  # of `Knowledge`: what follows from the rest
 
 
 def state_of(session: Session) -> dict[str, object]:

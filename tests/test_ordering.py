@@ -96,10 +96,10 @@ def answers(ordering: Ordering) -> dict[str, object]:
         "dump": dump(ordering),
         "now": ordering.now,
         "missing": ordering.missing,
-        "refused": ordering.refused,
         "roots": ordering.roots,
         "rivals": ordering.rivals,
         "of each": {id: (ordering.support(id), ordering.refusers(id), ordering.path(id)) for id in ids},
+        "refused": {id: ordering.refused_on_path(id) for id in ids},
         "children": {id: ordering.children(id) for id in (None, *ids)},
         "below": {(one, other) for one in ids for other in ids if ordering.is_below(one, other)},
     }
@@ -131,6 +131,7 @@ def test_paths_descent_and_forks_fit_together(rng: random.Random) -> None:
         assert all(ordering.is_below(id, above) for above in path[:-1])
         assert not ordering.is_below(id, id)
         assert all(ordering.support(id) <= ordering.support(above) for above in path)
+        assert ordering.refused_on_path(id) == tuple(above for above in path if ordering.refusers(above))
     for ours, theirs in zip(ids, reversed(ids), strict=True):
         fork = ordering.fork(ours, theirs)
         assert (fork.ours is None) == (ours in ordering.path(theirs))

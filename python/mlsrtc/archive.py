@@ -161,7 +161,7 @@ class Archive:
         """Epochs that waiting commits build on and that nobody has shown us."""
         waited = {parts.id for _, parts, _ in self._waiting.values()}
         parents = {parts.parent for _, parts, _ in self._waiting.values() if parts.parent is not None}
-        return frozenset(parents - waited - set(self.judged))
+        return frozenset(parent for parent in parents - waited if parent not in self.judged)
 
     def waited_for(self, users: Set[UserId]) -> Counter[EpochId]:
         """Of each epoch that nobody has shown us, how many commits of these users wait for it, be it behind others."""
@@ -194,6 +194,13 @@ class Archive:
         return frozenset(
             parts.relates_to for parts in waiting if parts.parent in missing and parts.relates_to is not None
         )
+
+    def refreshed(self, epoch_id: EpochId) -> EpochId:
+        """The last epoch on the way to this one with fresh keys: by a path, or the root, where every key is fresh."""
+        committed = self.judged[epoch_id].committed
+        while committed.parent is not None and not committed.has_path:
+            committed = self.judged[committed.parent].committed
+        return committed.id
 
     def root_event(self, root: EpochId) -> EventId | None:
         """The event in which we first saw a root: what later commits and words refer to."""

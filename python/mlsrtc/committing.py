@@ -3,6 +3,8 @@
 Knows the desk, what is known, and where we stand. The commit is applied when it comes back, not when it is made.
 """
 
+from collections import ChainMap
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from mlsrtc import drafts, saved, turns
@@ -42,7 +44,7 @@ class Committing:
         footing: Footing,
         exchange: Exchange,
         *,
-        closed: frozenset[EpochId],
+        closed: Set[EpochId],
     ) -> str | None:
         """Commit, if it is our turn and time. `footing`: settled before. `closed`: epochs we may not begin to send
         under.
@@ -133,7 +135,7 @@ class Committing:
         attendance: Attendance,
         epochs: Epochs,
         situation: Situation,
-        closed: frozenset[EpochId],
+        closed: Set[EpochId],
     ) -> turns.Scene:
         assert attendance.member_id is not None
         assert attendance.joined_at is not None
@@ -141,7 +143,6 @@ class Committing:
         epoch = epochs.stand or head
         judged = known.archive.judged[epoch] if epoch is not None else None
         view = known.look(desk.now)
-        leaves = judged.committed.leaves if judged is not None else {}
         # Until disputes come, a leaf that our policy refuses is removed in turn, and so is one whose join nobody shows
         # us: a ghost (docs/adr/0006). So is one that an epoch we stood on had removed and that a fork brings back: we
         # may not begin to send where it is (rule section 3.6), and it returns under a fresh name.
@@ -155,26 +156,22 @@ class Committing:
                 unwanted |= dict.fromkeys(ghosts, seen)
             else:
                 desk.at(seen)
-        path = known.ordering.path(epoch) if epoch is not None else ()
-        # In the root every key is fresh, whether it has a path or not.
-        with_path = [step for step in path if step == path[0] or known.archive.judged[step].committed.has_path]
-        idle = judged.idle_user if judged is not None else None
         return turns.Scene(
             me=attendance.member_id,
             epoch=epoch,
             tree=tree,
             past=judged.ever if judged is not None else frozenset(),
-            roster=frozenset(view.present) - unwanted.keys(),
-            gone=view.gone | unwanted.keys(),
-            able=known.able(view),
-            addable=known.addable(view, judged.suite if judged is not None else self.policy.suite),
-            since={**known.since, **known.gone_since, **unwanted},
+            roster=view.members.difference(unwanted),
+            gone=view.gone(tree).union(unwanted),
+            able=view.able,
+            addable=view.addable(judged.suite if judged is not None else self.policy.suite),
+            since=ChainMap(unwanted, known.gone_since, known.since),
             joined=attendance.joined_at,
             starts=known.starts,
-            last_commit=known.seen.get(path[-1]) if path else None,
-            last_path=known.seen.get(with_path[-1]) if with_path else None,
+            last_commit=known.seen.get(epoch) if epoch is not None else None,
+            last_path=known.seen.get(known.archive.refreshed(epoch)) if epoch is not None else None,
             lapsed=known.lapses.lapsed(self.policy),
-            idle=frozenset(leaf.member_id for leaf in leaves.values() if leaf.user_id == idle),
+            idle=judged.idle_members if judged is not None else frozenset(),
             contested=epochs.stand is not None and epochs.stand != head,
             limited_until=self.limited_until,
             closed_since=head_since if epoch in closed else None,

@@ -5,7 +5,7 @@ believed for who sent it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from mlsrtc import drafts, mls, recovery
@@ -51,7 +51,7 @@ class Exchange:
         now = desk.now.monotonic
         for uri in known.wanted_files():
             self.fetch(desk, uri)
-        others = [member for member in known.look(desk.now).present if member != attendance.member_id]
+        others = known.look(desk.now).members.difference((attendance.member_id,))
         missing: dict[EpochId | None, int] = {}
         if self.unreadable:
             # Of all who joined at any time: so the count only grows, and an outsider adds nothing to it.
@@ -162,7 +162,7 @@ class Exchange:
         known: Knowledge,
         attendance: Attendance,
         question: recovery.Question,
-        others: list[MemberId],
+        others: Collection[MemberId],
         *,
         tree: EpochId | None,
     ) -> None:

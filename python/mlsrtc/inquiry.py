@@ -12,7 +12,7 @@ from mlsrtc.desk import Desk
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.keyring import LISTING_GRACE
-from mlsrtc.knowledge import Knowledge
+from mlsrtc.knowledge import Knowledge, View
 from mlsrtc.notices import KeysUnreadable
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
 
@@ -35,13 +35,14 @@ class Inquiry:
     _unreadable: int = 0  # answers about it in a row that did not hold
     _told: tuple[str, str] | None = None  # what was wrong with the last one, by reason and place
     _present: dict[MemberId, UserId] = field(default_factory=dict)  # the others, when last looked at
+    _of: tuple[View, MemberId | None] | None = None  # what they follow from
 
     def __post_init__(self) -> None:
         self._wanted = {self.own: None}
 
     def changed(self, users: Iterable[str], known: Knowledge) -> None:
         """The homeserver says that these users' devices changed. Only users who joined the call are asked about."""
-        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.joins.values())}
+        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.open.values())}
         self._wanted |= dict.fromkeys(user for user in map(UserId, users) if user in ours)
 
     def answered(self, user: UserId) -> None:
@@ -66,17 +67,19 @@ class Inquiry:
     def settle(self, desk: Desk, known: Knowledge, me: MemberId | None) -> None:
         """Ask what is due. `me`: our own participation, about which nothing is asked."""
         now = desk.now.monotonic
-        present = {
-            member: joined.leaf.user_id for member, joined in known.look(desk.now).present.items() if member != me
-        }
-        self._wanted |= dict.fromkeys(user for member, user in present.items() if member not in self._present)
-        self._present = present
-        for member in present.keys() & known.keyring.unlisted.keys():
-            again = known.keyring.unlisted[member] + LISTING_GRACE
-            if again > now:
+        view, before = known.look(desk.now), self._of
+        self._of = view, me
+        if self._of != before:
+            present = {member: joined.leaf.user_id for member, joined in view.present.items() if member != me}
+            self._wanted |= dict.fromkeys(user for member, user in present.items() if member not in self._present)
+            self._present = present
+        for member, since in known.keyring.unlisted.items():
+            if (user := self._present.get(member)) is None:
+                continue
+            if (again := since + LISTING_GRACE) > now:
                 desk.at(again)
-            elif present[member] not in self._asking:
-                self._wanted[present[member]] = None
+            elif user not in self._asking:
+                self._wanted[user] = None
         if self.own in self._wanted and self._own_at > now:
             desk.at(self._own_at)
         if self._request is None and (self._due(now) or self._asking):

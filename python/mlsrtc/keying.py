@@ -48,7 +48,8 @@ class Keying:
 
 def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Blocked | None:
     commit = known.archive.judged[epoch].committed
-    return may_begin(commit.members, known.look(desk.now).gone, epochs.removed, known.untrusted(commit))
+    gone = known.look(desk.now).gone(commit.members)
+    return may_begin(commit.members, gone, epochs.removed, known.untrusted(commit))
 
 
 def _doubts(known: Knowledge, epochs: Iterable[EpochId]) -> Doubts:

@@ -30,11 +30,13 @@ class Keyring:
     pins: Pins = field(default_factory=Pins)
     unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
     _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
-    _claims: dict[MemberId, list[Claim]] = field(default_factory=dict)
+    _claims: dict[UserId, dict[MemberId, list[Claim]]] = field(default_factory=dict)  # of those who have not left
+    _masters: dict[UserId, set[bytes]] = field(default_factory=dict)  # of those who have left too
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _own_master: bytes | None = None  # of our user, as keys/query says
-    _verdicts: dict[MemberId, Verdict] | None = None
+    _verdicts: dict[MemberId, Verdict] = field(default_factory=dict)
     _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
+    _unjudged: set[UserId] = field(default_factory=set)  # whose verdicts are to be worked out again
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -51,7 +53,7 @@ class Keyring:
         if own:
             self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
             self._own_master = queried.master_key
-        leaves = [joined.leaf for joined in roster.joins.values() if joined.leaf.user_id == queried.user_id]
+        leaves = [joined.leaf for joined in roster.open.values() if joined.leaf.user_id == queried.user_id]
         missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
         listed = {leaf.member_id for leaf in leaves} - missing
         first = {member: self.unlisted.get(member, now.monotonic) for member in missing - self._listed}
@@ -59,39 +61,33 @@ class Keyring:
         self.unlisted = {m: since for m, since in self.unlisted.items() if m not in listed | missing}
         self.unlisted |= {member: first[member] for member in waiting}
         self._listed |= listed
-        self._verdicts = None
+        self._unjudged.add(queried.user_id)
         return roster.with_revoked(missing - waiting, listed=listed)
 
     def claim(self, leaf: Leaf, chain: DeviceChain | None) -> None:
         """A join came with this chain. One without a chain, or with another, takes nothing from one before."""
-        claims, claim = self._claims.setdefault(leaf.member_id, []), Claim(leaf, chain)
-        if claim not in claims and len(claims) < CHAINS_LIMIT:
+        claims = self._claims.setdefault(leaf.user_id, {}).setdefault(leaf.member_id, [])
+        if (claim := Claim(leaf, chain)) not in claims and len(claims) < CHAINS_LIMIT:
             claims.append(claim)
-            self._verdicts = None
+            self._unjudged.add(leaf.user_id)
 
     def accept(self, user: UserId, key: bytes, *, verified: bool) -> None:
         """The application says that this is the user's master key."""
         self.pins = self.pins.accept(user, key, verified=verified)
-        self._verdicts = None
+        self._unjudged.add(user)
 
     def share(self, pins: Pins) -> None:
         """The pins as all calls of our user have them, or as the store has them."""
         self.pins = pins
-        self._verdicts = None
+        self._unjudged.update(self._claims)
 
     # -- what follows --------------------------------------------------------------------------------------------------
 
-    def verdicts(self, roster: Roster) -> dict[MemberId, Verdict]:
-        """What our trust policy says of every leaf and join, judged together."""
-        if self._verdicts is None:
-            claims = self._all_claims(roster)
-            self._verdicts = trust.assess(self.policy, self.pins, claims, revoked=roster.revoked)
-            self._refused = {
-                member: verdict.reason for member, verdict in self._verdicts.items() if isinstance(verdict, Refused)
-            }
-            self.pins = trust.pin_on_first_use(
-                self.pins, self._verdicts, [joined.leaf for joined in roster.joins.values()]
-            )
+    def verdicts(self, roster: Roster) -> Mapping[MemberId, Verdict]:
+        """What our trust policy says of every leaf and join, those of one user judged together. Who has left keeps the
+        last one."""
+        while self._unjudged:
+            self._judge(self._unjudged.pop(), roster)
         return self._verdicts
 
     def refused(self, roster: Roster) -> Mapping[MemberId, str]:
@@ -100,12 +96,11 @@ class Keyring:
         return self._refused
 
     def untrusted(self, commit: Committed, roster: Roster) -> frozenset[MemberId]:
-        """Leaves after `commit` that our policy does not accept: refused, or of a join that we never saw (no ghosts).
-        Our own device's are not among them.
+        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts). Our own device's
+        are not among them.
         """
-        verdicts = self.verdicts(roster)
-        unseen = commit.members - verdicts.keys() if self.policy is not Trust.ANY_DEVICE else frozenset()
-        untrusted = unseen | (commit.members & self._refused.keys())
+        verdicts, any_device = self.verdicts(roster), self.policy is Trust.ANY_DEVICE
+        untrusted = frozenset(m for m in commit.members if m in self._refused or not (any_device or m in verdicts))
         if not untrusted:  # as nearly always, and this is asked at every step
             return untrusted
         return untrusted - {leaf.member_id for leaf in commit.leaves.values() if leaf.device_identity == self.own}
@@ -132,10 +127,20 @@ class Keyring:
         """Whether keys/query has answered for this user."""
         return user in self._queried
 
-    def _all_claims(self, roster: Roster) -> list[Claim]:
-        claims = [claim for several in self._claims.values() for claim in several]
-        for joined in roster.joins.values():
-            chain = self.chain_of(joined.leaf.user_id, joined.leaf.device_id)
-            if chain is not None:
-                claims.append(Claim(joined.leaf, chain))
-        return claims
+    def _judge(self, user: UserId, roster: Roster) -> None:
+        """One user's verdicts. Whose join has left for good is judged no more; the master key that it came with stays
+        a rival of others."""
+        known = self._claims.get(user, {})
+        masters = self._masters.setdefault(user, set())
+        masters |= {claim.master_key for claims in known.values() for claim in claims if claim.master_key is not None}
+        for member in [member for member in known if member not in roster.open]:
+            del known[member]
+        claims = [claim for several in known.values() for claim in several]
+        queried = ((claims[0].leaf, self.chain_of(user, claims[0].leaf.device_id)) for claims in known.values())
+        claims += [Claim(leaf, chain) for leaf, chain in queried if chain is not None]
+        verdicts = trust.assess(self.policy, self.pins, claims, revoked=roster.revoked, past={user: masters})
+        self._verdicts |= verdicts
+        refused = {member: verdict.reason for member, verdict in verdicts.items() if isinstance(verdict, Refused)}
+        if refused != {member: reason for member, reason in self._refused.items() if member in verdicts}:
+            self._refused = {m: reason for m, reason in self._refused.items() if m not in verdicts} | refused
+        self.pins = trust.pin_on_first_use(self.pins, verdicts, [claims[0].leaf for claims in known.values()])

@@ -9,45 +9,82 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mlsrtc import _core, trust
 from mlsrtc.archive import Archive, Refusal
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.evidence import Committed, DeviceIdentity, Joined, Leaf
-from mlsrtc.evidence import Left as LeftEvidence
 from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import Judged, Proven
 from mlsrtc.keyring import Keyring
-from mlsrtc.ordering import Ordering
+from mlsrtc.ordering import Evidence, Ordering
 from mlsrtc.policy import Policy
 from mlsrtc.room_state import RoomState
-from mlsrtc.roster import Roster
+from mlsrtc.roster import Headcount, Roster
 from mlsrtc.turns import Lapses, ranking
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
-from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word
+from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word, encode_commit, encode_word
 from mlsrtc.wire.encoding import encode_base64url
-from mlsrtc.wire.incoming import TOLD, DeviceKeys, Now, RoomEvent, claimed_id, told_id
+from mlsrtc.wire.incoming import TOLD, DeviceKeys, Json, Now, RoomEvent, claimed_id, told_id
 from mlsrtc.wire.membership import RtcSealed, decode_membership
 from mlsrtc.wire.room import decode_room_member
-from mlsrtc.wire.to_device import reduced
+from mlsrtc.wire.to_device import reduced, reduced_membership
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
 EARLY_LIMIT = 64  # joins from the future kept of one user
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """Who is who at one moment. `present`: R. `welcome`: those of R whom our trust policy accepts. `gone`: D and X.
-    `refused`: by our trust policy, and why.
-    """
+    """Who is who, from one change to the next. `refused`: by our trust policy, and why. `spoilt`: whose KeyPackage does
+    not hold, so that nobody can add them."""
 
-    present: Mapping[MemberId, Joined]
-    welcome: frozenset[MemberId]
-    gone: frozenset[MemberId]
+    roster: Roster
+    room: RoomState
+    count: Headcount
     refused: Mapping[MemberId, str]
+    spoilt: frozenset[MemberId]
+
+    @property
+    def present(self) -> Mapping[MemberId, Joined]:
+        """R."""
+        return self.count.present
+
+    @cached_property
+    def members(self) -> frozenset[MemberId]:
+        """Those in R."""
+        return frozenset(self.present)
+
+    @cached_property
+    def welcome(self) -> frozenset[MemberId]:
+        """Those of R whom our trust policy accepts."""
+        return frozenset(member for member in self.present if member not in self.refused)
+
+    @cached_property
+    def able(self) -> frozenset[MemberId]:
+        """Those of R that the room's power levels let send commits."""
+        able = self.room.committers({joined.leaf.user_id for joined in self.present.values()})
+        return frozenset(member for member, joined in self.present.items() if joined.leaf.user_id in able)
+
+    @cached_property
+    def _addable(self) -> Mapping[int, frozenset[MemberId]]:
+        by_suite: dict[int, set[MemberId]] = {}
+        for member, joined in self.present.items():
+            if member not in self.refused and member not in self.spoilt:
+                by_suite.setdefault(joined.suite, set()).add(member)
+        return {suite: frozenset(members) for suite, members in by_suite.items()}
+
+    def addable(self, suite: int) -> frozenset[MemberId]:
+        """Those of R whom our policy gives a leaf in a group of `suite`."""
+        return self._addable.get(suite, frozenset())
+
+    def gone(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
+        """Those of them who are in D or X."""
+        return frozenset(m for m in members if m in self.roster.left or m in self.count.away)
 
 
 @dataclass(slots=True)
@@ -69,16 +106,17 @@ class Knowledge:
     _proven_leaves: dict[bytes, Leaf] = field(default_factory=dict)  # of joins whose KeyPackage holds, by credential
     _proven_left: dict[tuple[int, MemberId], bytes] = field(default_factory=dict)  # leave signatures, by suite and m
     starts: dict[MemberId, int] = field(default_factory=dict)  # the first `from` of each, milliseconds
-    seen: dict[bytes, float] = field(default_factory=dict)  # when a commit was first judged, by id; monotonic
+    seen: dict[EpochId, float] = field(default_factory=dict)  # when a commit was first judged, by id; monotonic
     lapses: Lapses = field(default_factory=Lapses)
     events: dict[str, RoomEvent] = field(default_factory=dict)  # evidence as it came, by event id
     fresh: list[RoomEvent] = field(default_factory=list)  # the part of it that is not saved yet
     _joined_users: set[UserId] = field(default_factory=set)  # of joins that the room or a member showed
     _early: list[Joined] = field(default_factory=list)
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
-    _spoilt: set[MemberId] = field(default_factory=set)
+    _spoilt: frozenset[MemberId] = frozenset()
     _view: View | None = None
-    _view_of: tuple[object, ...] = ()
+    _beside: dict[EpochId, float] = field(default_factory=dict)  # of `seen`: those not known to be on the head path
+    _pruned: EpochId | None = None  # the head when that was last asked
 
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id, Proven(self._proven_leaves, self._proven_left))
@@ -136,18 +174,29 @@ class Knowledge:
             evidence = list(self.ordering.evidence())
             early = [value for value in evidence if isinstance(value, Joined) and value.from_ts > limit]
             self.ordering = Ordering(value for value in evidence if value not in early)
+            self.roster = replace(self.roster, left=frozenset(), open=self.roster.joins)
+            self._see_off(now)
             self._early += early
         for joined in [waiting for waiting in self._early if waiting.from_ts <= limit]:
             self._early.remove(joined)
-            self.ordering.add(joined)
-        for member in self.look(now).gone:
+            self._learn(joined, now)
+        before, view = self._view, self.look(now)
+        for member in view.count.away if view is not before else ():
             self.gone_since.setdefault(member, now.monotonic)
 
     def prune(self, now: Now) -> list[EventId]:
         """Forget the bytes of commits that have been off the head path for long. Returns the events to forget too."""
-        path = set(self.head_path(now))
-        before = now.monotonic - self.policy.bodies_kept
-        late = [EpochId(key) for key, seen in self.seen.items() if seen <= before and key not in path]
+        head, before = self.head(now), now.monotonic - self.policy.bodies_kept
+        if head != self._pruned:
+            if self._pruned is not None and not (head and self.ordering.is_below(head, self._pruned)):
+                self._beside = dict(self.seen)  # The head has turned: what was on its path may be beside it now.
+            self._pruned = head
+        on_path = [id for id in self._beside if head and (id == head or self.ordering.is_below(head, id))]
+        for id in on_path:
+            del self._beside[id]
+        late = [id for id, seen in self._beside.items() if seen <= before]
+        for id in late:
+            del self._beside[id]
         events = self.archive.forget_bodies(late)
         for event_id in events:
             self.events.pop(event_id, None)
@@ -156,10 +205,11 @@ class Knowledge:
     def take_refusals(self) -> list[Refusal]:
         """Events that did not hold when their turn came; they are evidence no more."""
         refusals = self.archive.take_refusals()
-        for refusal in refusals:
-            self.events.pop(refusal.event.event_id, None)
         refused = {refusal.event.event_id for refusal in refusals}
-        self.fresh = [event for event in self.fresh if event.event_id not in refused]
+        for event_id in refused:
+            self.events.pop(event_id, None)
+        if refused:
+            self.fresh = [event for event in self.fresh if event.event_id not in refused]
         return refusals
 
     # -- what is known -------------------------------------------------------------------------------------------------
@@ -182,33 +232,23 @@ class Knowledge:
         return "room_closed" if self.room.tombstoned else self.roster.expelled(user)
 
     def look(self, now: Now) -> View:
-        """Who is here, who is gone and who is refused, at this moment."""
-        departed = self.ordering.departed
-        refused = self.keyring.refused(self.roster)
-        key = (now, self.ordering, len(departed), self.roster, refused)
-        if self._view is None or self._view_of != key:
-            gone = frozenset(departed) | self.roster.gone(now.wall_ms, self._skew_ms).keys()
-            limit = now.wall_ms + self._skew_ms
-            present = {
-                member: joined
-                for member, joined in self.roster.joins.items()
-                if member not in gone and joined.from_ts <= limit
-            }
-            welcome = frozenset(present) - refused.keys()
-            self._view, self._view_of = View(present, welcome, gone, refused), key
-        return self._view
+        """Who is here, who is gone and who is refused, at this moment. The same object until something changes."""
+        refused, view = self.keyring.refused(self.roster), self._view
+        if (
+            view is None
+            or view.roster is not self.roster
+            or view.room is not self.room
+            or view.refused is not refused
+            or view.spoilt is not self._spoilt
+            or not view.count.holds_at(now.wall_ms)
+        ):
+            count = self.roster.count(now.wall_ms, self._skew_ms)
+            self._view = view = View(self.roster, self.room, count, refused, self._spoilt)
+        return view
 
-    def addable(self, view: View, suite: int) -> frozenset[MemberId]:
-        """Those of R whom our policy gives a leaf in a group of `suite`."""
-        return frozenset(
-            member
-            for member, joined in view.present.items()
-            if joined.suite == suite and member not in view.refused and member not in self._spoilt
-        )
-
-    def unseen(self, members: frozenset[MemberId]) -> frozenset[MemberId]:
-        """Those of them whose join nobody has shown us."""
-        return members - self.roster.joins.keys()
+    def unseen(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
+        """Leaves whose join nobody has shown us."""
+        return frozenset(member for member in members if member not in self.roster.joins)
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
@@ -218,14 +258,8 @@ class Knowledge:
         )
         return {(one.user_id, one.device_id): one.reason for one in found.values()}
 
-    def able(self, view: View) -> frozenset[MemberId]:
-        """Those of R that the room's power levels let send commits."""
-        users = {joined.leaf.user_id for joined in view.present.values()}
-        able = self.room.committers(users)
-        return frozenset(member for member, joined in view.present.items() if joined.leaf.user_id in able)
-
     def untrusted(self, commit: Committed) -> frozenset[MemberId]:
-        """Leaves after `commit` that our policy does not accept: refused, or of a join we never saw (no ghosts)."""
+        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""
         return self.keyring.untrusted(commit, self.roster)
 
     def flagged(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
@@ -234,7 +268,7 @@ class Knowledge:
 
     def is_away(self, member: MemberId, now: Now) -> bool:
         """Whether a refresh would bring this member back: somebody overwrote its membership, or it has expired."""
-        return self.roster.gone(now.wall_ms, self._skew_ms).get(member) in ("erased", "expired")
+        return self.look(now).count.away.get(member) in ("erased", "expired")
 
     def is_early(self, join: Joined, now: Now) -> bool:
         """Whether a join is from further in the future than clocks may differ: it waits outside E."""
@@ -242,7 +276,7 @@ class Knowledge:
 
     def spoil(self, members: Iterable[MemberId]) -> None:
         """The engine did not take their KeyPackages: we add none of them."""
-        self._spoilt.update(members)
+        self._spoilt = self._spoilt.union(members)
 
     def events_for(self, path: Sequence[EpochId]) -> tuple[RoomEvent, ...]:
         """The events that lead to the end of `path`: its commits, and every join, leave and word that is known."""
@@ -259,14 +293,10 @@ class Knowledge:
 
     def next_timer(self, now: Now) -> float | None:
         """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""
-        waits = [early.from_ts - self._skew_ms - now.wall_ms for early in self._early]
-        waits += [
-            joined.until_ts - now.wall_ms
-            for member, joined in self.roster.joins.items()
-            if member not in self.gone_since
-        ]
-        ahead = [wait for wait in waits if wait >= 0]
-        return now.monotonic + min(ahead) / 1000 + 0.001 if ahead else None
+        times = [early.from_ts - self._skew_ms for early in self._early]
+        if (until := self.look(now).count.until) is not None:
+            times.append(until)
+        return now.monotonic + (min(times) - now.wall_ms) / 1000 if times else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -274,10 +304,11 @@ class Knowledge:
     def _skew_ms(self) -> int:
         return int(self.policy.clock_skew * 1000)
 
-    def _keep(self, event: RoomEvent) -> None:
+    def _keep(self, event: RoomEvent, content: Json) -> None:
+        """Keep an event as evidence. `content`: what was read of it, written again; what nobody reads could be deeper
+        or larger than a record may be."""
         if event.event_id not in self.events:
-            # What nobody reads is not kept: it could be deeper or larger than a record may be.
-            event = replace(event, content=reduced(event))
+            event = replace(event, content=content)
             self.events[event.event_id] = event
             self.fresh.append(event)
 
@@ -289,15 +320,13 @@ class Knowledge:
             self._add_commit(judged, now)
         if self.archive.holds(event.event_id):
             # A copy of a commit that is known already says nothing new, and anybody may send any number of them.
-            self._keep(event)
+            self._keep(event, encode_commit(parts))
 
     def _add_commit(self, judged: Judged, now: Now) -> None:
         commit = judged.committed
-        self.ordering.add(commit)
+        self._learn(commit, now)
         self.seen.setdefault(commit.id, now.monotonic)
-        for member in commit.left:
-            self.roster = self.roster.with_left(LeftEvidence(member, b""))
-            self.gone_since.setdefault(member, now.monotonic)
+        self._beside.setdefault(commit.id, now.monotonic)
         parent = self.ordering.commit(commit.parent) if commit.parent is not None else None
         if parent is not None:
             self.lapses = self.lapses.passed(ranking(commit.parent, parent.members), commit.author.member_id)
@@ -319,7 +348,7 @@ class Knowledge:
         spoken = trust.verify_word(self.room_id, UserId(event.sender), word, leaf, suite)
         self.ordering.add(spoken)
         self.lapses = self.lapses.heard(word.member_id)
-        self._keep(event)
+        self._keep(event, encode_word(word))
 
     def _retry_words(self) -> None:
         waiting, self._words = self._words, []
@@ -342,10 +371,10 @@ class Knowledge:
             joined = trust.verify_join(self.room_id, decoded.user_id, block)
             self._join(joined, block.chain, now)
             member = joined.leaf.member_id
-            self._keep(event)
+            self._keep(event, reduced_membership(decoded))
         elif isinstance(block, LeftBlock) and block.slot_id == self.slot_id:
             self._left(decoded.user_id, block, now)
-            self._keep(event)
+            self._keep(event, reduced_membership(decoded))
         if not isinstance(decoded, RtcSealed):
             self.roster = self.roster.with_membership(decoded, member)
 
@@ -356,31 +385,42 @@ class Knowledge:
             return
         if isinstance(block, JoinBlock):
             self._hear_join(trust.verify_join(self.room_id, decoded.user_id, block), now)
-            self._keep(event)
+            self._keep(event, reduced_membership(decoded))
         elif isinstance(block, LeftBlock):
             # Only the leaf key that m commits to can have signed it: it needs nobody to vouch for its sender.
             self._left(decoded.user_id, block, now)
-            self._keep(event)
+            self._keep(event, reduced_membership(decoded))
 
     def _left(self, sender: UserId, block: LeftBlock, now: Now) -> None:
         left = trust.verify_left(self.room_id, sender, block)
         self._proven_left[block.suite, left.member_id] = left.signature
-        self.ordering.add(left)
-        self.roster = self.roster.with_left(left)
+        self._learn(left, now)
         self.left.setdefault(left.member_id, left.signature)
-        self.gone_since.setdefault(left.member_id, now.monotonic)
 
     def _hear_join(self, joined: Joined, now: Now) -> None:
         """A join counts for the head once its time has come."""
         self._joined_users.add(joined.leaf.user_id)
         if not self.is_early(joined, now):
-            self.ordering.add(joined)
+            self._learn(joined, now)
         elif joined not in self._early:
             own = [early for early in self._early if early.leaf.user_id == joined.leaf.user_id]
             if len(own) >= EARLY_LIMIT:
                 self._early.remove(own[0])
             self._early.append(joined)
         self._retry_words()
+
+    def _learn(self, evidence: Evidence, now: Now) -> None:
+        self.ordering.add(evidence)
+        self._see_off(now)
+
+    def _see_off(self, now: Now) -> None:
+        """Whoever has left for good since the last time."""
+        departed = self.ordering.take_departed()
+        if departed:
+            self.roster = self.roster.with_left(departed)
+        for member in departed:
+            self.gone_since.setdefault(member, now.monotonic)
+            self.lapses = self.lapses.heard(member)
 
     def _join(self, joined: Joined, chain: DeviceChain | None, now: Now) -> None:
         member = joined.leaf.member_id
@@ -393,7 +433,7 @@ class Knowledge:
             self._proven_leaves.setdefault(joined.leaf.credential, joined.leaf)
         except RemoteProtocolError:
             # Whoever added it would make an invalid commit: the device is here, and cannot be added.
-            self._spoilt.add(member)
+            self._spoilt |= {member}
         self.roster = self.roster.with_join(joined)
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mlsrtc.desk import Desk
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
-from mlsrtc.knowledge import Knowledge
+from mlsrtc.knowledge import Knowledge, View
 from mlsrtc.notices import MembersChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.wire.incoming import Now
 
@@ -33,10 +33,21 @@ class Participants:
     _present: frozenset[MemberId] = frozenset()
     _refused: Mapping[tuple[UserId, DeviceId | None], str] = field(default_factory=dict)
     _strange_master: bytes | None = None
+    _of: tuple[View, int] | None = None  # what the first two follow from
 
     def settle(self, desk: Desk, known: Knowledge) -> None:
         """Tell what has changed."""
-        present = frozenset(known.look(desk.now).present)
+        view, before = known.look(desk.now), self._of
+        self._of = view, known.suite(desk.now)
+        if self._of != before or view.roster.guests_at:  # Time alone shows guests, or ends what they are.
+            self._tell_members(desk, known, view)
+        strange = known.keyring.strange_master
+        if strange is not None and strange != self._strange_master:
+            desk.tell(OwnMasterKeyChanged(strange))
+        self._strange_master = strange
+
+    def _tell_members(self, desk: Desk, known: Knowledge, view: View) -> None:
+        present = view.members
         if present != self._present:
             joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
             desk.tell(MembersChanged(joined, left))
@@ -46,10 +57,6 @@ class Participants:
             if self._refused.get(device) != reason:
                 desk.tell(NotAddable(*device, reason))
         self._refused = refused
-        strange = known.keyring.strange_master
-        if strange is not None and strange != self._strange_master:
-            desk.tell(OwnMasterKeyChanged(strange))
-        self._strange_master = strange
 
 
 def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:

@@ -6,7 +6,7 @@ buckets, so that nobody can make a member its amplifier, and one who asks takes 
 an argument (monotonic seconds), jitter is a number the caller drew.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc.identifiers import EpochId, MemberId, UserId
@@ -133,7 +133,7 @@ class Recovery:
         return min((time for time in times if time > now), default=None)
 
 
-def whom_to_ask(candidates: Sequence[MemberId], asker: MemberId, attempt: int) -> MemberId | None:
+def whom_to_ask(candidates: Collection[MemberId], asker: MemberId, attempt: int) -> MemberId | None:
     """Another member each time, spread over the call so that a crowd of askers does not fall on one."""
     ordered = sorted(candidates, key=lambda member: encoding.digest("mlsrtc ask 1", asker, member))
     return ordered[attempt % len(ordered)] if ordered else None

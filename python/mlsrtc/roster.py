@@ -1,18 +1,18 @@
 """Who is in the call, from memberships alone. Pure and immutable: every event gives a new roster, the clock
 is an argument.
 
-What it gains from joins and leaves only grows, so it is the same whatever the order of the events
-(docs/protocol.md, "Which branch"): *D*, who has left for good, and *now*, the latest `from`. Beside it stands
-what only our own roster says: *X*, who is gone by our clock, by the room's members, by revocation, or because
-somebody overwrote the membership; *R*, who is here; and the participants that know no MLS. X and R never
-enter the head.
+It says what only our own roster says (docs/protocol.md, "Which branch"): *X*, who is gone by our clock, by the
+room's members, by revocation, or because somebody overwrote the membership; *R*, who is here; and the
+participants that know no MLS. X and R never enter the head. *D*, who has left for good, is the ordering's to
+know and is told here.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard, TypeVar
 
 from mlsrtc.errors import LocalProtocolError
-from mlsrtc.evidence import Joined, Leaf, Left
+from mlsrtc.evidence import Joined
 from mlsrtc.identifiers import DeviceId, MemberId, UserId
 from mlsrtc.wire.block import ForeignBlock
 from mlsrtc.wire.membership import (
@@ -25,6 +25,8 @@ from mlsrtc.wire.membership import (
     Stamp,
 )
 from mlsrtc.wire.room import RoomMember
+
+T = TypeVar("T")
 
 Place = tuple[MembershipFormat, UserId, str]
 """Where a membership stands: a later event at the same place takes an earlier one's."""
@@ -70,13 +72,34 @@ class NotAddable:
 
 
 @dataclass(frozen=True, slots=True)
+class Headcount:
+    """Who is here. `present`: R. `away`: X, and why: kicked, banned, left_room, expired, revoked or erased. Both hold
+    from `since` until `until` (milliseconds of our wall clock; None: for ever) if nothing is received.
+    """
+
+    present: Mapping[MemberId, Joined]
+    away: Mapping[MemberId, str]
+    since: int
+    until: int | None
+
+    def holds_at(self, now_ms: int) -> bool:
+        """Whether it is still so, or already."""
+        return self.since <= now_ms and (self.until is None or now_ms < self.until)
+
+
+@dataclass(frozen=True, slots=True)
 class Roster:
-    """`joins`: merged, by member_id. `left`: who has said so. `places`: the latest membership event at each
-    place. `members`: of the room, by user, as the homeserver tells its present state."""
+    """`joins`: merged, by member_id; `open`: those who have not left for good (`left`), the only ones that are looked
+    through. `places`: the latest membership event at each place; `guests_at` and `erased_at`: those of participants
+    without our block, and those by which somebody overwrote another's. `members`: of the room, by user, as the
+    homeserver tells its present state."""
 
     joins: Mapping[MemberId, Joined] = field(default_factory=dict)
+    open: Mapping[MemberId, Joined] = field(default_factory=dict)
     left: frozenset[MemberId] = frozenset()
     places: Mapping[Place, RtcEvent] = field(default_factory=dict)
+    guests_at: Mapping[Place, RtcMembership] = field(default_factory=dict)
+    erased_at: Mapping[Place, RtcErased] = field(default_factory=dict)
     standing_at: Mapping[MemberId, frozenset[Place]] = field(default_factory=dict)
     joined_devices: frozenset[tuple[UserId, DeviceId]] = frozenset()
     members: Mapping[UserId, RoomMember] = field(default_factory=dict)
@@ -92,11 +115,19 @@ class Roster:
         if merged == known:
             return self
         device = joined.leaf.user_id, joined.leaf.device_id
-        return replace(self, joins={**self.joins, m: merged}, joined_devices=self.joined_devices | {device})
+        return replace(
+            self,
+            joins={**self.joins, m: merged},
+            open=self.open if m in self.left else {**self.open, m: merged},
+            joined_devices=self.joined_devices if device in self.joined_devices else self.joined_devices | {device},
+        )
 
-    def with_left(self, left: Left) -> "Roster":
-        """A leave that was checked (`trust.verify_left`, or inside a valid commit)."""
-        return replace(self, left=self.left | {left.member_id})
+    def with_left(self, members: Iterable[MemberId]) -> "Roster":
+        """These have left for good: D, as the ordering knows it."""
+        left = self.left.union(members)
+        if len(left) == len(self.left):
+            return self
+        return replace(self, left=left, open={m: joined for m, joined in self.open.items() if m not in left})
 
     def with_membership(self, event: RtcEvent, joined: MemberId | None = None) -> "Roster":
         """The event around a join or leave, or one without our block. `joined`: the m of its block if that
@@ -109,12 +140,18 @@ class Roster:
         place = _place(event)
         roster = self
         if joined is not None:
-            places = self.standing_at.get(joined, frozenset()) | {place}
-            roster = replace(roster, standing_at={**self.standing_at, joined: places})
+            places = self.standing_at.get(joined, frozenset())
+            if place not in places:
+                roster = replace(roster, standing_at={**self.standing_at, joined: places | {place}})
         known = self.places.get(place)
         if known is not None and _order(known.stamp) >= _order(event.stamp):
             return roster
-        return replace(roster, places={**self.places, place: event})
+        return replace(
+            roster,
+            places={**self.places, place: event},
+            guests_at=_put(self.guests_at, place, event if _is_guest(event) else None),
+            erased_at=_put(self.erased_at, place, event if isinstance(event, RtcErased) else None),
+        )
 
     def with_room_member(self, member: RoomMember) -> "Roster":
         """The present membership of a user in the room. The order of these is the homeserver's: the last one
@@ -125,50 +162,30 @@ class Roster:
         """Leaves whose Matrix device was logged out or replaced. A new login is a new device key, so this
         stays, unless the homeserver was late and lists the same device again.
         """
-        return replace(self, revoked=(self.revoked - frozenset(listed)) | frozenset(member_ids))
-
-    # -- what follows from the events alone --
-
-    def dead(self, leaves: Iterable[Leaf] = ()) -> frozenset[MemberId]:
-        """D: who has left, or was replaced by a join of the same user, device and device key. `leaves`: of
-        trees, for members whose join was never seen."""
-        known = {leaf.member_id: leaf for leaf in leaves}
-        known |= {m: joined.leaf for m, joined in self.joins.items()}
-        replaced = {
-            old
-            for joined in self.joins.values()
-            for old in joined.replaces
-            if old in known and known[old].device_identity == joined.leaf.device_identity
-        }
-        return self.left | replaced
-
-    def now(self, latest_from: int) -> int:
-        """now(E): the greatest `from` of the joins, those after `latest_from` waiting outside (our clock + 5
-        minutes).
-        """
-        return max((j.from_ts for j in self.joins.values() if j.from_ts <= latest_from), default=0)
-
-    def stale(self, latest_from: int) -> frozenset[MemberId]:
-        """Whose `until` is before now(E)."""
-        now = self.now(latest_from)
-        return frozenset(m for m, joined in self.joins.items() if joined.until_ts < now)
+        revoked = (self.revoked - frozenset(listed)) | frozenset(member_ids)
+        return self if revoked == self.revoked else replace(self, revoked=revoked)
 
     # -- what our own roster says --
 
-    def gone(self, now_ms: int, skew_ms: int = 0) -> dict[MemberId, str]:
-        """X, and why: kicked, banned, left_room, expired, revoked or erased. `now_ms`: our wall clock;
-        `skew_ms`: events from further in the future than that erase nothing yet."""
-        reasons: dict[MemberId, str] = {}
-        erased = self._erased(now_ms + skew_ms)
-        for m, joined in self.joins.items():
-            reason = self.expelled(joined.leaf.user_id)
-            if reason is None and joined.until_ts < now_ms:
-                reason = "expired"
-            if reason is None and m in erased:
-                reason = "erased"
+    def count(self, now_ms: int, skew_ms: int = 0) -> Headcount:
+        """Who is here and who is away. `now_ms`: our wall clock; `skew_ms`: joins from further in the future than that
+        do not count yet, and events erase nothing yet."""
+        present: dict[MemberId, Joined] = {}
+        away: dict[MemberId, str] = {}
+        latest = now_ms + skew_ms
+        changes = [event.stamp.ts - skew_ms for event in self.erased_at.values() if event.stamp.ts > latest]
+        erased = {place for place, event in self.erased_at.items() if event.stamp.ts <= latest}
+        for m, joined in self.open.items():
+            reason = self._reason(m, joined, now_ms, erased)
             if reason is not None:
-                reasons[m] = reason
-        return reasons | dict.fromkeys(self.revoked & self.joins.keys(), "revoked")
+                away[m] = reason
+            elif joined.from_ts <= latest:
+                present[m] = joined
+            else:
+                changes.append(joined.from_ts - skew_ms)
+            if joined.until_ts >= now_ms:
+                changes.append(joined.until_ts + 1)
+        return Headcount(present, away, now_ms, min(changes, default=None))
 
     def expelled(self, user_id: UserId) -> str | None:
         """Why a user is in the room no more: banned, kicked or left_room; None if it is there."""
@@ -179,21 +196,14 @@ class Roster:
             return "banned"
         return "left_room" if member.by == user_id else "kicked"
 
-    def present(self, now_ms: int, skew_ms: int = 0) -> dict[MemberId, Joined]:
-        """R: joined, neither in D nor in X, and not from further in the future than `skew_ms`."""
-        away = self.dead() | self.gone(now_ms, skew_ms).keys()
-        return {m: joined for m, joined in self.joins.items() if m not in away and joined.from_ts <= now_ms + skew_ms}
-
     def guests(self, now_ms: int, skew_ms: int = 0) -> dict[Place, Guest]:
         """Participants without MLS, or with another version of it, whose membership stands and who are in the
         room.
         """
         return {
             place: Guest(event, self._guest_reason(event))
-            for place, event in self.places.items()
-            if isinstance(event, RtcMembership)
-            and (event.block is None or isinstance(event.block, ForeignBlock))
-            and (event.expires_ts is None or event.expires_ts >= now_ms)
+            for place, event in self.guests_at.items()
+            if (event.expires_ts is None or event.expires_ts >= now_ms)
             and event.stamp.ts <= now_ms + skew_ms
             and self.expelled(event.user_id) is None
         }
@@ -214,15 +224,14 @@ class Roster:
         found: dict[MemberId | Place, NotAddable] = {}
         doubtful = {
             m: joined
-            for m, joined in self.joins.items()
+            for m, joined in self.open.items()
             if joined.suite != suite or m in refused or m in spoilt or joined.until_ts < now_ms
         }
-        gone = self.gone(now_ms, skew_ms) if doubtful else {}
-        dead = self.dead() if doubtful else frozenset()
+        away = self.count(now_ms, skew_ms).away if doubtful else {}
         for m, joined in doubtful.items():
-            if m in dead or gone.get(m, "expired") != "expired":
+            if away.get(m, "expired") != "expired":
                 continue
-            if gone.get(m) == "expired":
+            if m in away:
                 reason = "expired_key" if self._stands(m) else None
             elif joined.suite != suite:
                 reason = "suite"
@@ -238,14 +247,16 @@ class Roster:
 
     # -- parts --
 
-    def _erased(self, latest: int) -> frozenset[MemberId]:
-        """Those of whose memberships every place was overwritten by somebody else since."""
-        erased = {
-            place for place, event in self.places.items() if isinstance(event, RtcErased) and event.stamp.ts <= latest
-        }
-        if not erased:  # as nearly always, and this is asked at every step
-            return frozenset()
-        return frozenset(m for m, places in self.standing_at.items() if places and places <= erased)
+    def _reason(self, m: MemberId, joined: Joined, now_ms: int, erased: Set[Place]) -> str | None:
+        """Why somebody is away, or None. Erased: somebody else overwrote its membership at all its places."""
+        if m in self.revoked:
+            return "revoked"
+        if (expelled := self.expelled(joined.leaf.user_id)) is not None:
+            return expelled
+        if joined.until_ts < now_ms:
+            return "expired"
+        places = self.standing_at.get(m, frozenset()) if erased else frozenset()
+        return "erased" if places and places <= erased else None
 
     def _stands(self, m: MemberId) -> bool:
         return any(isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset()))
@@ -257,6 +268,17 @@ class Roster:
         # A membership that tells no device may be any of its user's.
         was_mls = bool(devices) if membership.device_id is None else membership.device_id in devices
         return "was_mls" if was_mls else "no_mls"
+
+
+def _is_guest(event: RtcEvent) -> TypeGuard[RtcMembership]:
+    return isinstance(event, RtcMembership) and (event.block is None or isinstance(event.block, ForeignBlock))
+
+
+def _put(mapping: Mapping[Place, T], place: Place, event: T | None) -> Mapping[Place, T]:
+    """The mapping with the event at a place, or with none there."""
+    if event is not None:
+        return {**mapping, place: event}
+    return {other: value for other, value in mapping.items() if other != place} if place in mapping else mapping
 
 
 def _place(event: RtcMembership | RtcLeave | RtcErased) -> Place:

@@ -338,7 +338,7 @@ class Session:
         reason = attendance.settle(desk, known, ready=self.ready)
         if self._complete:
             reason = reason or self._footing.settle(desk, known, attendance, self._exchange)
-            closed = frozenset(self._keying.table.closed)
+            closed = self._keying.table.closed
             reason = reason or self._committing.settle(
                 desk, known, attendance, self._footing, self._exchange, closed=closed
             )

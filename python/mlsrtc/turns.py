@@ -305,7 +305,9 @@ class Lapses:
         return Lapses(MappingProxyType(counts))
 
     def heard(self, member_id: MemberId) -> "Lapses":
-        """A commit, word or join of this member has come: it is alive."""
+        """A commit, word or join of this member has come, so it is alive; or a leave, so no turn is its."""
+        if member_id not in self.counts:
+            return self
         return Lapses(MappingProxyType({m: n for m, n in self.counts.items() if m != member_id}))
 
     def lapsed(self, policy: Policy) -> frozenset[MemberId]:

@@ -73,3 +73,10 @@ class Judged:
     ever: frozenset[MemberId]  # everybody who was a leaf on the path from the root to here
     idle_user: UserId | None  # the author's user if this commit changes nothing
     gone: tuple[tuple[str, str, str], ...]  # participants without MLS that it names as gone
+
+    @property
+    def idle_members(self) -> frozenset[MemberId]:
+        """The leaves of `idle_user`."""
+        if self.idle_user is None:
+            return frozenset()
+        return frozenset(leaf.member_id for leaf in self.committed.leaves.values() if leaf.user_id == self.idle_user)

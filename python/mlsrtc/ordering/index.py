@@ -38,6 +38,7 @@ class Index:
         self.leaf: dict[MemberId, Leaf] = {}
         self.tree = Tree()
         self.departed: set[MemberId] = set()  # D
+        self.departing: list[MemberId] = []  # those who came into it since somebody took them
         self.stale: set[MemberId] = set()
         self.here: set[MemberId] = set()  # those with a J who are neither in D nor stale
         self.now: int | None = None  # now(E)
@@ -113,9 +114,11 @@ class Index:
         self.touched.add(member_id)
 
     def _depart(self, member_id: MemberId) -> None:
-        self.departed.add(member_id)
-        self.here.discard(member_id)
-        self.touched.add(member_id)
+        if member_id not in self.departed:
+            self.departed.add(member_id)
+            self.departing.append(member_id)
+            self.here.discard(member_id)
+            self.touched.add(member_id)
 
     def _replace(self, old: MemberId) -> None:
         """`replaces` acts only on members of the same user, device and device key (section 1)."""

@@ -80,6 +80,11 @@ class Ordering:
         """D: who has left or was replaced by its own device. Only grows."""
         return self._index.departed
 
+    def take_departed(self) -> list[MemberId]:
+        """Those who came into D since the last call."""
+        taken, self._index.departing = self._index.departing, []
+        return taken
+
     @property
     def equivocators(self) -> AbstractSet[MemberId]:
         """eq: authors of two commits with different ids on one parent (null counts as one). Only grows."""
@@ -114,10 +119,12 @@ class Ordering:
         view, node = self._look(), self._node(id)
         return self._index.users_of(view.refusers(node) if node else 0)
 
-    @property
-    def refused(self) -> frozenset[EpochId]:
-        """The epochs of T that somebody's word refuses."""
-        return frozenset(id for id in self._look().refusals if id in self._index.tree.nodes)
+    def refused_on_path(self, id: EpochId) -> tuple[EpochId, ...]:
+        """Of the path to `id` those with refusers (F), from the root."""
+        view, end = self._look(), self._node(id)
+        refused = [node for other in view.refusals if (node := self._node(other)) is not None and view.refusers(node)]
+        above = [node for node in refused if end is not None and end.is_within(node)]
+        return tuple(node.id for node in sorted(above, key=lambda node: node.commit.epoch))
 
     def commit(self, id: EpochId) -> Committed | None:
         """The commit that made `id`, if it is in T."""

@@ -244,8 +244,7 @@ def _challenge(previous: Situation | None, moment: _Moment, mine: EpochId | None
             refusers=ordering.refusers(id),
             spoken=moment.supports(id),
         )
-        for id in (ordering.path(mine) if mine is not None else ())
-        if ordering.refusers(id)
+        for id in (ordering.refused_on_path(mine) if mine is not None else ())
     ]
     return min(
         challenged,

@@ -7,9 +7,10 @@ follows is a dispute, never another head.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from mlsrtc.errors import RemoteProtocolError, StoreError
@@ -140,13 +141,22 @@ class Refused:
 Verdict: TypeAlias = Trusted | Refused
 
 
+NONE_PAST: Mapping[UserId, Set[bytes]] = MappingProxyType({})
+
+
 def assess(
-    trust: Trust, pins: Pins, claims: Iterable[Claim], *, revoked: frozenset[MemberId] = frozenset()
+    trust: Trust,
+    pins: Pins,
+    claims: Iterable[Claim],
+    *,
+    revoked: frozenset[MemberId] = frozenset(),
+    past: Mapping[UserId, Set[bytes]] = NONE_PAST,
 ) -> dict[MemberId, Verdict]:
-    """The verdict on each leaf of a call. All are judged together: two master keys of one user in one call
-    are an attack on that user or by it, and while none of them is pinned neither is let in."""
+    """The verdict on each leaf of a call. All of one user are judged together: two master keys of one user in one call
+    are an attack on that user or by it, and while none of them is pinned neither is let in. `past`: master keys that
+    leaves came with which are not judged any more."""
     by_id: dict[MemberId, list[tuple[Leaf, bytes | None, str | None]]] = {}
-    masters: dict[UserId, set[bytes]] = {}
+    masters = {user: set(keys) for user, keys in past.items()}
     for claim in claims:
         master = claim.master_key
         by_id.setdefault(claim.leaf.member_id, []).append((claim.leaf, master, claim.broken))
