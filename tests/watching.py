@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 
+from anew import differences
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId
 from mlsrtc.notices import (
@@ -34,6 +35,8 @@ from mlsrtc.wire import names
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, Incoming, Now, RoomEvent
 
 SLOT = SlotId("m.call#ROOM")
+
+COMPARED_EVERY = 5  # ticks: what is kept from one to the next is compared with the same worked out anew
 
 N = TypeVar("N", bound=Notice)
 
@@ -135,6 +138,7 @@ class Watched:
         self.handed_out: list[Request] = []
         self.gap = True  # the past is not read, or a gap is open
         self._unsaved: set[MemberId] = set()
+        self._ticks = 0
         ledger.begins(device.lives)
 
     def join(self, now: Now) -> None:
@@ -157,6 +161,9 @@ class Watched:
 
     def tick(self, now: Now) -> None:
         self.inner.tick(now)
+        self._ticks += 1
+        if self._ticks % COMPARED_EVERY == 0 and self.inner.phase is not Phase.OVER:
+            self.ledger.faults += differences(self.inner, now)
 
     def next_timer(self) -> float | None:
         return self.inner.next_timer()
