@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fake_evidence import fake_commit
 from mlsrtc import LocalProtocolError, StoreError, mls, saved
 from mlsrtc.group import enter, participate
-from mlsrtc.identifiers import DeviceId, EpochId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.outbox import (
     CancelLeave,
     FetchAttachment,
@@ -81,8 +81,8 @@ def test_a_participation_is_read_back_and_goes_on() -> None:
     ("key", "record"),
     [
         ("meta", b"{}"),
-        ("meta", b'{"version":2}'),
-        ("meta", b'{"version":"2"}'),
+        ("meta", b'{"version":3}'),
+        ("meta", b'{"version":"3"}'),
         ("meta", b"not json"),
         ("meta", b"[]"),
         ("participation", b"{}"),
@@ -95,6 +95,22 @@ def test_a_record_of_another_form_is_the_stores_fault_and_gives_nothing_away(key
         read({key: record})
     assert "AAAA" not in str(error.value)
     assert error.value.__cause__ is None
+
+
+def test_what_only_grows_is_read_from_the_keys_of_its_records() -> None:
+    one, two = EpochId(b"1" * 32), EpochId(b"2" * 32)
+    keys = [
+        *(saved.committed_key(parent) for parent in (None, one)),
+        *(saved.begun_key(epoch) for epoch in (one, two)),
+        saved.removed_key(MemberId("m")),
+    ]
+    records = dict.fromkeys(keys, saved.MARK) | {"meta": b"x", "begun": b"x"}
+    assert saved.load_committed(records) == {None, one}
+    assert saved.load_begun(records) == {one, two}
+    assert saved.load_removed(records) == {"m"}
+    for key in ("committed/xy", "begun/xy"):
+        with pytest.raises(StoreError):
+            (saved.load_committed if key.startswith("c") else saved.load_begun)({key: saved.MARK})
 
 
 @pytest.mark.parametrize("version", [1, saved.VERSION + 1])

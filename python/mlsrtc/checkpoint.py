@@ -49,9 +49,6 @@ def changes(phase: Phase, stages: Stages) -> Mapping[str, bytes | None]:
         numbers=desk.numbers,
         n=attendance.n,
         stand=epochs.stand,
-        committed=frozenset(stages.committing.done),
-        removed=frozenset(epochs.removed),
-        begun=stages.keying.table.begun,
         delay_id=attendance.delay_id,
         format=attendance.format.value,
         head=None if presence is None else presence.head,
@@ -73,7 +70,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
     desk.tag, desk.numbers = meta.tag, meta.numbers
     desk.outbox.restore(saved.load_requests(records))
     # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
-    stages.keying.table.closed = set(meta.begun)
+    stages.keying.table.closed = saved.load_begun(records)
     attendance.format = MembershipFormat(meta.format)
     _take_in_again(records, known, desk.now)
     phase = Phase(meta.phase)
@@ -81,7 +78,7 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
     if participation is None or phase not in (Phase.INSIDE, Phase.LEAVING):
         return Phase.ENTERING if phase is Phase.ENTERING else Phase.LOBBY
     attendance.resume(desk, known, participation, meta)
-    stages.committing.done = set(meta.committed)
+    stages.committing.done = saved.load_committed(records)
     groups = dict(saved.load_groups(records))
     stages.footing.resume(_epochs(records, meta, groups, known, participation, desk.now), kept=set(groups))
     return phase
@@ -117,6 +114,6 @@ def _epochs(
         stand=meta.stand if meta.stand in held else None,
         held=held,
         drafts={draft.parent: draft for draft in saved.load_drafts(records, participation)},
-        removed=set(meta.removed),
+        removed=saved.load_removed(records),
         key_package_used=-math.inf if participation.key_package is None else now.monotonic if held else None,
     )

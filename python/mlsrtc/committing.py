@@ -69,24 +69,30 @@ class Committing:
             made = self._make(desk, known, attendance, epochs, exchange, turn)
         except RemoteProtocolError as error:
             desk.tell(Stranded(f"commit failed: {error.reason}"))
-            self._blame(known, attendance, epochs, turn)
+            self._blame(desk, known, attendance, epochs, turn)
             return None
         if made is not None:
             draft, request = made
             attendance.n += 1
-            self.done.add(draft.parent)
+            self._have_done(desk, draft.parent)
             epochs.drafts[draft.parent] = draft
             desk.keep(f"draft/{draft.id.hex()}", saved.dump_draft(draft))
             desk.draft(request)
         return None
 
-    def forget(self) -> None:
+    def forget(self, desk: Desk) -> None:
         """Another participation has made no commit yet."""
+        for parent in self.done:
+            desk.drop(saved.committed_key(parent))
         self.done.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _blame(self, known: Knowledge, attendance: Attendance, epochs: Epochs, turn: turns.Turn) -> None:
+    def _have_done(self, desk: Desk, parent: EpochId | None) -> None:
+        self.done.add(parent)
+        desk.keep(saved.committed_key(parent), saved.MARK)
+
+    def _blame(self, desk: Desk, known: Knowledge, attendance: Attendance, epochs: Epochs, turn: turns.Turn) -> None:
         """The engine did not take what the readers had taken. Each joiner is tried beside those before it, and whoever
         does not fit is not added by us; if it is nobody's KeyPackage, this parent is left to the others."""
         assert attendance.presence is not None
@@ -104,7 +110,7 @@ class Committing:
                 fit.append(package)
         known.spoil(unfit)
         if not unfit:
-            self.done.add(turn.parent)
+            self._have_done(desk, turn.parent)
 
     def _await_opening(self, desk: Desk, scene: turns.Scene) -> str | None:
         """Our epoch is closed to us and a commit of our own cannot change that: if nobody else's does, we rejoin (rule

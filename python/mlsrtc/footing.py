@@ -5,7 +5,7 @@ Knows epochs, ordering and the desk; knows no timer of its own: `standing` keeps
 
 from dataclasses import dataclass, field
 
-from mlsrtc import standing, trust, turns
+from mlsrtc import saved, standing, trust, turns
 from mlsrtc.attendance import Attendance
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import Closed, Epochs, Fetching, Walked
@@ -161,6 +161,8 @@ class Footing:
                 desk.keep(f"group/{identifier.hex()}", held.group.save().expose())
         commit = known.archive.judged[stand].committed
         self.removes = any(step.committed.removed for step in steps)
+        for member in (member for step in steps for member in step.committed.removed):
+            desk.keep(saved.removed_key(member), saved.MARK)
         self.safety_code = safety_code(current, self.room_id, self.slot_id)
         desk.touch()
         desk.tell(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+from mlsrtc import saved
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import Epochs
 from mlsrtc.identifiers import EpochId, MemberId
@@ -68,6 +69,7 @@ def _tell(desk: Desk, effects: Iterable[Effect]) -> None:
             case Installed(identifier, epoch, keys, withdrawn, flagged):
                 desk.tell(MediaKeysChanged(identifier, epoch, keys, withdrawn, flagged))
             case Switched(identifier, epoch, index):
+                desk.keep(saved.begun_key(identifier), saved.MARK)
                 desk.tell(SendKeySwitched(identifier, epoch, index))
             case Retired(identifier, index):
                 desk.tell(MediaKeysRetired(identifier, index))

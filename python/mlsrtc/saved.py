@@ -20,8 +20,10 @@ from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
 from mlsrtc.wire.incoming import RoomEvent
 
-VERSION = 2  # 1 had the private halves of our KeyPackage in `participation`
+VERSION = 3  # 2 had in `meta` what `COMMITTED`, `BEGUN` and `REMOVED` mark
 PIN = "pin/"  # the records that every call of a user shares
+COMMITTED, BEGUN, REMOVED = "committed/", "begun/", "removed/"
+MARK = b"1"  # the bytes of a record of which the key says all
 EVENT_FIELDS = tuple(field.name for field in fields(RoomEvent))
 REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
 
@@ -53,9 +55,6 @@ class Meta:
     numbers: int
     n: int  # commits and words of our participation
     stand: EpochId | None
-    committed: frozenset[EpochId | None]  # parents on which we have made a commit
-    removed: frozenset[MemberId]  # by an epoch that we stood on
-    begun: frozenset[EpochId]  # epochs that were sent under
     delay_id: str | None
     format: str
     head: EpochId | None  # when we joined
@@ -73,9 +72,6 @@ def dump_meta(meta: Meta) -> bytes:
             "numbers": meta.numbers,
             "n": meta.n,
             "stand": hexed(meta.stand),
-            "committed": [hexed(parent) for parent in meta.committed],
-            "removed": sorted(meta.removed),
-            "begun": sorted(epoch.hex() for epoch in meta.begun),
             "delay_id": meta.delay_id,
             "format": meta.format,
             "head": hexed(meta.head),
@@ -106,9 +102,6 @@ def load_meta(records: Records) -> Meta | None:
             numbers=value["numbers"],
             n=value["n"],
             stand=_epoch_or_none(value["stand"]),
-            committed=frozenset(_epoch_or_none(parent) for parent in value["committed"]),
-            removed=frozenset(MemberId(member) for member in value["removed"]),
-            begun=frozenset(unhexed(epoch) for epoch in value["begun"]),
             delay_id=value["delay_id"],
             format=value["format"],
             head=_epoch_or_none(value["head"]),
@@ -117,6 +110,43 @@ def load_meta(records: Records) -> Meta | None:
         )
     except (KeyError, TypeError, ValueError):
         raise StoreError("record meta is broken") from None
+
+
+# What only grows stands in records of its own: written whole each time, it would cost more the longer a call lasts.
+
+
+def committed_key(parent: EpochId | None) -> str:
+    """The record that says that we have made a commit on this parent."""
+    return f"{COMMITTED}{hexed(parent) or ''}"
+
+
+def begun_key(epoch_id: EpochId) -> str:
+    """The record that says that this epoch was sent under."""
+    return f"{BEGUN}{epoch_id.hex()}"
+
+
+def removed_key(member: MemberId) -> str:
+    """The record that says that an epoch which we stood on had removed this member."""
+    return f"{REMOVED}{member}"
+
+
+def load_committed(records: Records) -> set[EpochId | None]:
+    """The parents on which we have made a commit. Raises StoreError."""
+    return {unhexed(name) if name else None for name in _names(records, COMMITTED)}
+
+
+def load_begun(records: Records) -> set[EpochId]:
+    """The epochs that were sent under. Raises StoreError."""
+    return {unhexed(name) for name in _names(records, BEGUN)}
+
+
+def load_removed(records: Records) -> set[MemberId]:
+    """Whom an epoch that we stood on had removed."""
+    return {MemberId(name) for name in _names(records, REMOVED)}
+
+
+def _names(records: Records, kind: str) -> Iterator[str]:
+    return (key.removeprefix(kind) for key in records if key.startswith(kind))
 
 
 def changed_pins(before: Pins, after: Pins) -> Iterator[tuple[str, bytes]]:

@@ -354,7 +354,7 @@ class Session:
 
     def _forget_participation(self) -> None:
         self._footing.forget(self._desk)
-        self._committing.forget()
+        self._committing.forget(self._desk)
 
     def _end(self, reason: str) -> None:
         desk = self._desk

@@ -336,3 +336,20 @@ def test_who_restarts_without_a_key_package_stays_and_shows_the_same_one() -> No
     assert {watch.member(0), watch.member(1)} == members
     assert watch.session(0).known.roster.joins[watch.member(1)].key_package == shown
     watch.check()
+
+
+def test_what_is_written_at_every_checkpoint_does_not_grow_with_the_call() -> None:
+    watch = Watch(2, policy=Policy(rekey_interval=1.0))
+    watch.join_all()
+    store = watch.party[0].store
+    sizes = []
+    for epochs in (20, 60):
+        watch.party.run_until(lambda epochs=epochs: len(watch.ledgers[0].switches) >= epochs, timeout=200)
+        sizes.append(len(store.load(SCOPE)["meta"]))
+    assert sizes[1] <= sizes[0] + 3  # a counter or two has one more digit
+    begun = {switch.id for switch in watch.ledgers[0].switches}
+    assert saved.load_begun(store.load(SCOPE)) == begun
+    watch.kill(0)
+    watch.party.restart(0)
+    watch.party.run(0.01)
+    assert begun <= watch.session(0)._keying.table.closed

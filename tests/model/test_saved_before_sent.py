@@ -193,11 +193,12 @@ def test_what_was_told_is_there_after_a_restart() -> None:
 
 
 def test_a_store_that_is_over_a_call_holds_nothing_of_it() -> None:
-    """Keys, groups and requests are gone from the store when the call is over; pins and closed epochs stay."""
+    """Keys, groups and requests are gone from the store when the call is over; pins stay, and so do the names of epochs
+    that were sent under and of members that were removed."""
     watch = Watch(3)
     watch.join_all()
     watch.party.run(3)
     watch.party.leave(1)
     watch.party.run(30)
     left = watch.party[1].store.load(SCOPE)
-    assert {key.partition("/")[0] for key in left} <= {"meta", "pin", "request"}
+    assert {key.partition("/")[0] for key in left} <= {"meta", "pin", "request", "begun", "removed"}

@@ -80,22 +80,18 @@ class _Row:
 
 @dataclass(slots=True)
 class KeyTable:
-    """The keys a member holds. `closed`: epochs that an earlier process, or this one, may not begin again."""
+    """The keys a member holds. `begun`: every epoch that this process has sent under. `closed`: those that an earlier
+    process began, or this one, and that may not be begun again."""
 
     policy: Policy
     closed: set[EpochId] = field(default_factory=set)
+    begun: set[EpochId] = field(default_factory=set)
     in_use: EpochId | None = None
     _rows: dict[EpochId, _Row] = field(default_factory=dict)
-    _begun: set[EpochId] = field(default_factory=set)
     _switch_at: float | None = None
     _barred_since: float | None = None  # since when somebody who left can read the epoch in use
     _behind_since: float | None = None  # since when the others may have gone on to an epoch that we may not begin
     _silent: str | None = None
-
-    @property
-    def begun(self) -> frozenset[EpochId]:
-        """Every epoch this member has sent under: what a restart must not begin again."""
-        return frozenset(self._begun | self.closed)
 
     def installed(self) -> dict[EpochId, EpochKeys]:
         """The keys held now, by epoch."""
@@ -165,7 +161,7 @@ class KeyTable:
 
     def _drop(self, epoch_id: EpochId) -> Retired:
         row = self._rows.pop(epoch_id)
-        if epoch_id in self._begun:
+        if epoch_id in self.begun:
             # The counter of its nonces goes with the key object: it can never be begun again (promise 6).
             self.closed.add(epoch_id)
         row.keys.wipe()
@@ -197,7 +193,7 @@ class KeyTable:
             self._switch_at = self._barred_since = None
         elif stand is not None and ready and self._switch_at is not None and self._switch_at <= now:
             self.in_use = stand.id
-            self._begun.add(stand.id)
+            self.begun.add(stand.id)
             self._switch_at = self._barred_since = self._behind_since = self._silent = None
             return [Switched(stand.id, stand.epoch, self._rows[stand.id].keys.index)]
         if not ready:
