@@ -36,6 +36,7 @@ class Keyring:
     _own_master: bytes | None = None  # of our user, as keys/query says
     _verdicts: dict[MemberId, Verdict] = field(default_factory=dict)
     _refused: dict[MemberId, str] = field(default_factory=dict)  # the part of the verdicts that refuses, and why
+    _accepted: set[MemberId] = field(default_factory=set)  # the others
     _unjudged: set[UserId] = field(default_factory=set)  # whose verdicts are to be worked out again
 
     # -- what comes in -------------------------------------------------------------------------------------------------
@@ -99,8 +100,11 @@ class Keyring:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts). Our own device's
         are not among them.
         """
-        verdicts, any_device = self.verdicts(roster), self.policy is Trust.ANY_DEVICE
-        untrusted = frozenset(m for m in commit.members if m in self._refused or not (any_device or m in verdicts))
+        self.verdicts(roster)
+        if self.policy is Trust.ANY_DEVICE:
+            untrusted = frozenset(commit.members & self._refused.keys())
+        else:
+            untrusted = commit.members - self._accepted
         if not untrusted:  # as nearly always, and this is asked at every step
             return untrusted
         return untrusted - {leaf.member_id for leaf in commit.leaves.values() if leaf.device_identity == self.own}
@@ -140,7 +144,9 @@ class Keyring:
         claims += [Claim(leaf, chain) for leaf, chain in queried if chain is not None]
         verdicts = trust.assess(self.policy, self.pins, claims, revoked=roster.revoked, past={user: masters})
         self._verdicts |= verdicts
+        self._accepted |= verdicts.keys()
         refused = {member: verdict.reason for member, verdict in verdicts.items() if isinstance(verdict, Refused)}
+        self._accepted -= refused.keys()
         if refused != {member: reason for member, reason in self._refused.items() if member in verdicts}:
             self._refused = {m: reason for m, reason in self._refused.items() if m not in verdicts} | refused
         self.pins = trust.pin_on_first_use(self.pins, verdicts, [claims[0].leaf for claims in known.values()])

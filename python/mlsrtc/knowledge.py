@@ -82,9 +82,9 @@ class View:
         """Those of R whom our policy gives a leaf in a group of `suite`."""
         return self._addable.get(suite, frozenset())
 
-    def gone(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
+    def gone(self, members: frozenset[MemberId]) -> frozenset[MemberId]:
         """Those of them who are in D or X."""
-        return frozenset(m for m in members if m in self.roster.left or m in self.count.away)
+        return members & self.roster.left | members & self.count.away.keys()
 
 
 @dataclass(slots=True)
@@ -246,9 +246,9 @@ class Knowledge:
             self._view = view = View(self.roster, self.room, count, refused, self._spoilt)
         return view
 
-    def unseen(self, members: Iterable[MemberId]) -> frozenset[MemberId]:
+    def unseen(self, members: frozenset[MemberId]) -> frozenset[MemberId]:
         """Leaves whose join nobody has shown us."""
-        return frozenset(member for member in members if member not in self.roster.joins)
+        return members - (members & self.roster.joins.keys())
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""

@@ -7,7 +7,7 @@ participants that know no MLS. X and R never enter the head. *D*, who has left f
 know and is told here.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard, TypeVar
 
@@ -26,6 +26,7 @@ from mlsrtc.wire.membership import (
 )
 from mlsrtc.wire.room import RoomMember
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 Place = tuple[MembershipFormat, UserId, str]
@@ -91,8 +92,9 @@ class Headcount:
 class Roster:
     """`joins`: merged, by member_id; `open`: those who have not left for good (`left`), the only ones that are looked
     through. `places`: the latest membership event at each place; `guests_at` and `erased_at`: those of participants
-    without our block, and those by which somebody overwrote another's. `members`: of the room, by user, as the
-    homeserver tells its present state."""
+    without our block, and those by which somebody overwrote another's. `absent`: users who
+    are in the room no more, as the homeserver tells its present state, and why; who was never told of has sent into
+    the room, so it is there as far as we know."""
 
     joins: Mapping[MemberId, Joined] = field(default_factory=dict)
     open: Mapping[MemberId, Joined] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class Roster:
     erased_at: Mapping[Place, RtcErased] = field(default_factory=dict)
     standing_at: Mapping[MemberId, frozenset[Place]] = field(default_factory=dict)
     joined_devices: frozenset[tuple[UserId, DeviceId]] = frozenset()
-    members: Mapping[UserId, RoomMember] = field(default_factory=dict)
+    absent: Mapping[UserId, str] = field(default_factory=dict)
     revoked: frozenset[MemberId] = frozenset()
 
     # -- what comes in --
@@ -156,7 +158,11 @@ class Roster:
     def with_room_member(self, member: RoomMember) -> "Roster":
         """The present membership of a user in the room. The order of these is the homeserver's: the last one
         told holds, since a forged time must not undo a ban."""
-        return replace(self, members={**self.members, member.user_id: member})
+        user = member.user_id
+        why = None
+        if not member.present:
+            why = "banned" if member.membership == "ban" else "left_room" if member.by == user else "kicked"
+        return self if self.absent.get(user) == why else replace(self, absent=_put(self.absent, user, why))
 
     def with_revoked(self, member_ids: Iterable[MemberId], *, listed: Iterable[MemberId] = ()) -> "Roster":
         """Leaves whose Matrix device was logged out or replaced. A new login is a new device key, so this
@@ -176,9 +182,14 @@ class Roster:
         changes = [event.stamp.ts - skew_ms for event in self.erased_at.values() if event.stamp.ts > latest]
         erased = {place for place, event in self.erased_at.items() if event.stamp.ts <= latest}
         for m, joined in self.open.items():
-            reason = self._reason(m, joined, now_ms, erased)
-            if reason is not None:
-                away[m] = reason
+            if m in self.revoked:
+                away[m] = "revoked"
+            elif joined.leaf.user_id in self.absent:
+                away[m] = self.absent[joined.leaf.user_id]
+            elif joined.until_ts < now_ms:
+                away[m] = "expired"
+            elif erased and (places := self.standing_at.get(m)) and places <= erased:
+                away[m] = "erased"
             elif joined.from_ts <= latest:
                 present[m] = joined
             else:
@@ -189,12 +200,7 @@ class Roster:
 
     def expelled(self, user_id: UserId) -> str | None:
         """Why a user is in the room no more: banned, kicked or left_room; None if it is there."""
-        member = self.members.get(user_id)
-        if member is None or member.present:
-            return None  # Who was never told of has sent into the room, so it is there as far as we know.
-        if member.membership == "ban":
-            return "banned"
-        return "left_room" if member.by == user_id else "kicked"
+        return self.absent.get(user_id)
 
     def guests(self, now_ms: int, skew_ms: int = 0) -> dict[Place, Guest]:
         """Participants without MLS, or with another version of it, whose membership stands and who are in the
@@ -247,17 +253,6 @@ class Roster:
 
     # -- parts --
 
-    def _reason(self, m: MemberId, joined: Joined, now_ms: int, erased: Set[Place]) -> str | None:
-        """Why somebody is away, or None. Erased: somebody else overwrote its membership at all its places."""
-        if m in self.revoked:
-            return "revoked"
-        if (expelled := self.expelled(joined.leaf.user_id)) is not None:
-            return expelled
-        if joined.until_ts < now_ms:
-            return "expired"
-        places = self.standing_at.get(m, frozenset()) if erased else frozenset()
-        return "erased" if places and places <= erased else None
-
     def _stands(self, m: MemberId) -> bool:
         return any(isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset()))
 
@@ -274,11 +269,11 @@ def _is_guest(event: RtcEvent) -> TypeGuard[RtcMembership]:
     return isinstance(event, RtcMembership) and (event.block is None or isinstance(event.block, ForeignBlock))
 
 
-def _put(mapping: Mapping[Place, T], place: Place, event: T | None) -> Mapping[Place, T]:
-    """The mapping with the event at a place, or with none there."""
-    if event is not None:
-        return {**mapping, place: event}
-    return {other: value for other, value in mapping.items() if other != place} if place in mapping else mapping
+def _put(mapping: Mapping[K, T], key: K, value: T | None) -> Mapping[K, T]:
+    """The mapping with this value for a key, or with none."""
+    if value is not None:
+        return {**mapping, key: value}
+    return {other: kept for other, kept in mapping.items() if other != key} if key in mapping else mapping
 
 
 def _place(event: RtcMembership | RtcLeave | RtcErased) -> Place:

@@ -12,6 +12,7 @@ members whose views differ for a moment cost a lost commit and nothing else.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from math import log2
 from types import MappingProxyType
 
@@ -217,7 +218,8 @@ def ranking(
     """The order in which members commit on a parent. It changes with every parent, so nobody's rate limit is
     eaten and every part of the tree gets fresh keys. Those in `last` come after all others.
     """
-    return tuple(sorted(members, key=lambda member_id: (member_id in last, rank_hash(parent, member_id))))
+    ranked = sorted(members, key=partial(rank_hash, parent))
+    return tuple(sorted(ranked, key=last.__contains__)) if last else tuple(ranked)
 
 
 def creators_ranking(

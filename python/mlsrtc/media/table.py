@@ -226,12 +226,11 @@ class KeyTable:
 
 def _tell(row: _Row, doubts: Doubts) -> list[Effect]:
     """What is to be told of an epoch whose keys are held: nothing, if the same of them were told before."""
-    present = frozenset(row.keys.keys)
-    doubts = Doubts(doubts.refused & present, doubts.flagged & present)
+    keys = row.keys.keys
+    doubts = Doubts(frozenset(doubts.refused & keys.keys()), frozenset(doubts.flagged & keys.keys()))
     before, row.told = row.told, doubts
     if before == doubts:
         return []
-    keys = row.keys.keys
     told = tuple(key for member, key in keys.items() if member not in doubts.refused)
     again = frozenset() if before is None else doubts.refused - before.refused
     withdrawn = tuple(key.sender for member, key in keys.items() if member in again)

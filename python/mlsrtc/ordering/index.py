@@ -129,7 +129,8 @@ class Index:
     def _commit(self, commit: Committed) -> None:
         bodies = self.commits.setdefault(commit.id, [])
         bodies.append(commit)
-        bodies.sort(key=_content)
+        if len(bodies) > 1:
+            bodies.sort(key=_content)
         self._know(commit.author)
         for leaf in commit.leaves.values():
             self._know(leaf)

@@ -1,6 +1,6 @@
 """The container that a session feeds and asks. Adds nothing to the rule (`rule`): it keeps its last view."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import chain
@@ -65,13 +65,13 @@ class Ordering:
             self._path = (*self._path, head.id) if goes_on else _path(head)
         return self._path
 
-    def path_among(self, here: Container[MemberId]) -> tuple[EpochId, ...]:
+    def path_among(self, here: AbstractSet[MemberId]) -> tuple[EpochId, ...]:
         """The way from the root on which a member goes that counts on `here` (section 3.0): that of the first root
         which leads to an epoch with a leaf of one of them. The head path if no root does.
         """
         view = self._look()
         for end in chain((view.head,), (descend(view, (root,)) for root in view.roots)):
-            if end is not None and any(member in here for member in end.commit.members):
+            if end is not None and not end.commit.members.isdisjoint(here):
                 return self.head_path() if end is view.head else _path(end)
         return self.head_path()
 

@@ -55,6 +55,8 @@ class Field:
         return self.object().get(name) is not None
 
     def _typed(self, kind: type[T], name: str) -> T:
+        if type(self._value) is kind:
+            return self._value
         if self._value is None:
             refuse("missing_field", self.where)
         if not isinstance(self._value, kind) or (kind is int and isinstance(self._value, bool)):
@@ -88,10 +90,8 @@ class Field:
     def text(self, limit: int = TEXT_LIMIT) -> str:
         """Text of at most `limit` bytes of UTF-8."""
         value = self._typed(str, "text")
-        if len(value) > limit:
-            refuse("oversized", self.where, f"more than {limit} bytes")
         try:
-            size = len(value.encode())
+            size = len(value) if value.isascii() or len(value) > limit else len(value.encode())
         except UnicodeEncodeError:
             refuse("bad_text", self.where, "a lone surrogate")
         if size > limit:
@@ -111,12 +111,20 @@ class Field:
 
     def base64(self, *, size: int | None = None, limit: int = 0xFFFF) -> bytes:
         """Strict unpadded standard base64 of exactly `size` bytes, or of 1 to `limit`."""
-        value = encoding.decode_base64(self.text((limit if size is None else size) * 4 // 3 + 3), where=self.where)
+        value = self._read(encoding.decode_base64, (limit if size is None else size) * 4 // 3 + 3)
         if size is not None and len(value) != size:
             refuse("wrong_size", self.where, f"{len(value)} bytes instead of {size}")
         if not value or len(value) > limit:
             refuse("wrong_size", self.where, f"{len(value)} bytes")
         return value
+
+    def _read(self, read: Callable[[str], T], limit: int = TEXT_LIMIT) -> T:
+        """What a reader of `encoding` makes of the text; it is told the place only if it refuses."""
+        text = self.text(limit)
+        try:
+            return read(text)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(error.reason, error.detail, where=self.where, section=error.section) from None
 
     def optional(self, read: Callable[["Field"], T]) -> T | None:
         """None if absent, else what `read` makes of the field."""
@@ -130,15 +138,15 @@ class Field:
 
     def member_id(self) -> MemberId:
         """43 characters of strict base64url."""
-        return encoding.check_member_id(self.text(), where=self.where)
+        return self._read(encoding.check_member_id)
 
     def user_id(self) -> UserId:
         """A Matrix user."""
-        return encoding.check_user_id(self.text(), where=self.where)
+        return self._read(encoding.check_user_id)
 
     def device_id(self) -> DeviceId:
         """A Matrix device."""
-        return encoding.check_device_id(self.text(), where=self.where)
+        return self._read(encoding.check_device_id)
 
     def room_id(self) -> RoomId:
         """A Matrix room."""
