@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mlsrtc import trust
 from mlsrtc.ordering import Ordering, dump
+from mlsrtc.seats import Seats
 from mlsrtc.session import Session
 from mlsrtc.wire.incoming import Now
 
@@ -19,6 +20,14 @@ def differences(session: Session, now: Now) -> Iterator[str]:
         yield "who has left is not told to the roster"
     if roster.open != {member: joined for member, joined in roster.joins.items() if member not in fresh.departed}:
         yield "who has left is looked through"
+    seats = Seats(session.policy)
+    for joined in roster.open.values():
+        seats = seats.with_join(joined)
+    users = {joined.leaf.user_id for joined in roster.open.values()}
+    if roster.seated.keys() != {member for user in users for member in seats.of(user)}:
+        yield "others have seats"
+    if roster.crowded != frozenset().union(*(seats.crowded(user) for user in users)):
+        yield "others are crowded"
     count = roster.count(now.wall_ms, int(session.policy.clock_skew * 1000))
     if (view.present, view.count.away) != (count.present, count.away):
         yield "another roster is kept"
@@ -31,11 +40,11 @@ def differences(session: Session, now: Now) -> Iterator[str]:
         yield "others are told of"
     keyring = known.keyring
     claims = [claim for of_user in keyring._claims.values() for several in of_user.values() for claim in several]
-    chains = ((one.leaf, keyring.chain_of(one.leaf.user_id, one.leaf.device_id)) for one in roster.open.values())
+    chains = ((one.leaf, keyring.chain_of(one.leaf.user_id, one.leaf.device_id)) for one in roster.seated.values())
     claims += [trust.Claim(leaf, chain) for leaf, chain in chains if chain is not None]
     found = trust.assess(keyring.policy, keyring.pins, claims, revoked=roster.revoked, past=keyring._masters)
     verdicts = keyring.verdicts(roster)
-    if any(verdicts[member] != found[member] for member in roster.open if member in found):
+    if any(verdicts[member] != found[member] for member in roster.seated if member in found):
         yield "other verdicts are kept"
     if keyring.refused(roster) != {m: v.reason for m, v in verdicts.items() if isinstance(v, trust.Refused)}:
         yield "others are refused"

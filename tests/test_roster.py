@@ -12,7 +12,9 @@ from mlsrtc import trust
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.evidence import Joined, Left
 from mlsrtc.identifiers import MemberId, UserId
+from mlsrtc.policy import Policy
 from mlsrtc.roster import NotAddable, Roster, merge_joins
+from mlsrtc.seats import Seats
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, encode_block
 from mlsrtc.wire.incoming import RoomEvent
@@ -55,8 +57,8 @@ def told(roster: Roster, event: RoomEvent) -> Roster:
     return roster.with_membership(membership, m)
 
 
-def heard(events: list[Joined | Left]) -> Roster:
-    roster = Roster()
+def heard(events: list[Joined | Left], policy: Policy | None = None) -> Roster:
+    roster = Roster(seats=Seats(policy or Policy()))
     for event in events:
         roster = roster.with_left([event.member_id]) if isinstance(event, Left) else roster.with_join(event)
     return roster
@@ -76,12 +78,17 @@ JOINS = st.builds(
 )
 
 
-@given(st.lists(JOINS, max_size=8), st.sets(st.sampled_from([ANNA.m, BERT.m])), st.data())
-def test_joins_and_leaves_are_order_blind(joins: list[Joined], left: set[MemberId], data: st.DataObject) -> None:
+@pytest.mark.parametrize("limit", [1, 4])
+@given(joins=st.lists(JOINS, max_size=8), left=st.sets(st.sampled_from([ANNA.m, BERT.m])), data=st.data())
+def test_joins_and_leaves_are_order_blind(
+    limit: int, joins: list[Joined], left: set[MemberId], data: st.DataObject
+) -> None:
+    policy = Policy(joins_per_device=limit, devices_per_user=limit)
     events: list[Joined | Left] = [*joins, *(Left(m, b"") for m in left)]
     again = data.draw(st.lists(st.sampled_from(events))) if events else []
-    one, other = heard(events), heard(data.draw(st.permutations(events + again)))
+    one, other = heard(events, policy), heard(data.draw(st.permutations(events + again)), policy)
     assert one == other
+    assert one.with_nobody_left() == heard(joins, policy)
     assert one.count(NOW + HOUR) == other.count(NOW + HOUR)
 
 
@@ -279,6 +286,21 @@ def test_who_cannot_be_added_and_why() -> None:
     later = roster.not_addable(NOW + HOUR + 1, suite=1, refused={ANNA.m: "no_chain"})
     assert {item.reason for item in later.values()} == {"expired_key", "no_mls"}
     assert roster.with_left([ANNA.m]).not_addable(NOW, suite=1, refused={ANNA.m: "x"}).keys().isdisjoint({ANNA.m})
+
+
+def test_who_has_more_joins_than_seats_is_told_and_the_newest_are_here() -> None:
+    joins = [joined(Device(join=number), from_ts=NOW - 10 + number) for number in range(6)]
+    roster = heard([*joins, joined(BERT)])
+    newest = [join.leaf.member_id for join in joins[-Policy().joins_per_device :]]
+    assert roster.count(NOW).present.keys() == {*newest, BERT.m}
+    assert roster.count(NOW).away == {}
+    told = list(roster.not_addable(NOW, suite=1, refused={}).values())
+    assert told == [NotAddable(ANNA.user, ANNA.device, None, "crowded")]
+    left = roster.with_left(newest[:2])
+    assert left.count(NOW).present.keys() == {*(join.leaf.member_id for join in joins[:2]), *newest[2:], BERT.m}
+    assert left.not_addable(NOW, suite=1, refused={}) == {}
+    banned = roster.with_room_member(RoomMember(ANNA.user, "ban", EVE))
+    assert banned.not_addable(NOW, suite=1, refused={}) == {}
 
 
 def test_another_version_of_the_block_cannot_be_added() -> None:

@@ -201,11 +201,13 @@ class Watched:
         inner, device_key = self.inner, self.device.matrix.device_key
         verdicts = inner.known.keyring.verdicts(inner.known.roster)
         heard = {member for member, verdict in verdicts.items() if isinstance(verdict, Trusted)}
-        heard |= {member for member, join in inner.known.roster.joins.items() if join.leaf.device_key == device_key}
+        own = {member for member, join in inner.known.roster.joins.items() if join.leaf.device_key == device_key}
+        own |= set() if inner.member_id is None else {inner.member_id}
         for id, senders in self.ledger.sink.items():
             members = set(self.ledger.epochs[id].members)
             unheard_of = members - verdicts.keys() if inner.policy.trust is Trust.ANY_DEVICE else set()
-            if senders != members & (heard | unheard_of | {inner.member_id}):
+            crowded_out = members & inner.known.roster.open.keys() - inner.known.roster.seated.keys() - own
+            if senders != members & (heard | unheard_of | own) - crowded_out:
                 self.ledger.faults.append(
                     f"of epoch {self.ledger.epochs[id].epoch} other keys than those are installed"
                 )

@@ -42,7 +42,7 @@ class Inquiry:
 
     def changed(self, users: Iterable[str], known: Knowledge) -> None:
         """The homeserver says that these users' devices changed. Only users who joined the call are asked about."""
-        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.open.values())}
+        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.seated.values())}
         self._wanted |= dict.fromkeys(user for user in map(UserId, users) if user in ours)
 
     def answered(self, user: UserId) -> None:

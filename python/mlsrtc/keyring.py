@@ -30,8 +30,8 @@ class Keyring:
     pins: Pins = field(default_factory=Pins)
     unlisted: dict[MemberId, float] = field(default_factory=dict)  # missing in keys/query since; monotonic
     _listed: set[MemberId] = field(default_factory=set)  # there in keys/query once
-    _claims: dict[UserId, dict[MemberId, list[Claim]]] = field(default_factory=dict)  # of those who have not left
-    _masters: dict[UserId, set[bytes]] = field(default_factory=dict)  # of those who have left too
+    _claims: dict[UserId, dict[MemberId, list[Claim]]] = field(default_factory=dict)  # by user and member
+    _masters: dict[UserId, set[bytes]] = field(default_factory=dict)  # behind all of them
     _queried: dict[UserId, Mapping[str, DeviceChain | None]] = field(default_factory=dict)
     _own_master: bytes | None = None  # of our user, as keys/query says
     _verdicts: dict[MemberId, Verdict] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Keyring:
         if own:
             self._queried[queried.user_id] = {name: device.chain for name, device in queried.devices.items()}
             self._own_master = queried.master_key
-        leaves = [joined.leaf for joined in roster.open.values() if joined.leaf.user_id == queried.user_id]
+        leaves = [roster.seated[member].leaf for member in roster.seats.of(queried.user_id)]
         missing = {leaf.member_id for leaf in leaves if trust.is_revoked(leaf, queried)}
         listed = {leaf.member_id for leaf in leaves} - missing
         first = {member: self.unlisted.get(member, now.monotonic) for member in missing - self._listed}
@@ -70,7 +70,13 @@ class Keyring:
         claims = self._claims.setdefault(leaf.user_id, {}).setdefault(leaf.member_id, [])
         if (claim := Claim(leaf, chain)) not in claims and len(claims) < CHAINS_LIMIT:
             claims.append(claim)
+            if claim.master_key is not None:
+                self._masters.setdefault(leaf.user_id, set()).add(claim.master_key)
             self._unjudged.add(leaf.user_id)
+
+    def reseat(self, users: Iterable[UserId]) -> None:
+        """Other joins of these users are to be judged than before."""
+        self._unjudged.update(users)
 
     def accept(self, user: UserId, key: bytes, *, verified: bool) -> None:
         """The application says that this is the user's master key."""
@@ -97,14 +103,16 @@ class Keyring:
         return self._refused
 
     def untrusted(self, commit: Committed, roster: Roster) -> frozenset[MemberId]:
-        """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts). Our own device's
-        are not among them.
+        """Leaves that our policy does not accept: refused, of a join that we never saw (no ghosts), or of one without a
+        seat. Our own device's are not among them.
         """
         self.verdicts(roster)
         if self.policy is Trust.ANY_DEVICE:
             untrusted = frozenset(commit.members & self._refused.keys())
         else:
             untrusted = commit.members - self._accepted
+        if roster.crowded:
+            untrusted |= {m for m in commit.members if m in roster.open and m not in roster.seated}
         if not untrusted:  # as nearly always, and this is asked at every step
             return untrusted
         return untrusted - {leaf.member_id for leaf in commit.leaves.values() if leaf.device_identity == self.own}
@@ -132,13 +140,11 @@ class Keyring:
         return user in self._queried
 
     def _judge(self, user: UserId, roster: Roster) -> None:
-        """One user's verdicts. Whose join has left for good is judged no more; the master key that it came with stays
-        a rival of others."""
-        known = self._claims.get(user, {})
-        masters = self._masters.setdefault(user, set())
-        masters |= {claim.master_key for claims in known.values() for claim in claims if claim.master_key is not None}
-        for member in [member for member in known if member not in roster.open]:
-            del known[member]
+        """One user's verdicts, on the joins that have a seat. Of the others only the master key counts that they came
+        with, as a rival."""
+        claimed = self._claims.get(user, {})
+        known = {member: claimed[member] for member in roster.seats.of(user) if member in claimed}
+        masters = self._masters.get(user, set())
         claims = [claim for several in known.values() for claim in several]
         queried = ((claims[0].leaf, self.chain_of(user, claims[0].leaf.device_id)) for claims in known.values())
         claims += [Claim(leaf, chain) for leaf, chain in queried if chain is not None]

@@ -22,6 +22,7 @@ from mlsrtc.ordering import Evidence, Ordering
 from mlsrtc.policy import Policy
 from mlsrtc.room_state import RoomState
 from mlsrtc.roster import Headcount, Roster
+from mlsrtc.seats import Seats
 from mlsrtc.turns import Lapses, ranking
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, LeftBlock
@@ -99,7 +100,7 @@ class Knowledge:
     room: RoomState = field(init=False)
     keyring: Keyring = field(init=False)
     ordering: Ordering = field(default_factory=Ordering)
-    roster: Roster = field(default_factory=Roster)
+    roster: Roster = field(init=False)
     left: dict[MemberId, bytes] = field(default_factory=dict)  # leave signatures, for the commits that repeat them
     since: dict[MemberId, float] = field(default_factory=dict)  # when a join was first seen; monotonic
     gone_since: dict[MemberId, float] = field(default_factory=dict)
@@ -121,6 +122,7 @@ class Knowledge:
     def __post_init__(self) -> None:
         self.archive = Archive(self.room_id, self.slot_id, Proven(self._proven_leaves, self._proven_left))
         self.room = RoomState(self.slot_id)
+        self.roster = Roster(seats=Seats(self.policy))
         self.keyring = Keyring(self.policy.trust, self.own)
 
     # -- what comes in -------------------------------------------------------------------------------------------------
@@ -174,7 +176,8 @@ class Knowledge:
             evidence = list(self.ordering.evidence())
             early = [value for value in evidence if isinstance(value, Joined) and value.from_ts > limit]
             self.ordering = Ordering(value for value in evidence if value not in early)
-            self.roster = replace(self.roster, left=frozenset(), open=self.roster.joins)
+            self.roster = self.roster.with_nobody_left()
+            self.keyring.reseat(joined.leaf.user_id for joined in self.roster.joins.values())
             self._see_off(now)
             self._early += early
         for joined in [waiting for waiting in self._early if waiting.from_ts <= limit]:
@@ -417,6 +420,7 @@ class Knowledge:
         """Whoever has left for good since the last time."""
         departed = self.ordering.take_departed()
         if departed:
+            self.keyring.reseat(joined.leaf.user_id for m in departed if (joined := self.roster.open.get(m)))
             self.roster = self.roster.with_left(departed)
         for member in departed:
             self.gone_since.setdefault(member, now.monotonic)
@@ -434,7 +438,10 @@ class Knowledge:
         except RemoteProtocolError:
             # Whoever added it would make an invalid commit: the device is here, and cannot be added.
             self._spoilt |= {member}
-        self.roster = self.roster.with_join(joined)
+        user, before = joined.leaf.user_id, self.roster
+        self.roster = before.with_join(joined)
+        if self.roster.seats.of(user) != before.seats.of(user):
+            self.keyring.reseat([user])
         self.since.setdefault(member, now.monotonic)
         self.starts[member] = min(joined.from_ts, self.starts.get(member, joined.from_ts))
         self.lapses = self.lapses.heard(member)

@@ -58,6 +58,8 @@ class Policy:
 
     membership_lifetime: float = 4 * 3600.0  # `until` is at most this far after `from`; rule section 1
     membership_refresh: float = 3600.0
+    joins_per_device: int = 4  # participations of one device that are looked at, the newest; an honest one has one
+    devices_per_user: int = 16  # of one user in one call, likewise; ours: nobody takes part with more
     clock_skew: float = 300.0  # a join from further in the future waits; rule section 2
     delayed_leave: float = 18.0  # MSC4140; Element Call's sample configuration
     delayed_leave_restart: float = 4.0

@@ -7,13 +7,15 @@ participants that know no MLS. X and R never enter the head. *D*, who has left f
 know and is told here.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard, TypeVar
 
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.evidence import Joined
 from mlsrtc.identifiers import DeviceId, MemberId, UserId
+from mlsrtc.policy import Policy
+from mlsrtc.seats import Seats
 from mlsrtc.wire.block import ForeignBlock
 from mlsrtc.wire.membership import (
     MembershipFormat,
@@ -31,6 +33,9 @@ T = TypeVar("T")
 
 Place = tuple[MembershipFormat, UserId, str]
 """Where a membership stands: a later event at the same place takes an earlier one's."""
+
+Crowd = tuple[UserId, DeviceId | None]
+"""A device with more joins than seats, or a user with more devices than that."""
 
 
 def merge_joins(one: Joined, other: Joined) -> Joined:
@@ -64,7 +69,7 @@ class Guest:
 @dataclass(frozen=True, slots=True)
 class NotAddable:
     """A device that is in the call and gets no leaf, and why: suite, version, expired_key, bad_key_package,
-    or the reason of its trust verdict."""
+    crowded (for some of its joins), or the reason of its trust verdict."""
 
     user_id: UserId
     device_id: DeviceId | None
@@ -90,14 +95,17 @@ class Headcount:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """`joins`: merged, by member_id; `open`: those who have not left for good (`left`), the only ones that are looked
-    through. `places`: the latest membership event at each place; `guests_at` and `erased_at`: those of participants
-    without our block, and those by which somebody overwrote another's. `absent`: users who
-    are in the room no more, as the homeserver tells its present state, and why; who was never told of has sent into
-    the room, so it is there as far as we know."""
+    """`joins`: merged, by member_id; `open`: those who have not left for good (`left`); `seated`: those of them that
+    have a seat, the only ones that are looked through; `crowded`: who has more joins than seats. `places`: the latest
+    membership event at each place; `guests_at` and `erased_at`: those of participants without our block, and those by
+    which somebody overwrote another's. `absent`: users who are in the room no more, as the homeserver tells its present
+    state, and why; who was never told of has sent into the room, so it is there as far as we know."""
 
     joins: Mapping[MemberId, Joined] = field(default_factory=dict)
     open: Mapping[MemberId, Joined] = field(default_factory=dict)
+    seats: Seats = field(default_factory=lambda: Seats(Policy()))
+    seated: Mapping[MemberId, Joined] = field(default_factory=dict)
+    crowded: frozenset[Crowd] = frozenset()
     left: frozenset[MemberId] = frozenset()
     places: Mapping[Place, RtcEvent] = field(default_factory=dict)
     guests_at: Mapping[Place, RtcMembership] = field(default_factory=dict)
@@ -117,19 +125,34 @@ class Roster:
         if merged == known:
             return self
         device = joined.leaf.user_id, joined.leaf.device_id
-        return replace(
+        roster = replace(
             self,
             joins={**self.joins, m: merged},
-            open=self.open if m in self.left else {**self.open, m: merged},
             joined_devices=self.joined_devices if device in self.joined_devices else self.joined_devices | {device},
         )
+        return roster if m in self.left else roster._opened(merged)
+
+    def with_nobody_left(self) -> "Roster":
+        """D is not what it was: it is to be told anew."""
+        seats = Seats(self.seats.policy)
+        roster = replace(self, left=frozenset(), open={}, seats=seats, seated={}, crowded=frozenset())
+        for joined in self.joins.values():
+            roster = roster._opened(joined)
+        return roster
 
     def with_left(self, members: Iterable[MemberId]) -> "Roster":
         """These have left for good: D, as the ordering knows it."""
         left = self.left.union(members)
         if len(left) == len(self.left):
             return self
-        return replace(self, left=left, open={m: joined for m, joined in self.open.items() if m not in left})
+        gone = [joined for m in left - self.left if (joined := self.open.get(m)) is not None]
+        if not gone:
+            return replace(self, left=left)
+        opened, seats = dict(self.open), self.seats
+        for joined in gone:
+            del opened[joined.leaf.member_id]
+            seats = seats.without(joined)
+        return replace(self, left=left, open=opened)._with_seats(seats, {joined.leaf.user_id for joined in gone})
 
     def with_membership(self, event: RtcEvent, joined: MemberId | None = None) -> "Roster":
         """The event around a join or leave, or one without our block. `joined`: the m of its block if that
@@ -181,7 +204,7 @@ class Roster:
         latest = now_ms + skew_ms
         changes = [event.stamp.ts - skew_ms for event in self.erased_at.values() if event.stamp.ts > latest]
         erased = {place for place, event in self.erased_at.items() if event.stamp.ts <= latest}
-        for m, joined in self.open.items():
+        for m, joined in self.seated.items():
             if m in self.revoked:
                 away[m] = "revoked"
             elif joined.leaf.user_id in self.absent:
@@ -222,15 +245,17 @@ class Roster:
         refused: Mapping[MemberId, str],
         skew_ms: int = 0,
         spoilt: Collection[MemberId] = (),
-    ) -> dict[MemberId | Place, NotAddable]:
+    ) -> dict[MemberId | Place | Crowd, NotAddable]:
         """Who is here and cannot be added. `suite`: the root's. `refused`: by trust, and why. `spoilt`: whose
         KeyPackage does not hold. Joins that expired are told as expired_key while their membership event
-        still stands.
+        still stands. Of joins without a seat no one is told by itself.
         """
-        found: dict[MemberId | Place, NotAddable] = {}
+        found: dict[MemberId | Place | Crowd, NotAddable] = {
+            crowd: NotAddable(*crowd, None, "crowded") for crowd in self.crowded if self.expelled(crowd[0]) is None
+        }
         doubtful = {
             m: joined
-            for m, joined in self.open.items()
+            for m, joined in self.seated.items()
             if joined.suite != suite or m in refused or m in spoilt or joined.until_ts < now_ms
         }
         away = self.count(now_ms, skew_ms).away if doubtful else {}
@@ -252,6 +277,22 @@ class Roster:
         return found
 
     # -- parts --
+
+    def _opened(self, joined: Joined) -> "Roster":
+        m = joined.leaf.member_id
+        seats = self.seats.with_join(joined, self.open.get(m))
+        return replace(self, open={**self.open, m: joined})._with_seats(seats, {joined.leaf.user_id})
+
+    def _with_seats(self, seats: Seats, users: Set[UserId]) -> "Roster":
+        """Other seats for these users; `open` is what it is to be."""
+        seated, crowded = dict(self.seated), self.crowded
+        for user in users:
+            for m in self.seats.of(user):
+                del seated[m]
+            seated |= {m: self.open[m] for m in seats.of(user)}
+            before, after = self.seats.crowded(user), seats.crowded(user)
+            crowded = crowded if before == after else crowded - before | after
+        return replace(self, seats=seats, seated=seated, crowded=crowded)
 
     def _stands(self, m: MemberId) -> bool:
         return any(isinstance(self.places[place], RtcMembership) for place in self.standing_at.get(m, frozenset()))
