@@ -125,13 +125,11 @@ class Committing:
 
     def _withdraw_passed(self, desk: Desk, epochs: Epochs, head: EpochId | None) -> None:
         """A commit that waits for its rate limit and that the call has passed is not sent (rule section 3.5)."""
-        passed = {
-            encoding.encode_base64(draft.id)
-            for draft in epochs.drafts.values()
-            if draft.parent not in (head, epochs.stand)
-        }
-        for request in desk.outbox.waiting() if passed else ():
-            if isinstance(request, SendEvent) and request.content.get("id") in passed:
+        drafts = [draft.id for draft in epochs.drafts.values() if draft.parent not in (head, epochs.stand)]
+        waiting = [request for request in desk.outbox.waiting() if isinstance(request, SendEvent)] if drafts else []
+        passed = {encoding.encode_base64(draft) for draft in drafts} if waiting else set()
+        for request in waiting:
+            if request.content.get("id") in passed:
                 desk.withdraw(request.id)
 
     def _scene(

@@ -34,7 +34,7 @@ class Inquiry:
     _own_at: float = -math.inf  # our own user is not asked about before
     _unreadable: int = 0  # answers about it in a row that did not hold
     _told: tuple[str, str] | None = None  # what was wrong with the last one, by reason and place
-    _present: dict[MemberId, UserId] = field(default_factory=dict)  # the others, when last looked at
+    _others: frozenset[MemberId] = frozenset()  # those present, when last looked at
     _of: tuple[View, MemberId | None] | None = None  # what they follow from
 
     def __post_init__(self) -> None:
@@ -70,12 +70,15 @@ class Inquiry:
         view, before = known.look(desk.now), self._of
         self._of = view, me
         if self._of != before:
-            present = {member: joined.leaf.user_id for member, joined in view.present.items() if member != me}
-            self._wanted |= dict.fromkeys(user for member, user in present.items() if member not in self._present)
-            self._present = present
+            others = view.members.difference((me,))
+            if new := others - self._others:
+                joins = (joined for member, joined in view.present.items() if member in new)
+                self._wanted |= dict.fromkeys(joined.leaf.user_id for joined in joins)
+            self._others = others
         for member, since in known.keyring.unlisted.items():
-            if (user := self._present.get(member)) is None:
+            if member not in self._others:
                 continue
+            user = view.present[member].leaf.user_id
             if (again := since + LISTING_GRACE) > now:
                 desk.at(again)
             elif user not in self._asking:

@@ -32,14 +32,15 @@ class Keying:
 
     def settle(self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool) -> None:
         """Bring the keys to where we stand. `removes`: the last step there removed somebody."""
-        target = None
+        target, blocked, in_use = None, None, self.table.in_use
+        if in_use is not None:
+            blocked = _gate(desk, known, epochs, in_use)
         if epochs.stand is not None and epochs.group is not None:
             commit = known.archive.judged[epochs.stand].committed
             keys = partial(derive, epochs.group, epochs.stand, known.room_id, known.slot_id, commit.leaves)
-            target = Stand(epochs.stand, commit.epoch, removes, _gate(desk, known, epochs, epochs.stand), keys)
-        in_use = self.table.in_use
-        blocked = None if in_use is None else _gate(desk, known, epochs, in_use)
-        held = {*self.table.installed(), *(() if epochs.stand is None else (epochs.stand,))}
+            gate = blocked if epochs.stand == in_use else _gate(desk, known, epochs, epochs.stand)
+            target = Stand(epochs.stand, commit.epoch, removes, gate, keys)
+        held = frozenset(self.table.installed()).union(() if epochs.stand is None else (epochs.stand,))
         _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held)))
 
     def stop(self, desk: Desk) -> None:

@@ -116,6 +116,7 @@ class Knowledge:
     _words: list[tuple[RoomEvent, WordEvent]] = field(default_factory=list)
     _spoilt: frozenset[MemberId] = frozenset()
     _view: View | None = None
+    _path: tuple[tuple[View, Ordering, int], tuple[EpochId, ...]] | None = None  # and what it follows from
     _beside: dict[EpochId, float] = field(default_factory=dict)  # of `seen`: those not known to be on the head path
     _pruned: EpochId | None = None  # the head when that was last asked
 
@@ -219,7 +220,10 @@ class Knowledge:
 
     def head_path(self, now: Now) -> tuple[EpochId, ...]:
         """The way to the head as we see it: past the roots of calls that everybody has left (section 3.0)."""
-        return self.ordering.path_among(self.look(now).welcome)
+        key = self.look(now), self.ordering, self.ordering.size
+        if self._path is None or self._path[0] != key:
+            self._path = key, self.ordering.path_among(key[0].welcome)
+        return self._path[1]
 
     def head(self, now: Now) -> EpochId | None:
         """The epoch that is the call for us; None if there is none."""

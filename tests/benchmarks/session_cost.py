@@ -8,6 +8,7 @@ those who stood before, apart from the joiner's own. `--history M` measures agai
 
 import argparse
 import cProfile
+import gc
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -63,9 +64,12 @@ def turn(party: Party, leaver: int, profile: cProfile.Profile | None = None) -> 
         before = SPENT.copy()
         if profile and name == "leave":
             profile.enable()
+        gc.collect()
+        gc.disable()  # One collection goes through N sessions here, and through one in a process of its own.
         act(leaver)
         party.run(0.001)
         party.run_until(lambda members=members: settled(party, members), timeout=30)  # type: ignore[misc]
+        gc.enable()
         if profile:
             profile.disable()
         own = SPENT[leaver] - before[leaver]

@@ -35,6 +35,8 @@ class Ordering:
         self._words: dict[MemberId, Word] = {}
         self._view: View | None = None
         self._path: tuple[EpochId, ...] = ()  # to the head, when it was last asked for
+        self.size = 0
+        """How many values are in E: equal answers are given as long as it is the same."""
         for value in evidence:
             self.add(value)
 
@@ -42,6 +44,7 @@ class Ordering:
         """Puts one checked value into E. True if E has grown, False if the value was in it already."""
         grown = self._index.add(value)
         if grown:
+            self.size += 1
             self._view = None
         return grown
 

@@ -87,8 +87,9 @@ class PowerLevels:
         above: frozenset[UserId] = frozenset()
         if creation is not None and creation.creators_stand_above:
             above = creation.creators
-        needed = self.needed(event_type, state=state)
-        return frozenset(user for user in users if self.level_of(user) >= needed or user in above)
+        needed, users = self.needed(event_type, state=state), frozenset(users)
+        high = {user for user, level in self.users.items() if level >= needed} | above
+        return users - (self.users.keys() - high) if self.users_default >= needed else users & high
 
     def check(self, user_id: UserId, event_type: str, *, state: bool, creation: Creation | None = None) -> None:
         """Raises CannotSend if the user may not send the event."""
