@@ -19,9 +19,8 @@ from mlsrtc.mls import Client, Group, MemoryStorage, Secret, SigningKey, Storage
 
 @pytest.fixture(params=["memory", "file"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made: Storage = MemoryStorage() if request.param == "memory" else SqliteStorage(tmp_path / "mls.db")
-    yield made
-    made.close()
+    with MemoryStorage() if request.param == "memory" else SqliteStorage(tmp_path / "mls.db") as made:
+        yield made
 
 
 def test_a_new_storage_is_empty(storage: Storage) -> None:

@@ -25,7 +25,8 @@ key, and never forgets a commit that others follow.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from mlsrtc._core import Secret
 from mlsrtc.errors import LocalProtocolError
@@ -103,6 +104,14 @@ class MemoryStorage:
         for records in (kept or {}).values():
             for value in records.values():
                 value.wipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._kept is None else f"{len(self._kept)} keys"
