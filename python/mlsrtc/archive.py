@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.identifiers import EpochId, EventId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import EpochId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.judge import NOTHING_PROVEN, Candidate, Judged, Proven, judge
 from mlsrtc.wire.attachment import EncryptedFile, decrypt_attachment
 from mlsrtc.wire.commit import CommitEvent, Part, encode_commit
@@ -83,6 +83,12 @@ class Archive:
         finally:
             self._forget_file(parts.commit)
         return [] if new is None else [new, *self._cascade()]
+
+    def author_of(self, event: RoomEvent, parts: CommitEvent) -> MemberId | None:
+        """Whose commit this is; None if that cannot be judged yet. Nothing is kept. Raises as `receive`."""
+        if not self._ready(parts):
+            return None
+        return self._verdict(event, parts, self._commit_of(parts)).committed.author.member_id
 
     def add_tree(self, epoch_id: EpochId, tree: bytes) -> None:
         """A ratchet tree that a member sent and that was checked against the tree hash of the epoch."""
@@ -236,16 +242,23 @@ class Archive:
     def _stop_waiting(self, digest: bytes) -> None:
         self._waiting_bytes -= self._waiting.pop(digest)[2]
 
-    def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
+    def _commit_of(self, parts: CommitEvent) -> bytes:
         commit = self.bytes_of(parts.commit, where="content.commit_file")
         if commit is None:
             raise RemoteProtocolError("missing_attachment", where="content.commit_file")
+        return commit
+
+    def _verdict(self, event: RoomEvent, parts: CommitEvent, commit: bytes) -> Judged:
+        candidate = Candidate.of(parts, commit, room_id=self.room_id, sender=UserId(event.sender))
+        return judge(candidate, None if parts.parent is None else self.judged[parts.parent], self.proven)
+
+    def _judge(self, event: RoomEvent, parts: CommitEvent) -> Judged | None:
+        commit = self._commit_of(parts)
         body = Body(event, parts, commit)
         known = self._bodies.get(parts.id, [])
         if any(other.digest == body.digest for other in known):
             return None
-        candidate = Candidate.of(parts, commit, room_id=self.room_id, sender=UserId(event.sender))
-        judged = judge(candidate, None if parts.parent is None else self.judged[parts.parent], self.proven)
+        judged = self._verdict(event, parts, commit)
         if len(known) < BODIES_LIMIT:
             self._bodies.setdefault(parts.id, []).append(body)
             self._events.add(event.event_id)

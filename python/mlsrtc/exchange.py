@@ -6,6 +6,7 @@ believed for who sent it.
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mlsrtc import drafts, mls, recovery
@@ -20,7 +21,8 @@ from mlsrtc.outbox import FetchAttachment, FetchRelations, SendToDevice
 from mlsrtc.policy import Policy
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import decrypt_attachment
-from mlsrtc.wire.incoming import Attachment, Now, ToDevice
+from mlsrtc.wire.commit import decode_commit
+from mlsrtc.wire.incoming import Attachment, Now, RoomEvent, ToDevice
 from mlsrtc.wire.to_device import Have, Need, decode_have, decode_have_file, decode_need, encode_have, encode_need
 
 ROOTS_READ = 16  # roots whose relations are fetched in one call
@@ -29,7 +31,8 @@ FETCH_TRIES = 4  # of one attachment: a download may be damaged, and a hostile s
 
 @dataclass(slots=True)
 class Exchange:
-    """The questions of one session, asked and answered. `unreadable`: the homeserver does not let us read back."""
+    """The questions of one session, asked and answered. `unreadable`: the homeserver does not let us read back: what
+    members show us is all that we know."""
 
     policy: Policy
     unreadable: bool = False
@@ -52,15 +55,15 @@ class Exchange:
         for uri in known.wanted_files():
             self.fetch(desk, uri)
         others = known.look(desk.now).members.difference((attendance.member_id,))
+        if not self.unreadable:
+            self._read_back(desk, known)
         missing: dict[EpochId | None, int] = {}
-        if self.unreadable:
+        if parents := known.archive.missing_parents():
             # Of all who joined at any time: so the count only grows, and an outsider adds nothing to it.
             waiting = known.archive.waited_for({user for user, _ in known.roster.joined_devices})
-            missing |= {epoch: waiting[epoch] for epoch in known.archive.missing_parents()}
-            if known.ordering.head() is None and _was_before(known, attendance, others):
-                missing[None] = waiting.total()
-        else:
-            self._read_back(desk, known)
+            missing |= {epoch: waiting[epoch] for epoch in parents}
+        if self.unreadable and known.ordering.head() is None and _was_before(known, attendance, others):
+            missing[None] = sum(missing.values())
         tree, self._tree_of = self._tree_of, None  # Whoever still wants it says so again.
         if tree is not None and tree not in known.archive.trees:
             missing[tree] = 0
@@ -146,7 +149,7 @@ class Exchange:
                     return
                 question = have.id, UserId(event.sender)
                 if not self._asked[question] or not self._recovery.has_asked(have.id):
-                    return  # Nobody asked for it: of a readable room we ask the homeserver.
+                    return  # Nobody asked for it.
                 self._asked[question] -= 1
                 if have.file is not None:
                     self._answers[have.file.url] = have
@@ -200,11 +203,28 @@ class Exchange:
             # A false one would stand in the way of the true one.
             check_tree(have.tree, have.id, known.archive)
             known.archive.add_tree(have.id, have.tree)
-        for event in have.events if self.unreadable else ():
+        take_in = known.told_event if self.unreadable else known.told_commit
+        for event in have.events if self.unreadable else _path_to(have.id, have.events):
             try:
-                known.told_event(event, now)
+                take_in(event, now)
             except RemoteProtocolError as error:
                 known.archive.refuse(event, error)
+
+
+def _path_to(end: EpochId | None, events: Iterable[RoomEvent]) -> list[RoomEvent]:
+    """Those of the events that are commits on the way to `end`, parents first: what whoever lacks it takes in, and
+    nothing that somebody adds for us alone."""
+    commits: dict[EpochId | None, list[tuple[EpochId | None, RoomEvent]]] = {}
+    for event in events:
+        if event.type == names.COMMIT:
+            with suppress(RemoteProtocolError):  # It leads nowhere.
+                parts = decode_commit(event.content)
+                commits.setdefault(parts.id, []).append((parts.parent, event))
+    path: list[RoomEvent] = []
+    while found := commits.pop(end, None):  # Once each: anybody can make commits that name each other in a ring.
+        path += [event for _, event in found]
+        end = found[0][0]
+    return path[::-1]
 
 
 def _was_before(known: Knowledge, attendance: Attendance, others: Iterable[MemberId]) -> bool:

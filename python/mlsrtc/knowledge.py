@@ -160,6 +160,19 @@ class Knowledge:
             case _:
                 pass
 
+    def told_commit(self, event: RoomEvent, now: Now) -> None:
+        """Take in a commit that a member shows us although we can read the room: our homeserver hides what somebody
+        sent before its own homeserver heard of its kick. Its author must have joined in the room: a commit from outside
+        proves no more than a key, and anybody could make one up in another's name. One that cannot be judged yet is
+        left. Raises as `room_event`.
+        """
+        author = self.archive.author_of(event, decode_commit(event.content))
+        if author is None:
+            return
+        if author not in self.roster.joins:
+            raise RemoteProtocolError("unknown_author", where="content.commit")
+        self.told_event(event, now)
+
     def device_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
         """Take in what keys/query says of one user. Raises RemoteProtocolError; nothing is changed then."""
         self.roster = self.keyring.device_keys(keys, self.roster, now, own=own)

@@ -123,8 +123,9 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryNotVisible:
-    """The room does not let us read back, or not far enough, and nobody answered for it: a call that goes on here, or
-    the newer part of ours, is hidden from us. We go on asking when there is more to show that it is there."""
+    """The room does not show us everything, and nobody answered for it: it does not let us read back, or not far
+    enough, or our homeserver hides something. A call that goes on here, or the newer part of ours, is hidden from us.
+    We go on asking when there is more to show that it is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 import mlsrtc.attendance
+from mlsrtc.drafts import Place, enter_from_outside
+from mlsrtc.epochs import tree_at
 from mlsrtc.group import Participation, participate
-from mlsrtc.identifiers import DeviceId, RoomId, UserId
-from mlsrtc.notices import NotAddable, Rejoining
+from mlsrtc.identifiers import DeviceId, EpochId, RoomId, UserId
+from mlsrtc.notices import EventRefused, NotAddable, Rejoining
 from mlsrtc.outbox import SendEvent, SendState, SendToDevice
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
@@ -19,8 +21,10 @@ from mlsrtc.testing.device import SCOPE
 from mlsrtc.testing.identities import LabDevice, LabUser
 from mlsrtc.trust import verify_chain
 from mlsrtc.wire import names
-from mlsrtc.wire.chain import DeviceChain, decode_keys_query
+from mlsrtc.wire.chain import DeviceChain, decode_chain, decode_keys_query
+from mlsrtc.wire.commit_data import CommitData
 from mlsrtc.wire.encoding import encode_base64
+from mlsrtc.wire.fields import Field
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import MembershipFormat
 from watching import SLOT, Watch
@@ -41,11 +45,11 @@ class Eve:
     def act(self, request: Any) -> None:
         self.watch.world.act(self.device.name, request)
 
-    def raise_a_question(self) -> bytes:
+    def raise_a_question(self, parent: bytes | None = None) -> bytes:
         """A commit on a parent that nobody knows: what it would take to make members ask."""
         timeline = self.watch.world.servers["one.test"].room.timeline
         root = next(stored.event for stored in timeline if stored.event.type == names.COMMIT)
-        parent = os.urandom(32)
+        parent = parent or os.urandom(32)
         content = {name: value for name, value in root.content.items() if name != "group_info_0"} | {
             "parent": encode_base64(parent),
             "id": encode_base64(os.urandom(32)),
@@ -94,6 +98,21 @@ def forged_presence(watch: Watch, device: LabDevice, chain: DeviceChain | None =
     )
 
 
+def intrusion(watch: Watch, presence: Presence) -> tuple[EpochId, dict[str, Any]]:
+    """An external commit on the head by such a participation, and the event that it claims to be."""
+    known, leaf = watch.session(0).known, presence.participation.leaf
+    path = known.ordering.path(known.ordering.head())
+    tree = tree_at(path, known.archive)
+    assert isinstance(tree, bytes)
+    place = Place(SLOT, path[-1], path[0], known.archive.root_event(path[0]), Policy().content_limit)
+    group_info = known.archive.bodies(path[-1])[0].parts.group_info
+    draft, request = enter_from_outside(
+        presence.participation, group_info, tree, place, CommitData(path[-1], 1), replaces=None
+    )
+    event = RoomEvent(names.COMMIT, leaf.user_id, "$hidden", watch.party[0].now.wall_ms, request.content)
+    return draft.id, told(event)
+
+
 @pytest.fixture
 def watch() -> Watch:
     """Three devices in a call; a fourth user is in the room and has not joined it."""
@@ -129,6 +148,45 @@ def test_an_answer_makes_no_member_of_a_device_that_the_room_never_showed(watch:
     watch.party.join(3)
     watch.until_agreed(4)
     assert not watch.ledgers[0].notices(NotAddable)
+
+
+def test_an_answer_makes_up_no_commit_in_the_name_of_another_user(watch: Watch) -> None:
+    """A commit from outside is signed by its own new leaf alone: that of a made-up device would speak for its user."""
+    eve, alice = Eve(watch), watch.party[1].matrix
+    ghost = LabUser(alice.user_id, b"f" * 32).add_device("GHOST")
+    parent, lie = intrusion(watch, forged_presence(watch, ghost))
+    eve.raise_a_question(parent)
+    watch.party.run(3)
+    asked = {index for index in range(3) if watch.session(index)._exchange._recovery.has_asked(parent)}
+    assert asked
+    known = [watch.session(index).known for index in range(3)]
+    for victim in asked:
+        # Whom a member asks is a member; here it is as if that one lied.
+        watch.session(victim)._exchange._asked[parent, UserId(eve.device.user_id)] += 1
+        eve.answer(victim, parent, lie)
+    watch.party.run(0.5)
+    assert all(one.ordering.commit(parent) is None for one in known)
+    refused = [notice for ledger in watch.ledgers for notice in ledger.notices(EventRefused)]
+    assert [notice.reason for notice in refused if notice.event_id == "$hidden"] == ["unknown_author"] * len(asked)
+
+
+def test_an_answer_shows_nobody_more_than_what_was_asked_for(watch: Watch) -> None:
+    """A genuine commit of one who has joined, which no other member is shown: it would divide what they know."""
+    eve, bob = Eve(watch), LabUser("@bob:one.test", b"b" * 32).add_device("BOB")
+    presence = forged_presence(watch, bob, decode_chain(Field(bob.chain())))
+    hidden, extra = intrusion(watch, presence)
+    watch.world.log_in(bob.name, keys=bob.user.keys())
+    watch.world.connect(bob.name)
+    watch.world.act(bob.name, presence.join("bob's join", watch.party[0].now.wall_ms, Policy()))
+    watch.party.run(0.3)
+    assert presence.participation.leaf.member_id in watch.session(0).members
+    parent = eve.raise_a_question()
+    watch.party.run(3)
+    for victim in range(3):
+        watch.session(victim)._exchange._asked[EpochId(parent), UserId(eve.device.user_id)] += 1
+        eve.answer(victim, parent, extra)
+    watch.party.run(0.5)
+    assert all(watch.session(index).known.ordering.commit(hidden) is None for index in range(3))
 
 
 def test_an_answer_forgets_and_hides_no_event_of_the_room(watch: Watch) -> None:

@@ -182,11 +182,6 @@ def test_a_kicked_creators_word_does_not_hold_up_the_next_call() -> None:
     watch.until_agreed(2, timeout=3)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="open: what somebody sends before its own homeserver hears of its kick is shown by that homeserver alone "
-    "(it is soft-failed elsewhere), so that members of different homeservers keep different evidence for good",
-)
 def test_a_commit_that_one_homeserver_alone_shows_does_not_divide_the_call() -> None:
     """The kick crosses a commit of the kicked one, which adds a device of its own homeserver. That device goes on from
     there, and so does the next; the other one sees their commits, and never the one that they are built on."""
