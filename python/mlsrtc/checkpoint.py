@@ -71,9 +71,9 @@ def restore(records: saved.Records, stages: Stages) -> Phase:
     desk.outbox.restore(saved.load_requests(records))
     # An earlier process may have sent under any of these: a nonce could repeat (rule section 3.7).
     stages.keying.table.closed = saved.load_begun(records)
-    attendance.format = MembershipFormat(meta.format)
+    with saved.reading("meta"):
+        attendance.format, phase = MembershipFormat(meta.format), Phase(meta.phase)
     _take_in_again(records, known, desk.now)
-    phase = Phase(meta.phase)
     participation = saved.load_participation(records)
     if participation is None or phase not in (Phase.INSIDE, Phase.LEAVING):
         return Phase.ENTERING if phase is Phase.ENTERING else Phase.LOBBY
@@ -102,13 +102,12 @@ def _epochs(
     participation: Participation,
     now: Now,
 ) -> Epochs:
-    held = {
-        identifier: Held(
-            participation.client.load_group(state), superseded=None if identifier == meta.stand else now.monotonic
-        )
-        for identifier, state in groups.items()
-        if identifier in known.archive.judged
-    }
+    held = {}
+    for identifier, state in groups.items():
+        if identifier in known.archive.judged:
+            with saved.reading(f"group/{identifier.hex()}"):
+                group = participation.client.load_group(state)
+            held[identifier] = Held(group, superseded=None if identifier == meta.stand else now.monotonic)
     return Epochs(
         known.policy,
         stand=meta.stand if meta.stand in held else None,

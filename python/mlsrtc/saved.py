@@ -5,29 +5,44 @@ store is brought up to date. Secrets are in here, so a store keeps these records
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from mlsrtc import group, mls
 from mlsrtc.drafts import Draft
-from mlsrtc.errors import LocalProtocolError, StoreError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf
-from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
+from mlsrtc.identifiers import EpochId, MemberId
 from mlsrtc.outbox import Request
 from mlsrtc.trust import Pins
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
-from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.fields import Field
+from mlsrtc.wire.incoming import Json, RoomEvent
 
 VERSION = 3  # 2 had in `meta` what `COMMITTED`, `BEGUN` and `REMOVED` mark
 PIN = "pin/"  # the records that every call of a user shares
 COMMITTED, BEGUN, REMOVED = "committed/", "begun/", "removed/"
 MARK = b"1"  # the bytes of a record of which the key says all
-EVENT_FIELDS = tuple(field.name for field in fields(RoomEvent))
+TEXT_LIMIT = 1 << 16  # bytes of a text; what an event claims as its id is longer where a member told it
+ATTACHMENT_LIMIT = 1 << 26  # bytes of a file that waits to be sent
 REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
 
 Records = Mapping[str, bytes]
+T = TypeVar("T")
+
+
+@contextmanager
+def reading(key: str) -> Iterator[None]:
+    """Raises StoreError naming the record, for whatever is wrong in it."""
+    try:
+        yield
+    except (RemoteProtocolError, LocalProtocolError, ValueError) as error:
+        reason, where = getattr(error, "reason", "bad_value"), getattr(error, "where", "")
+        # `from None`: the cause could carry a piece of a key.
+        raise StoreError(f"record {key} is broken: {reason} {where.lstrip('.')}".rstrip()) from None
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
@@ -35,15 +50,50 @@ def dump(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
-def load(records: Records, key: str) -> dict[str, Any]:
-    """A record read back. Raises StoreError naming the record."""
+def load(records: Records, key: str) -> Field:
+    """A record read back, an object. Raises StoreError naming the record."""
     try:
         value = json.loads(records[key])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         raise StoreError(f"record {key} is missing or broken") from None
     if not isinstance(value, dict):
         raise StoreError(f"record {key} is no object")
-    return value
+    return Field(value, "")
+
+
+def _text(value: Field) -> str:
+    return value.text(TEXT_LIMIT)
+
+
+def _integer(value: Field) -> int:
+    return value.integer(low=-(2**53))
+
+
+def _epoch(value: Field) -> EpochId:
+    return unhexed(_text(value))
+
+
+READERS: Mapping[Any, Callable[[Field], Any]] = {
+    str: _text,
+    str | None: lambda value: value.optional(_text),
+    int: _integer,
+    int | None: lambda value: value.optional(_integer),
+    bool: Field.boolean,
+    Json: Field.object,
+    tuple[str, ...]: lambda value: tuple(_text(item) for item in value.list(TEXT_LIMIT)),
+    Mapping[str, bytes]: lambda value: {
+        name: item.base64(limit=ATTACHMENT_LIMIT) for name, item in value.items(TEXT_LIMIT)
+    },
+}
+"""How the fields of requests and events are read, by their type."""
+
+
+def _read(kind: type[T], value: Field) -> T:
+    types = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := value.object().keys() - set(names):
+        raise RemoteProtocolError("unknown_field", where=min(unknown))
+    return kind(**{name: READERS[types[name]](value[name]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +138,25 @@ def load_meta(records: Records) -> Meta | None:
     if "meta" not in records:
         return None
     value = load(records, "meta")
-    version = value.get("version")
-    if not isinstance(version, int):
-        raise StoreError("record meta names no schema version")
+    with reading("meta"):
+        version = value["version"].integer()
     if version != VERSION:
         raise LocalProtocolError(
             f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one"
         )
-    try:
+    with reading("meta"):
         return Meta(
-            phase=value["phase"],
-            tag=value["tag"],
-            numbers=value["numbers"],
-            n=value["n"],
-            stand=_epoch_or_none(value["stand"]),
-            delay_id=value["delay_id"],
-            format=value["format"],
-            head=_epoch_or_none(value["head"]),
-            replaces=frozenset(MemberId(member) for member in value["replaces"]),
-            created_ts=value["created_ts"],
+            phase=_text(value["phase"]),
+            tag=_text(value["tag"]),
+            numbers=value["numbers"].integer(),
+            n=value["n"].integer(),
+            stand=value["stand"].optional(_epoch),
+            delay_id=value["delay_id"].optional(_text),
+            format=_text(value["format"]),
+            head=value["head"].optional(_epoch),
+            replaces=frozenset(member.member_id() for member in value["replaces"].list(TEXT_LIMIT)),
+            created_ts=value["created_ts"].integer(),
         )
-    except (KeyError, TypeError, ValueError):
-        raise StoreError("record meta is broken") from None
 
 
 # What only grows stands in records of its own: written whole each time, it would cost more the longer a call lasts.
@@ -173,19 +220,15 @@ def dump_request(request: Request) -> bytes:
 
 
 def load_requests(records: Records) -> Iterable[Request]:
-    """Every request that was released before the restart."""
+    """Every request that was released before the restart. Raises StoreError."""
     for key in sorted(records):
-        if not key.startswith("request/"):
-            continue
-        value = load(records, key)
-        kind = REQUEST_TYPES.get(str(value.pop("request", None)))
-        if kind is None or set(value) != {field.name for field in fields(kind)}:
-            raise StoreError(f"record {key} is of an unknown form")
-        if "attachments" in value:
-            value["attachments"] = {name: encoding.decode_base64(data) for name, data in value["attachments"].items()}
-        if "user_ids" in value:
-            value["user_ids"] = tuple(value["user_ids"])
-        yield kind(**value)
+        if key.startswith("request/"):
+            value = dict(load(records, key).object())
+            kind = REQUEST_TYPES.get(str(value.pop("request", None)))
+            if kind is None:
+                raise StoreError(f"record {key} is of an unknown form")
+            with reading(key):
+                yield _read(kind, Field(value, ""))
 
 
 def dump_participation(participation: group.Participation) -> bytes:
@@ -211,24 +254,19 @@ def load_participation(records: Records) -> group.Participation | None:
     if "participation" not in records:
         return None
     value = load(records, "participation")
-    try:
-        suite = int(value["suite"])
-        signing_key = mls.SigningKey.load(suite, mls.Secret(encoding.decode_base64(value["signing_key"])))
-        key_package: mls.KeyPackage | bytes = encoding.decode_base64(value["public_key_package"])
+    with reading("participation"):
+        signing_key = mls.SigningKey.load(value["suite"].integer(), mls.Secret(value["signing_key"].base64()))
+        key_package: mls.KeyPackage | bytes = value["public_key_package"].base64()
         if "key_package" in records:
             key_package = mls.KeyPackage.load(mls.Secret(records["key_package"]))
         leaf = Leaf(
-            MemberId(value["member_id"]),
-            UserId(value["user_id"]),
-            DeviceId(value["device_id"]),
-            encoding.decode_base64(value["device_key"]),
+            value["member_id"].member_id(),
+            value["user_id"].user_id(),
+            value["device_id"].device_id(),
+            value["device_key"].base64(size=32),
             signing_key.public,
         )
-        bound = decode_binding(encoding.decode_base64(value["binding"]))
-    except Exception:
-        # `from None`: the cause could carry a piece of a key.
-        raise StoreError("record participation is broken") from None
-    return group.restore(leaf, signing_key, key_package, bound)
+        return group.restore(leaf, signing_key, key_package, decode_binding(value["binding"].base64()))
 
 
 def dump_draft(draft: Draft) -> bytes:
@@ -243,14 +281,15 @@ def dump_draft(draft: Draft) -> bytes:
 
 
 def load_drafts(records: Records, participation: group.Participation) -> list[Draft]:
-    """Our own commits that had not come back before the restart."""
+    """Our own commits that had not come back before the restart. Raises StoreError."""
     drafts = []
     for key in sorted(records):
         if key.startswith("draft/"):
             value = load(records, key)
-            state = mls.Secret(encoding.decode_base64(value["group"]))
-            parent = _epoch_or_none(value["parent"])
-            drafts.append(Draft(unhexed(value["id"]), parent, participation.client.load_group(state)))
+            with reading(key):
+                state = mls.Secret(value["group"].base64(limit=ATTACHMENT_LIMIT))
+                parent = value["parent"].optional(_epoch)
+                drafts.append(Draft(_epoch(value["id"]), parent, participation.client.load_group(state)))
     return drafts
 
 
@@ -269,22 +308,23 @@ def hexed(identifier: EpochId | None) -> str | None:
 def unhexed(text: str) -> EpochId:
     """The inverse of `hexed`. Raises StoreError."""
     try:
-        return EpochId(bytes.fromhex(text))
+        epoch = bytes.fromhex(text)
     except ValueError:
-        raise StoreError("an epoch id in the store is broken") from None
+        epoch = b""
+    if len(epoch) != encoding.HASH_SIZE:
+        raise StoreError("an epoch id in the store is broken")
+    return EpochId(epoch)
 
 
 def dump_event(event: RoomEvent) -> bytes:
     """An event that counts as evidence, as it came."""
-    return dump({name: getattr(event, name) for name in EVENT_FIELDS})
+    return dump({field.name: getattr(event, field.name) for field in fields(event)})
 
 
 def load_events(records: Records) -> Iterable[RoomEvent]:
-    """Every event that was kept, in no particular order."""
+    """Every event that was kept, in no particular order. Raises StoreError."""
     for key in sorted(records):
         if key.startswith("event/"):
-            yield RoomEvent(**load(records, key))
-
-
-def _epoch_or_none(text: str | None) -> EpochId | None:
-    return None if text is None else unhexed(text)
+            value = load(records, key)
+            with reading(key):
+                yield _read(RoomEvent, value)
