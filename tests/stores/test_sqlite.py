@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,23 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
     path.chmod(0o644)
     SqliteStore(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["directory", "text", "another application's"])
+def test_what_is_no_store_stays_as_it_was(path: Path, kind: str) -> None:
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("no store\n" * 100)
+    else:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE theirs (x)")
+    path.chmod(0o755)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert (path.read_bytes() if path.is_file() else None) == before
 
 
 def test_closing_leaves_one_file(path: Path) -> None:

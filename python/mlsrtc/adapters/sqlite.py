@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -62,12 +63,14 @@ class SqliteStore:
         self._thread = threading.get_ident()
         self._connection: sqlite3.Connection | None = None
         try:
-            _make_private(self.path)
+            _make(self.path)
             connection = sqlite3.connect(self.path, timeout=lock_timeout, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self.path}: cannot be opened: {error}") from error
         try:
-            _prepare(connection, synchronous)
+            version = _check(connection)
+            _make_private(self.path)
+            _prepare(connection, synchronous, version)
         except sqlite3.Error as error:
             connection.close()
             raise self._failure(error) from error
@@ -187,20 +190,21 @@ class SqliteStore:
         return StoreError(f"{self.path}: {reason}")
 
 
+def _make(path: Path) -> None:
+    """Makes the file if it is not there, readable by its owner only before SQLite writes a byte to it. Log and index
+    files inherit that."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+
+
 def _make_private(path: Path) -> None:
-    """Makes the file readable by its owner only, before SQLite writes a byte to it. Log and index files
-    inherit that."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            path.chmod(FILE_MODE)
-    else:
-        os.close(descriptor)
+    """Makes a store that somebody copied or restored readable by its owner only, once it is known to be one."""
+    if path.stat().st_mode & 0o077:
+        path.chmod(FILE_MODE)
 
 
-def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
-    """Takes the file for this process alone, checks whose it is and brings its schema up to date."""
+def _check(connection: sqlite3.Connection) -> int:
+    """Takes the file for this process alone, and finds whose it is. Writes nothing. Returns the schema's version."""
     # With the lock kept for ever no shared-memory index is needed, and a second process cannot start by
     # mistake.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -211,6 +215,11 @@ def _prepare(connection: sqlite3.Connection, synchronous: str) -> None:
         raise StoreError("is a SQLite file of another application")
     if version > len(MIGRATIONS):
         raise StoreError(f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one")
+    return int(version)
+
+
+def _prepare(connection: sqlite3.Connection, synchronous: str, version: int) -> None:
+    """Brings the schema up to date."""
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA secure_delete = ON").fetchall()
