@@ -131,6 +131,12 @@ def test_an_epoch_id_that_is_none_is_refused(text: str) -> None:
         saved.unhexed(text)
 
 
+@pytest.mark.parametrize(("user", "key"), [(ANNA, b"x"), (ANNA, b"x" * 33), (ANNA, "x" * 32), ("anna", b"x" * 32)])
+def test_what_is_no_master_key_is_not_pinned(user: UserId, key: bytes) -> None:
+    with pytest.raises(LocalProtocolError):
+        Pins().accept(user, key)
+
+
 def test_pins_are_one_record_a_user_and_only_what_changed_is_written() -> None:
     before = Pins().accept(ANNA, b"a" * 32)
     after = before.accept(BEN, b"b" * 32, verified=True)

@@ -79,7 +79,7 @@ class Keyring:
         self._unjudged.update(users)
 
     def accept(self, user: UserId, key: bytes, *, verified: bool) -> None:
-        """The application says that this is the user's master key."""
+        """The application says that this is the user's master key. Raises LocalProtocolError."""
         self.pins = self.pins.accept(user, key, verified=verified)
         self._unjudged.add(user)
 

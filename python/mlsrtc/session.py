@@ -281,7 +281,10 @@ class Session:
         return participants.members(self.known, self._desk.now, self.epoch_id)
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
-        """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before."""
+        """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before.
+
+        Raises LocalProtocolError if it is none, or `user_id` is no user; nothing is changed then.
+        """
         self.known.keyring.accept(user_id, key, verified=verified)
         self._desk.touch()
         self._stir(now)

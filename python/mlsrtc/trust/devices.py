@@ -13,7 +13,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from mlsrtc.errors import RemoteProtocolError, StoreError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.policy import Trust
@@ -63,7 +63,16 @@ class Pins:
         return Pins({**self.masters, user_id: master_key}, self.verified)
 
     def accept(self, user_id: UserId, master_key: bytes, *, verified: bool = False) -> "Pins":
-        """The application says that this is the user's master key, from now on and instead of any other."""
+        """The application says that this is the user's master key, from now on and instead of any other.
+
+        Raises LocalProtocolError if it is no user or no Ed25519 key of 32 bytes.
+        """
+        try:
+            check_user_id(user_id)
+        except RemoteProtocolError:
+            raise LocalProtocolError(f"{user_id!r} is no Matrix user") from None
+        if not isinstance(master_key, bytes) or len(master_key) != 32:
+            raise LocalProtocolError("a master key is 32 bytes")
         others = self.verified - {user_id}
         return Pins({**self.masters, user_id: master_key}, others | {user_id} if verified else others)
 
