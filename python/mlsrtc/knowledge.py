@@ -248,8 +248,8 @@ class Knowledge:
         return self.archive.judged[head].suite if head is not None else self.policy.suite
 
     def expelled(self, user: UserId) -> str | None:
-        """Why the call is over for this user: room_closed, banned, kicked or left_room; None if it is not."""
-        return "room_closed" if self.room.tombstoned else self.roster.expelled(user)
+        """Why the call is over for this user: `RoomState.closed`, or banned, kicked or left_room; None if it is not."""
+        return self.room.closed or self.roster.expelled(user)
 
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment. The same object until something changes."""

@@ -148,7 +148,8 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The call is over for us: we left, or were kicked, banned or logged out, the room is closed, or our homeserver did
+    """The call is over for us: we left, or were kicked, banned or logged out; the room is closed, or its slot, or the
+    slot is for calls with another encryption (`room_closed`, `slot_closed`, `slot_encryption`); or our homeserver did
     not tell us our own user's keys before we had entered (`keys_refused`, `keys_unreadable`)."""
 
     reason: str

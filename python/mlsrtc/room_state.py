@@ -23,7 +23,8 @@ from mlsrtc.wire.room import (
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """What of the room's state a call in one slot depends on. `slot`: its event, if there was one."""
+    """What of the room's state a call in one slot depends on. `slot`: its event, if there was one; where there is none,
+    as in today's rooms, a call may be held."""
 
     slot_id: SlotId
     levels: PowerLevels = NO_POWER_LEVELS
@@ -34,8 +35,12 @@ class RoomState:
 
     def with_event(self, event: RoomEvent) -> "RoomState":
         """The state after one more state event; any other event changes nothing. Raises RemoteProtocolError."""
+        if event.type in names.SLOT_TYPES and event.state_key == self.slot_id:
+            return replace(self, slot=decode_slot(event))
+        if event.state_key != "":
+            return self
         match event.type:
-            case names.POWER_LEVELS if event.state_key == "":
+            case names.POWER_LEVELS:
                 return replace(self, levels=decode_power_levels(event.content))
             case names.ROOM_CREATE:
                 return replace(self, creation=decode_create(event))
@@ -44,11 +49,20 @@ class RoomState:
                 return replace(self, encrypted=self.encrypted or decode_encryption(event.content) is not None)
             case names.TOMBSTONE:
                 return replace(self, tombstoned=True)
-            case kind if kind in names.SLOT_TYPES:
-                slot = decode_slot(event)
-                return replace(self, slot=slot) if slot.slot_id == self.slot_id else self
             case _:
                 return self
+
+    @property
+    def closed(self) -> str | None:
+        """Why no call with MLS may be held: room_closed, slot_closed or slot_encryption (the slot's is another); None
+        if one may."""
+        if self.tombstoned:
+            return "room_closed"
+        if self.slot is not None and not self.slot.open:
+            return "slot_closed"
+        if self.slot is not None and self.slot.encryption not in (None, names.ENCRYPTION_TYPE):
+            return "slot_encryption"
+        return None
 
     def committers(self, users: Iterable[UserId]) -> frozenset[UserId]:
         """Those of the users that the power levels let send commits."""

@@ -483,12 +483,38 @@ def test_who_was_kicked_and_is_back_in_the_room_joins_as_somebody_new() -> None:
     watch.check()
 
 
-def test_a_tombstone_ends_the_call_for_all() -> None:
+@pytest.mark.parametrize(
+    ("type", "state_key", "content", "reason"),
+    [
+        (names.TOMBSTONE, "", {"replacement_room": "!other:one.test"}, "room_closed"),
+        (names.TOMBSTONE, "", {"replacement_room": 5}, "room_closed"),
+        (names.SLOT, SLOT, {}, "slot_closed"),
+        (names.SLOT_STABLE, SLOT, {"status": "closed"}, "slot_closed"),
+        (names.SLOT, SLOT, {"status": "open", "encryption": {"type": "m.per_member"}}, "slot_encryption"),
+        (names.SLOT, SLOT, {"status": "open", "encryption": {"type": "dev.mlsrtc.mls"}}, None),
+        (names.SLOT, SLOT, {"status": "open"}, None),
+        (names.SLOT, "m.call#other", {}, None),
+    ],
+)
+def test_a_call_ends_with_its_room_or_slot(
+    type: str, state_key: str, content: dict[str, Any], reason: str | None
+) -> None:
     watch = call(3)
-    watch.world.tombstone()
+    watch.world.moderate(type, state_key, content)
     watch.party.run(1)
-    assert [[n.reason for n in ledger.notices(Left)] for ledger in watch.ledgers] == [["room_closed"]] * 3
-    assert all(ledger.held == {} for ledger in watch.ledgers)
+    told = [[notice.reason for notice in ledger.notices(Left)] for ledger in watch.ledgers]
+    assert told == [[] if reason is None else [reason]] * 3
+    assert all((ledger.held == {}) is (reason is not None) for ledger in watch.ledgers)
+
+
+@pytest.mark.parametrize("state_key", [None, "x", "@a:b"])
+@pytest.mark.parametrize("type", [names.TOMBSTONE, names.ROOM_ENCRYPTION, names.ROOM_CREATE, names.POWER_LEVELS])
+def test_only_the_rooms_own_state_is_its_state(type: str, state_key: str | None) -> None:
+    watch = call(2)
+    session, now = watch.session(0), watch.party[0].now
+    before = session.known.room
+    session.receive(RoomEvent(type, "@eve:one.test", "$x", 1, {"algorithm": "a"}, state_key), now)
+    assert session.known.room == before
 
 
 def test_an_erased_membership_is_written_again_and_its_delayed_leave_scheduled() -> None:

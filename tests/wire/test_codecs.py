@@ -25,7 +25,6 @@ from mlsrtc.wire.room import (
     decode_power_levels,
     decode_room_member,
     decode_slot,
-    decode_tombstone,
 )
 from mlsrtc.wire.to_device import Have, decode_have, decode_have_file, decode_need, encode_need
 from people import ANNA, BERT, NOW, ROOM, SLOT
@@ -70,7 +69,6 @@ DECODERS: dict[str, tuple[Any, Callable[[Any], object]]] = {
         {"room_version": "12", "additional_creators": [BERT.user]},
         lambda c: decode_create(samples.event(c)),
     ),
-    "tombstone": ({"replacement_room": "!new:one.example"}, decode_tombstone),
     "encryption": ({"algorithm": "m.megolm.v1.aes-sha2"}, decode_encryption),
 }
 

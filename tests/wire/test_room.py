@@ -17,8 +17,6 @@ from mlsrtc.wire.room import (
     decode_power_levels,
     decode_room_member,
     decode_slot,
-    decode_tombstone,
-    encode_slot,
 )
 from people import ANNA, BERT, SLOT
 
@@ -65,15 +63,21 @@ def test_creators_stand_above_from_room_version_12() -> None:
 
 
 def test_slots() -> None:
-    for slot in (Slot(SLOT, True, "m.call", names.ENCRYPTION_TYPE), Slot(SLOT, True), Slot(SLOT, False)):
-        assert decode_slot(samples.event(encode_slot(slot), names.SLOT, state_key=SLOT)) == slot
-    assert decode_slot(samples.event({}, names.SLOT, state_key=SLOT)) == Slot(SLOT, False)
+    encryption = {"type": names.ENCRYPTION_TYPE}
+    for content, slot in (
+        (
+            {"status": "open", "application": {"type": "m.call"}, "encryption": encryption},
+            (True, "m.call", "dev.mlsrtc.mls"),
+        ),
+        ({"status": "open"}, (True,)),
+        ({"status": "closed", "encryption": encryption}, (False,)),
+        ({}, (False,)),
+    ):
+        assert decode_slot(samples.event(content, names.SLOT, state_key=SLOT)) == Slot(SLOT, *slot)
 
 
-def test_members_tombstone_and_encryption() -> None:
+def test_members_and_encryption() -> None:
     event = samples.event({"membership": "ban"}, names.ROOM_MEMBER, state_key=BERT.user)
     assert decode_room_member(event) == RoomMember(BERT.user, "ban", ANNA.user)
     assert not decode_room_member(event).present
-    assert decode_tombstone({"replacement_room": "!new:one.example"}) == "!new:one.example"
-    assert decode_tombstone({}) is None
     assert decode_encryption({"algorithm": "m.megolm.v1.aes-sha2"}) == "m.megolm.v1.aes-sha2"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsrtc.errors import CannotSend
-from mlsrtc.identifiers import RoomId, SlotId, UserId
+from mlsrtc.identifiers import SlotId, UserId
 from mlsrtc.wire.encoding import check_user_id
 from mlsrtc.wire.fields import INTEGER_LIMIT, Field, refuse
 from mlsrtc.wire.incoming import RoomEvent
@@ -119,18 +119,6 @@ def decode_slot(event: RoomEvent) -> Slot:
     )
 
 
-def encode_slot(slot: Slot) -> dict[str, Any]:
-    """The content of the slot event."""
-    if not slot.open:
-        return {"status": "closed"}
-    content: dict[str, Any] = {"status": "open"}
-    if slot.application is not None:
-        content["application"] = {"type": slot.application}
-    if slot.encryption is not None:
-        content["encryption"] = {"type": slot.encryption}
-    return content
-
-
 def decode_power_levels(content: Mapping[str, Any]) -> PowerLevels:
     """Raises RemoteProtocolError with the reasons of `Field`. Levels must be integers, as in room version 10
     on.
@@ -164,11 +152,6 @@ def decode_room_member(event: RoomEvent) -> RoomMember:
     if membership not in MEMBERSHIPS:
         refuse("unknown_membership", "content.membership")
     return RoomMember(user_id, membership, Field(event.sender, "sender").user_id())
-
-
-def decode_tombstone(content: Mapping[str, Any]) -> RoomId | None:
-    """The room that takes this one's place, or None if the tombstone names none."""
-    return Field(content)["replacement_room"].optional(Field.room_id)
 
 
 def decode_encryption(content: Mapping[str, Any]) -> str | None:
