@@ -1,5 +1,6 @@
 """docs/design.md says what is built: its numbers are the policy's, and its rows the import contract's."""
 
+import ast
 import re
 import tomllib
 from dataclasses import fields
@@ -59,3 +60,12 @@ def test_the_rows_stand_in_the_order_of_the_import_contract() -> None:
     order = [found.pop() for found in rows_of_layers]
     assert order == sorted(order)
     assert len(set(order)) == len(layers())
+
+
+def test_no_module_takes_from_the_package_itself_what_its_layer_may_not_know() -> None:
+    """`from mlsrtc import Session` would pass the import contract, which must let the extension module through."""
+    modules = {path.stem for path in PACKAGE.iterdir()} | {"_core"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "mlsrtc":
+                assert {name.name for name in node.names} <= modules, path
