@@ -1,4 +1,4 @@
-"""Asking for what is missing and answering others, both within a rate (docs/protocol.md, Recover).
+"""Asking for what is missing and answering others, both within a rate (docs/protocol.md, "Need and have").
 
 The talk that named the problem asks for a "retry mechanism, but also rate limit it": questions back off exponentially
 with jitter and end, until there is new evidence that what is lacking exists; questions and answers come out of token

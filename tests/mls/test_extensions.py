@@ -21,7 +21,6 @@ from mlsrtc.mls import (
 )
 
 LEAF, PACKAGE, CONTEXT, TOPIC = 0xF001, 0xF002, 0xF003, 0xF004
-LAST_RESORT = 0x000A
 
 
 def test_a_key_package_has_extensions_and_a_lifetime_of_its_own() -> None:

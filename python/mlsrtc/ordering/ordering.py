@@ -178,11 +178,6 @@ class Ordering:
         return tuple(id for id in beside if self.support(id))
 
     @property
-    def conflict(self) -> bool:
-        """Whether some user's latest word stands anywhere but on the head path: the head is contested."""
-        return bool(self.rivals)
-
-    @property
     def missing(self) -> frozenset[EpochId]:
         """Parents that commits in E name and that are not in T."""
         nodes = self._index.tree.nodes

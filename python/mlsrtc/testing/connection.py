@@ -27,7 +27,7 @@ from mlsrtc.wire.names import (
     WORD,
 )
 
-# What a driver asks /messages for: all that a call is made of (design: "Find").
+# What a driver asks /messages for: all that a call is made of (docs/protocol.md, section 3.9).
 HISTORY_TYPES = frozenset(
     {
         STATE_MEMBER,

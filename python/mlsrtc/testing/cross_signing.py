@@ -56,13 +56,6 @@ class CrossSigning:
         _sign(signed, self.user_id, self._self_signing)
         return signed
 
-    def sign_user(self, master_key: Mapping[str, Any]) -> dict[str, Any]:
-        """Another user's master key with the signature of our user-signing key: "verified"."""
-        signed: dict[str, Any] = json.loads(json.dumps(master_key))
-        signed.pop("unsigned", None)
-        _sign(signed, self.user_id, self._user_signing)
-        return signed
-
     def _key(self, usage: str, key: Ed25519PrivateKey) -> dict[str, Any]:
         public = _public(key)
         return {"user_id": self.user_id, "usage": [usage], "keys": {f"ed25519:{public}": public}}

@@ -13,7 +13,7 @@ from nio.store import SqliteMemoryStore
 
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.megolm import upload_device_keys
-from mlsrtc.testing.cross_signing import CrossSigning, bootstrap, sign_device
+from mlsrtc.testing.cross_signing import CrossSigning, bootstrap
 from mlsrtc.testing.synapse import Account, Synapse, SynapseError
 
 
@@ -66,19 +66,6 @@ async def cross_signed_devices(
                 return TestDevice(account, client, await bootstrap(server, account))
 
         yield list(await asyncio.gather(*(one(name) for name in names)))
-
-
-@asynccontextmanager
-async def another_device(server: Synapse, device: TestDevice) -> AsyncIterator[TestDevice]:
-    """One more cross-signed device of the same user; its client is closed on leaving."""
-    account = await server.login(device.account)
-    client = nio_client(server, account)
-    try:
-        await _upload(client)
-        await sign_device(server, account, device.signing)
-        yield TestDevice(account, client, device.signing)
-    finally:
-        await client.close()
 
 
 async def _upload(client: nio.AsyncClient) -> None:

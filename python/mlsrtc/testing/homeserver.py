@@ -78,7 +78,6 @@ class Homeserver:
         self.rewrite: Rewrite | None = None
         self.media: dict[str, bytes] = {}
         self.events: Counter[str] = Counter()  # events that clients of this server sent, by type
-        self.bytes: Counter[str] = Counter()  # and the bytes of their content
         self.delayed = DelayedEvents(network, self._fire)
         self._buckets: dict[str, Bucket] = {}
         self._transactions: dict[tuple[DeviceName, str, str], Outcome] = {}
@@ -233,7 +232,6 @@ class Homeserver:
                 readers=readers,
             )
         self.events[type] += 1
-        self.bytes[type] += size
         self.take_in(stored)
         self._federate(stored)
         return Accepted(event_id=event.event_id)
@@ -297,7 +295,6 @@ class Homeserver:
             else:
                 self.network.after(late, lambda: self.network.carry(self.name, target.name, arrive))
         self.events[request.type] += 1
-        self.bytes[request.type] += len(encode_canonical_json(content))
         return Accepted()
 
     def server_of(self, user_id: str) -> "Homeserver | None":

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -237,16 +237,6 @@ class Synapse:
         }
         answer = await self.demand("POST", "/_matrix/client/v3/register", body=body)
         return Account(answer["user_id"], answer["device_id"], answer["access_token"], password)
-
-    async def register_many(self, names: Sequence[str], *, at_once: int = 8) -> list[Account]:
-        """As many new users as there are names, `at_once` of them in flight."""
-        gate = asyncio.Semaphore(at_once)
-
-        async def one(name: str) -> Account:
-            async with gate:
-                return await self.register(name)
-
-        return list(await asyncio.gather(*(one(name) for name in names)))
 
     async def login(self, account: Account, *, device_id: str | None = None) -> Account:
         """One more device of a user."""

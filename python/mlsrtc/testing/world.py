@@ -187,10 +187,6 @@ class World:
         """How many events clients sent on all servers, by type."""
         return sum((server.events for server in self.servers.values()), Counter())
 
-    def sent_bytes(self) -> Counter[str]:
-        """The bytes of their contents, by type."""
-        return sum((server.bytes for server in self.servers.values()), Counter())
-
     # -- inside --
 
     def _devices_changed(self, user_id: str) -> None:

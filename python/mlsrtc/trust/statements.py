@@ -1,5 +1,5 @@
 """Joins, leaves and words: makes them, and makes evidence of those that check. Pure (docs/protocol.md,
-"Statements").
+"Membership" and "Word").
 
 A member_id commits to room, slot, user, device, device key and leaf key, and the user is the Matrix sender:
 so nobody can speak or leave in another's name, and a statement replayed into another room or slot has another

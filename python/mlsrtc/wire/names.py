@@ -16,9 +16,6 @@ BLOCK = "dev.mlsrtc.mls"
 ENCRYPTION_TYPE = "dev.mlsrtc.mls"
 """`slot.encryption.type` of a call keyed by MLS."""
 
-PER_MEMBER = "m.per_member"
-"""`slot.encryption.type` of a call keyed per participant (MSC4143)."""
-
 ENCRYPTED = "m.room.encrypted"
 POWER_LEVELS = "m.room.power_levels"
 ROOM_MEMBER = "m.room.member"

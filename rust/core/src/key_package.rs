@@ -1,7 +1,7 @@
 //! A key package with its private halves (RFC 9420 section 10). Knows the provider, nothing of groups.
 //!
 //! The private halves live here and in what `save` gives, and nowhere else: joining uses them without forgetting them, so
-//! that a second Welcome, from a rival branch, opens as well. Whoever holds the value decides when it dies (rule.md §3.2).
+//! that a second Welcome, from a rival branch, opens as well. Whoever holds the value decides when it dies.
 
 use std::fmt;
 
@@ -154,7 +154,7 @@ impl fmt::Debug for KeyPackage {
     }
 }
 
-/// RefHash over the bytes as they came: re-encoding could change them (facts.md §9).
+/// RefHash over the bytes as they came: re-encoding could change them.
 fn reference(functions: &Suite, key_package: &[u8]) -> Result<Vec<u8>> {
     let mut input = Vec::with_capacity(key_package.len() + 40);
     put(b"MLS 1.0 KeyPackage Reference", &mut input)?;

@@ -1,7 +1,7 @@
 //! MLS (RFC 9420) with Matrix identities. Knows no Python, JSON, media, clock, file or socket.
 //!
 //! `Engine` is the one small trait everything stands on; `MlsRs` is the engine in use. A group is a value: one member
-//! at one epoch. It never changes; what leads to the next epoch gives a new one (models.md, ts-mls: state in, state out).
+//! at one epoch. It never changes; what leads to the next epoch gives a new one: state in, state out.
 
 mod client;
 mod credential;

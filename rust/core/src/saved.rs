@@ -1,5 +1,5 @@
 //! The outside of everything that is saved: what it is, in which version, and whether it is whole.
-//! Knows nothing of what is inside. Versions are never reused: what an older release saved must load for ever (models.md, OpenMLS).
+//! Knows nothing of what is inside. Versions are never reused: what an older release saved must load for ever.
 
 use mls_rs_codec::byte_vec;
 use mls_rs_core::crypto::CipherSuiteProvider;

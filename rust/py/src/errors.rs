@@ -1,4 +1,4 @@
-//! Errors of the core as the exceptions of `mlsrtc.errors`, which Python defines and Rust imports (models.md, pyca/cryptography).
+//! Errors of the core as the exceptions of `mlsrtc.errors`, which Python defines and Rust imports.
 
 use mlsrtc_core::{Error, Fault};
 use pyo3::prelude::*;

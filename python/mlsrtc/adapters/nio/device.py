@@ -1,7 +1,7 @@
 """The nio client's own Matrix device as the signer of our bindings. Holds no key: the client signs.
 
 nio has no public call for this. `olm.account` and its `sign`, which takes text only, are pinned by
-tests/test_nio_device.py to the version of nio.
+tests/adapters/test_nio_device.py to the version of nio.
 """
 
 from collections.abc import Callable

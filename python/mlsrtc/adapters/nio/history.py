@@ -1,7 +1,7 @@
 """Reading a room back by /messages, /relations and /state. Knows how far back a call reaches, and no queue.
 
 Whoever enters reads memberships, commits and words with a type filter, so a chat of thousands of messages
-costs nothing (docs/protocol.md, "Find").
+costs nothing (docs/protocol.md, section 3.9).
 """
 
 import json

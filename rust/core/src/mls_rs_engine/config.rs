@@ -160,7 +160,7 @@ pub(super) fn list(extensions: &Extensions) -> ExtensionList {
         .collect()
 }
 
-/// One Welcome for all, the tree beside it; commits in the clear (rule.md §2 reads them) unless the call says otherwise.
+/// One Welcome for all, the tree beside it; commits in the clear (whoever orders them reads them) unless the call says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules;
 

@@ -1,6 +1,6 @@
 //! One epoch seen from outside, on mls-rs: who is in it and what its tree is. Holds no secret.
 //!
-//! An observer cannot check confirmation or membership tags (facts.md §9): what it follows is well formed and signed by a
+//! An observer cannot check confirmation or membership tags: what it follows is well formed and signed by a
 //! member, and may still be a commit that no member can open.
 
 use std::fmt;

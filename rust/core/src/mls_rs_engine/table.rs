@@ -1,7 +1,7 @@
 //! The table between us and the engine's stores: what one call lays out and what the engine leaves there.
 //!
 //! mls-rs wants stores that live as long as a group and are shared by its clones; a clone then sees what a rival wrote
-//! and refuses its own next epoch (facts.md §9). Here a store holds nothing. Before a call into the engine the caller lays
+//! and refuses its own next epoch. Here a store holds nothing. Before a call into the engine the caller lays
 //! on this thread's table what the call may read; what the engine writes lies there until the caller takes it; and the
 //! table is cleared when the call is over, also by a panic. The engine uses its stores only on the thread that calls it
 //! (its worker threads seal path secrets and hash trees).
