@@ -171,3 +171,4 @@ Notice: TypeAlias = (
     | RequestRefused
     | Left
 )
+"""Everything that a call tells."""
