@@ -1,11 +1,8 @@
-"""The reader behind `inspect`, on the working group's vectors, on OpenMLS' messages, and on mutilated ones.
-
-The working group's vectors are read from MLSRTC_VECTORS, or from where they lie beside a checkout.
+"""The reader behind `inspect`, on OpenMLS' messages and on mutilated ones. tests/vectors reads the working group's;
 rust/core/tests/reader.rs does the same on real commits of mls-rs, bit by bit.
 """
 
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ from mlsrtc import _core, mls
 from mlsrtc.errors import RemoteProtocolError
 
 TESTS = Path(__file__).parent
-VECTORS = Path(os.environ.get("MLSRTC_VECTORS") or TESTS.parent.parent / "shared" / "vectors" / "mlswg")
 OPENMLS = [json.loads(path.read_text()) for path in sorted((TESTS / "vectors" / "openmls").glob("*.json"))]
 STEPS = [
     pytest.param(vector["suite"], step, id=f"suite {vector['suite']}, {step['name']}")
@@ -28,28 +24,13 @@ STEPS = [
 ]
 
 
-def working_group(name: str) -> list[dict[str, Any]]:
-    path = VECTORS / name
-    if not path.exists():
-        pytest.skip(f"the working group's {name} is not here: set MLSRTC_VECTORS to its folder")
-    vectors: list[dict[str, Any]] = json.loads(path.read_text())
-    return vectors
-
-
 def refusal(read: Any, *arguments: Any) -> RemoteProtocolError:
     with pytest.raises(RemoteProtocolError) as caught:
         read(*arguments)
     return caught.value
 
 
-# -- the working group's vectors -----------------------------------------------------------------------------
-
-
-def test_deserialization() -> None:
-    vectors = working_group("deserialization.json")
-    for vector in vectors:
-        assert _core.vector_length(bytes.fromhex(vector["vlbytes_header"])) == vector["length"]
-    assert len(vectors) == 14
+# -- lengths -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,83 +49,6 @@ def test_deserialization() -> None:
 )
 def test_a_length_has_one_form(header: str, reason: str) -> None:
     assert refusal(_core.vector_length, bytes.fromhex(header)).reason == reason
-
-
-def test_transcript_hashes() -> None:
-    """All seven suites are read; those that the crypto provider knows are computed."""
-    computed = set()
-    for vector in working_group("transcript-hashes.json"):
-        content = {name: bytes.fromhex(value) for name, value in vector.items() if isinstance(value, str)}
-        # The vector is an AuthenticatedContent: an MLSMessage has the version before it and a tag behind it.
-        facts = mls.inspect_commit(b"\0\1" + content["authenticated_content"] + opaque(b""))
-        suite, before = vector["cipher_suite"], content["interim_transcript_hash_before"]
-        if suite not in mls.suites():
-            assert refusal(facts.transcript, suite, before).reason == "unsupported_suite"
-            continue
-        assert facts.transcript(suite, before) == (
-            content["confirmed_transcript_hash_after"],
-            content["interim_transcript_hash_after"],
-        )
-        confirmed = content["confirmed_transcript_hash_after"]
-        assert (
-            mls.interim_transcript_hash(suite, confirmed, facts.confirmation_tag)
-            == content["interim_transcript_hash_after"]
-        )
-        computed.add(suite)
-    assert {1, 2, 3} <= computed
-
-
-def framed(commit: bytes) -> bytes:
-    """A Commit as the content of a PublicMessage."""
-    head = struct.pack(">HH", 1, 1) + opaque(b"group") + struct.pack(">QBI", 0, 1, 0) + opaque(b"")
-    return head + b"\3" + commit + opaque(b"signature") + opaque(b"tag") + opaque(b"tag")
-
-
-PROPOSALS = {
-    "add_proposal": 1,
-    "update_proposal": 2,
-    "remove_proposal": 3,
-    "pre_shared_key_proposal": 4,
-    "re_init_proposal": 5,
-    "external_init_proposal": 6,
-    "group_context_extensions_proposal": 7,
-}
-
-
-def test_messages() -> None:
-    vectors = working_group("messages.json")
-    for vector in vectors:
-        message = {name: bytes.fromhex(value) for name, value in vector.items()}
-        leaf = mls.inspect_key_package(message["mls_key_package"])
-        assert leaf.source == "key_package"
-        assert mls.inspect_group_info(message["mls_group_info"]).group_id
-        assert mls.inspect_welcome(message["mls_welcome"]).suite
-        assert mls.inspect_tree(message["ratchet_tree"])
-        assert mls.inspect_commit(message["public_message_commit"]).confirmation_tag
-        assert mls.inspect_commit(framed(message["commit"])).group_id == b"group"
-        for name, kind in PROPOSALS.items():
-            proposal = b"\1" + struct.pack(">H", kind) + message[name]
-            facts = mls.inspect_commit(framed(opaque(proposal) + b"\0"))
-            assert (len(facts.adds), len(facts.removes), facts.external_inits, facts.other_proposals) == (
-                kind == 1,
-                kind == 3,
-                kind == 6,
-                () if kind in (1, 3, 6) else (kind,),
-            )
-        assert refusal(mls.inspect_commit, message["public_message_proposal"]).reason == "not_a_commit"
-        assert refusal(mls.inspect_commit, message["public_message_application"]).reason == "not_a_commit"
-        assert refusal(mls.inspect_commit, message["private_message"]).reason == "wrong_wire_format"
-    assert len(vectors) == 300
-
-
-def test_welcome() -> None:
-    for vector in working_group("welcome.json"):
-        package = mls.inspect_key_package(bytes.fromhex(vector["key_package"]))
-        welcome = mls.inspect_welcome(bytes.fromhex(vector["welcome"]))
-        assert (package.suite, welcome.suite) == (vector["cipher_suite"],) * 2
-        if welcome.suite in mls.suites():
-            package.verify()
-            assert package.reference in welcome.references
 
 
 # -- OpenMLS -------------------------------------------------------------------------------------------------

@@ -44,13 +44,20 @@ class Device(Protocol):
     """The Matrix device that takes part: its names, its Ed25519 key (32 bytes) and its signature over ASCII text."""
 
     @property
-    def user_id(self) -> str: ...
+    def user_id(self) -> str:
+        """The Matrix user."""
+
     @property
-    def device_id(self) -> str: ...
+    def device_id(self) -> str:
+        """The device of that user."""
+
     @property
-    def device_key(self) -> bytes: ...
+    def device_key(self) -> bytes:
+        """Its Ed25519 public key, 32 bytes."""
+
     @property
-    def sign(self) -> Callable[[str], bytes]: ...
+    def sign(self) -> Callable[[str], bytes]:
+        """From ASCII text to the 64 bytes of its Ed25519 signature by that key."""
 
 
 @dataclass(slots=True)

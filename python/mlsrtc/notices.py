@@ -172,3 +172,4 @@ Notice: TypeAlias = (
     | RequestRefused
     | Left
 )
+"""Everything that a call tells."""

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from mlsrtc.errors import LocalProtocolError
 
 Json: TypeAlias = Mapping[str, Any]
+"""An object of JSON, to be sent as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ Request: TypeAlias = (
     | FetchRelations
     | QueryKeys
 )
+"""Everything that `Session.outgoing` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Refused:
 
 
 Outcome: TypeAlias = Accepted | RateLimited | Refused
+"""What became of a request, for `Session.mark_sent`."""
 
 
 class Outbox:

@@ -59,6 +59,11 @@ def _installed_by_pip(folder: str) -> list[Path]:
     return [place / "bin" / "python", INTEROP / folder / "peer.py"]
 
 
+def python_with(folder: str) -> Path:
+    """An interpreter that has the peer of this folder, from PyPI."""
+    return _installed_by_pip(folder)[0]
+
+
 def _digest(source: Path) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()
 

@@ -21,6 +21,12 @@ from mlsrtc.mls import (
     SigningKey,
     Successor,
     external_senders,
+    inspect_commit,
+    inspect_group_info,
+    inspect_key_package,
+    inspect_tree,
+    inspect_welcome,
+    interim_transcript_hash,
     random_bytes,
     required_capabilities,
     verify_signature,
@@ -45,6 +51,7 @@ class World:
         self.sent = self.cal.encrypt(b"hello")
         self.ended = self.ann.commit(proposals=[Proposal.reinit(b"next")]).group
         self.info = self.ann.group_info(with_tree=True)
+        self.observer = Observer.observe(self.info)
 
     def join(self, welcome: bytes, *packages: KeyPackage, **options: Any) -> Group:
         return self.stranger.join(welcome, packages or [self.package], **options)
@@ -114,6 +121,8 @@ class Case:
 def rfc(section: str) -> str:
     return f"RFC 9420 section {section}"
 
+
+TLS = "RFC 8446 section 3"
 
 REMOTE = {
     "Any message": [
@@ -409,6 +418,63 @@ REMOTE = {
         ),
         Case("of an unknown suite", lambda w: verify_signature(99, b"", b"", b""), "unsupported_suite"),
     ],
+    "Reading without a group": [
+        Case("no commit", lambda w: inspect_commit(b""), "truncated", "commit.version", TLS),
+        Case(
+            "a proposal as a commit",
+            lambda w: inspect_commit(w.proposal.message),
+            "not_a_commit",
+            "commit.content_type",
+            rfc("6"),
+        ),
+        Case("no GroupInfo", lambda w: inspect_group_info(b""), "truncated", "group_info.version", TLS),
+        Case("no key package", lambda w: inspect_key_package(b""), "truncated", "key_package.version", TLS),
+        Case("no Welcome", lambda w: inspect_welcome(b""), "truncated", "welcome.version", TLS),
+        Case("a broken tree", lambda w: inspect_tree(b"x"), "truncated", "ratchet_tree.nodes", TLS),
+        Case(
+            "a commit under another key",
+            lambda w: inspect_commit(w.update.message).verify(w.ann.context, SigningKey.generate().public),
+            "bad_signature",
+            "commit.signature",
+            rfc("5.1.2"),
+        ),
+        Case(
+            "a GroupInfo under another key",
+            lambda w: inspect_group_info(w.info).verify(SigningKey.generate().public),
+            "bad_signature",
+            "group_info.signature",
+            rfc("5.1.2"),
+        ),
+        Case(
+            "a key package with another signature",
+            lambda w: inspect_key_package(flipped(w.package.public)).verify(),
+            "bad_signature",
+            "key_package",
+            rfc("5.1.2"),
+        ),
+        Case(
+            "a transcript hash in an unknown suite",
+            lambda w: inspect_commit(w.update.message).transcript(99, b""),
+            "unsupported_suite",
+            "suite",
+            rfc("17.1"),
+        ),
+        Case(
+            "an interim transcript hash in an unknown suite",
+            lambda w: interim_transcript_hash(99, b"", b""),
+            "unsupported_suite",
+            "suite",
+            rfc("17.1"),
+        ),
+        Case(
+            "a tree hash in an unknown suite",
+            lambda w: inspect_key_package(w.package.public).tree_hash(99, 0),
+            "unsupported_suite",
+            "suite",
+            rfc("17.1"),
+        ),
+        Case("noise, observed", lambda w: w.observer.follow(b"noise"), "malformed", "commit", rfc("2.1")),
+    ],
 }
 
 LOCAL = {
@@ -416,6 +482,8 @@ LOCAL = {
         Case("an unknown suite", lambda w: SigningKey.generate(99), "unsupported_suite"),
         Case("a secret that is no key", lambda w: SigningKey.load(1, Secret(bytes(64))), "bad_key"),
         Case("a wiped secret", lambda w: SigningKey.load(1, wiped()), "wiped"),
+        Case("to see a wiped secret", lambda w: wiped().expose(), "wiped"),
+        Case("no key package", lambda w: KeyPackage.load(Secret(b"x")), "bad_saved_state"),
         Case(
             "an extension twice",
             lambda w: client("x", leaf_extensions=[(BODY, b""), (BODY, b"")]),

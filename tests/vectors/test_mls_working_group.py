@@ -1,118 +1,215 @@
-"""The MLS working group's test vectors, through the public door `mlsrtc.mls`.
+"""The MLS working group's test vectors: every file, every case, every suite that the provider has.
 
-They are not part of this repository: set MLSRTC_VECTORS to a copy of the `test-vectors` folder of the
-working group's mls-implementations, or lay it at ../shared/vectors/mlswg beside the repository.
+Run this file to write docs/results/vectors.md anew:
+
+PYTHONPATH=python:tests:tests/mls:tests/vectors python tests/vectors/test_mls_working_group.py
 """
 
-import json
-import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import by_the_door as door
+import by_the_twins as twins
 import pytest
+from working_group import (
+    COUNTS,
+    NO_SUITE,
+    OF_OPENMLS,
+    REGISTRY,
+    REPOSITORY,
+    WORKING_GROUP,
+    Case,
+    cases,
+    counted,
+    folder,
+)
 
-from mlsrtc.mls import Client, Group, KeyPackage, Limits, Secret, SigningKey, suites
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.mls import suites
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = Path(os.environ.get("MLSRTC_VECTORS", REPOSITORY.parent / "shared" / "vectors" / "mlswg"))
+PAGE = REPOSITORY / "docs" / "results" / "vectors.md"
 
-ED25519_SUITES = {1, 3}
-"""Their signature scheme keeps the public half beside the seed (RFC 8032); the vectors give the seed."""
+AWS_LC = frozenset({NO_SUITE, 1, 2, 3, 5, 7})
+"""The suites of the provider that is built by default. The other one, RustCrypto, has no P-521 (suite 5)."""
+SUITE_1 = frozenset({NO_SUITE, 1})
+
+DOOR, READER, TWINS = "public API", "public API, reader", "twins of the tests"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What plays a file's cases. `what`: of the file, in words."""
+
+    file: str
+    through: str
+    play: Callable[[Case], None]
+    what: str
+
+    @property
+    def suites(self) -> frozenset[int]:
+        return SUITE_1 if self.through == TWINS else AWS_LC
+
+    def expected(self, copy: str) -> dict[int, int]:
+        """How many cases of a copy are played, for each suite."""
+        wrong = WRONG.get((self.file, copy), frozenset())
+        return {one: number for one, number in COUNTS[self.file][copy].items() if one in self.suites - wrong}
+
+
+WRONG = {("crypto-basics.json", REGISTRY): frozenset({5, 7})}
+"""Suites for which a copy has wrong values, which the door must refuse. There ECDSA over P-521 and P-384 is made with
+SHA-256, where RFC 9420 section 17.1 has SHA-512 and SHA-384; the working group has mended it since."""
+
+RUNS = (
+    Run("passive-client-welcome.json", DOOR, door.passive_client, "all"),
+    Run("passive-client-handling-commit.json", DOOR, door.passive_client, "all"),
+    Run("passive-client-random.json", DOOR, door.passive_client, "all"),
+    Run("crypto-basics.json", DOOR, door.sign_with_label, "SignWithLabel, both ways"),
+    Run("crypto-basics.json", TWINS, twins.labels, "all"),
+    Run("deserialization.json", READER, door.length, "all, by what the reader reads lengths with"),
+    Run("messages.json", READER, door.messages, "all but GroupSecrets"),
+    Run("transcript-hashes.json", READER, door.transcript_hashes, "all"),
+    Run("welcome.json", READER, door.welcome, "all; the HPKE of `cryptography` opens it"),
+    Run("message-protection.json", READER, door.signed_commit, "the commit in the clear and its signature"),
+    Run("message-protection.json", TWINS, twins.protected_messages, "all"),
+    Run("tree-validation.json", READER, door.leaves, "the signatures of leaves"),
+    Run("tree-validation.json", TWINS, twins.tree_hashes, "tree hashes, resolutions"),
+    Run("tree-operations.json", READER, door.trees, "the proposals, and which leaves stand where"),
+    Run("tree-operations.json", TWINS, twins.tree_operation, "all"),
+    Run("treekem.json", READER, door.leaves, "the signatures of leaves"),
+    Run("key-schedule.json", TWINS, twins.key_schedule, "all"),
+    Run("psk_secret.json", TWINS, twins.psk_secret, "all"),
+    Run("secret-tree.json", TWINS, twins.secret_tree, "all"),
+    Run("tree-math.json", TWINS, twins.tree_math, "all"),
+)
 
 NOT_REACHED = {
-    "crypto-basics.json": "DeriveSecret, ExpandWithLabel and EncryptWithLabel are private to the engine",
-    "key-schedule.json": "the key schedule is private to the engine",
-    "message-protection.json": "needs a group made from given epoch secrets",
-    "messages.json": "needs every structure alone; the reader behind `inspect` reads those a call needs",
+    "crypto-basics.json": "RefHash, ExpandWithLabel, DeriveSecret, DeriveTreeSecret and EncryptWithLabel are private "
+    "to the engine; HPKE is checked against `cryptography` (`tests/mls/test_hpke.py`)",
+    "key-schedule.json": "no group can be made from a given init secret: the key schedule is private to the engine",
+    "message-protection.json": "no group can be made from given epoch secrets, which open the encrypted messages",
+    "messages.json": "a GroupSecrets stands in no message alone",
     "psk_secret.json": "the PSK secret is private to the engine; passive clients go through it",
-    "secret-tree.json": "the secret tree is private to the engine",
-    "tree-math.json": "private functions of the engine",
-    "tree-operations.json": "applies single proposals to a bare tree, which is private to the engine",
-    "tree-validation.json": "validates bare trees; every join here validates one",
-    "treekem.json": "needs private keys of single nodes",
-    "welcome.json": "opens a Welcome without joining, with a bare signer key; passive clients join for real",
+    "secret-tree.json": "no group can be made from a given encryption secret",
+    "tree-math.json": "private functions of the engine, and numbers only",
+    "tree-operations.json": "a proposal is applied by a commit only, whose author's keys the file does not give",
+    "tree-validation.json": "a bare tree is not joined: that takes a GroupInfo, signed with a member's key",
+    "treekem.json": "an UpdatePath alone is in no commit, and no group can be made from private keys of single nodes",
 }
-"""Files that the public door cannot reach, and why."""
+"""What of these files the public API cannot reach, and why."""
 
-ELSEWHERE = {"deserialization.json", "transcript-hashes.json"}
-"""Files that are the reader's: tests of `inspect`."""
-
-HERE = {"deserialization.json", "transcript-hashes.json"}
-"""Files that are the reader's: tests of `inspect`."""
-
-RESUMPTION = {"passive-client-handling-commit.json": {3, 5, 10, 12}}
-"""Cases, by their number within a suite, whose commits use the PSK of an epoch gone by. Groups here keep no
-secret of such epochs; retention comes with the issue *MLS door*."""
-
-HERE = {
-    "passive-client-handling-commit.json": 13,
-    "passive-client-random.json": 1,
-    "passive-client-welcome.json": 8,
-}
-"""How many cases each file has for a suite; the random one has suite 1 only."""
+EVERY = [pytest.param(run, copy, id=f"{run.file}-{run.through}-{copy}") for run in RUNS for copy in COUNTS[run.file]]
 
 
-def vectors(name: str) -> list[dict[str, Any]]:
-    path = FOLDER / name
-    if not path.is_file():
-        pytest.skip(f"no {name}: set MLSRTC_VECTORS to the working group's test-vectors folder")
-    loaded: list[dict[str, Any]] = json.loads(path.read_text())
-    return loaded
+@pytest.mark.parametrize(("run", "copy"), EVERY)
+def test_every_case_is_played(run: Run, copy: str) -> None:
+    here = {NO_SUITE, *suites()}
+    expected = {suite: number for suite, number in run.expected(copy).items() if suite in here}
+    played = [case for case in cases(copy, run.file) if case.get("cipher_suite", NO_SUITE) in expected]
+    for case in played:
+        run.play(case)
+    assert counted(played) == expected
+    assert played
 
 
-def opened(vector: dict[str, Any], name: str) -> bytes:
-    return bytes.fromhex(vector[name])
+@pytest.mark.parametrize(("name", "copy"), WRONG)
+def test_wrong_values_are_refused(name: str, copy: str) -> None:
+    (run,) = [run for run in RUNS if run.file == name and run.through != TWINS]
+    wrong = [case for case in cases(copy, name) if case["cipher_suite"] in WRONG[name, copy] & set(suites())]
+    assert wrong
+    for case in wrong:
+        with pytest.raises(RemoteProtocolError) as caught:
+            run.play(case)
+        assert caught.value.reason == "bad_signature"
 
 
-def secret(vector: dict[str, Any], name: str) -> Secret:
-    return Secret(opened(vector, name))
+@pytest.mark.parametrize(("name", "copy"), [(name, copy) for name, copies in COUNTS.items() for copy in copies])
+def test_every_case_of_a_file_is_counted(name: str, copy: str) -> None:
+    """AWS-LC has no X448 and no Ed448: suites 4 and 6 wait (RFC 9420 section 17.1), and no others."""
+    assert counted(cases(copy, name)) == COUNTS[name][copy]
+    waiting = set(COUNTS[name][copy]) - AWS_LC
+    assert waiting in ({4, 6}, set())
+    assert not waiting & set(suites())
 
 
-def joined(vector: dict[str, Any], psks: dict[bytes, Secret]) -> Group:
-    suite = vector["cipher_suite"]
-    key_package = KeyPackage.from_keys(
-        opened(vector, "key_package"), secret(vector, "init_priv"), secret(vector, "encryption_priv")
-    )
-    private = opened(vector, "signature_priv")
-    if suite in ED25519_SUITES:
-        private += key_package.signature_key
-    client = Client(key_package.identity, SigningKey.load(suite, Secret(private)), limits=Limits(past_epochs=100))
-    tree = opened(vector, "ratchet_tree") if vector["ratchet_tree"] else None
-    return client.join(opened(vector, "welcome"), key_package, tree=tree, psks=psks)
+@pytest.mark.parametrize("copy", [REGISTRY, WORKING_GROUP])
+def test_every_file_is_played_or_named_with_a_reason(copy: str) -> None:
+    played = {run.file for run in RUNS}
+    whole = {run.file for run in RUNS if run.through != TWINS and re.match(r"all($|[;,])", run.what)}
+    assert played == whole | NOT_REACHED.keys() == COUNTS.keys()
+    assert not whole & NOT_REACHED.keys()
+    files = {path.name for path in folder(copy).glob("*.json")}
+    assert files == COUNTS.keys() | (OF_OPENMLS if copy == REGISTRY else set())
 
 
-def play(vector: dict[str, Any]) -> None:
-    psks = {opened(psk, "psk_id"): secret(psk, "psk") for psk in vector["external_psks"]}
-    group = joined(vector, psks)
-    assert group.epoch_authenticator() == secret(vector, "initial_epoch_authenticator")
-    for epoch in vector["epochs"]:
-        for proposal in epoch["proposals"]:
-            group = group.with_proposal(bytes.fromhex(proposal))
-        group = group.stage(opened(epoch, "commit"), psks=psks).apply()
-        assert group.epoch_authenticator() == secret(epoch, "epoch_authenticator")
+def test_where_the_copies_are_one_they_are_equal() -> None:
+    for name, copies in COUNTS.items():
+        assert (cases(REGISTRY, name) == cases(WORKING_GROUP, name)) == (WORKING_GROUP not in copies)
 
 
-@pytest.mark.parametrize(
-    ("name", "suite"),
-    [(name, suite) for name in HERE for suite in suites() if suite == 1 or "random" not in name],
-)
-def test_passive_client(name: str, suite: int) -> None:
-    cases = [vector for vector in vectors(name) if vector["cipher_suite"] == suite]
-    assert len(cases) == HERE[name]
-    for vector in cases:
-        play(vector)
+# -- the page ------------------------------------------------------------------------------------------------
+
+HEAD = """# The working group's vectors
+
+<!-- Written by tests/vectors/test_mls_working_group.py from what it plays and counts. Do not edit. -->
+
+The MLS working group publishes [test vectors](https://github.com/mlswg/mls-implementations/tree/main/test-vectors) for
+RFC 9420 in {files} files. `tests/vectors` plays them on every run:
+
+```
+.venv/bin/pytest tests/vectors
+```
+
+No copy needs to be laid anywhere: one release of OpenMLS on crates.io ({crate}) carries the files, and
+`cargo` fetches it by the lock file in `interop/vectors`. There, {same} files are the working group's of today, and
+{older} are older: their cases differ. The working group's own form of these is played as well where `MLSRTC_VECTORS`
+names the folder `test-vectors` of a checkout, and is in the columns *working group*.
+
+*Public API* is `mlsrtc.mls`, and its *reader* the functions `inspect_*`. The *twins of the tests* are what RFC 9420
+computes, written a second time in Python on `cryptography` to make rogue members, suite 1 only (`tests/mls`): they show
+what the files say of parts that the engine keeps private, and the engine takes what they make. Numbers are cases; each
+one is counted, and the test fails if a file has more or fewer.
+
+Suites 4 and 6 wait: the provider, AWS-LC, has no X448 and no Ed448. All others are played: 1, 2, 3, 5 and 7.
+Two cases of the registry's copy are wrong, and refused: in its `crypto-basics.json` the signatures of suites 5 and 7
+are made with SHA-256, where RFC 9420 section 17.1 has SHA-512 and SHA-384.
+
+## What is played
+
+| file | through | what of it | suites | registry | working group |
+| --- | --- | --- | --- | --- | --- |
+"""
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_cases_that_wait_for_another_provider_are_counted(name: str) -> None:
-    """AWS-LC has no X448 and no Ed448: suites 4 and 6 wait (RFC 9420 section 17.1). RustCrypto has no P-521 either."""
-    waiting = [vector["cipher_suite"] for vector in vectors(name) if vector["cipher_suite"] not in suites()]
-    expected = set(range(1, 8)) - set(suites()) if "random" not in name else set()
-    assert set(waiting) == expected
-    assert len(waiting) == len(expected) * HERE[name]
+def of(number: int, total: int) -> str:
+    return f"{number} of {total}"
 
 
-def test_every_file_is_run_here_or_elsewhere_or_named_with_a_reason() -> None:
-    if not FOLDER.is_dir():
-        pytest.skip("set MLSRTC_VECTORS to the working group's test-vectors folder")
-    assert {path.name for path in FOLDER.glob("*.json")} == HERE.keys() | ELSEWHERE | NOT_REACHED.keys()
+def written() -> str:
+    manifest = (REPOSITORY / "interop" / "vectors" / "Cargo.toml").read_text()
+    (release,) = [line.split('"')[1] for line in manifest.splitlines() if line.startswith("openmls = ")]
+    older = [name for name, copies in COUNTS.items() if WORKING_GROUP in copies]
+    page = HEAD.format(files=len(COUNTS), crate=f"`openmls {release}`", same=len(COUNTS) - len(older), older=len(older))
+    for run in RUNS:
+        named = set().union(*(run.expected(copy) for copy in COUNTS[run.file])) - {NO_SUITE}
+        shown = ", ".join(map(str, sorted(named))) or "none in it"
+        numbers = [
+            of(sum(run.expected(copy).values()), sum(COUNTS[run.file][copy].values()))
+            if copy in COUNTS[run.file]
+            else "the same"
+            for copy in (REGISTRY, WORKING_GROUP)
+        ]
+        page += f"| {run.file} | {run.through} | {run.what} | {shown} | {' | '.join(numbers)} |\n"
+    page += "\n## What the public API cannot reach\n\n| file | why |\n| --- | --- |\n"
+    page += "".join(f"| {name} | {why} |\n" for name, why in sorted(NOT_REACHED.items()))
+    names = ", ".join(f"`{name}`" for name in sorted(OF_OPENMLS))
+    return page + f"\nThe crate holds three more files, {names}. They are OpenMLS's own, in forms of its own.\n"
+
+
+def test_the_page_is_what_is_played() -> None:
+    assert PAGE.read_text() == written()
+
+
+if __name__ == "__main__":
+    Path(PAGE).write_text(written())

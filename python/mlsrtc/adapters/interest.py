@@ -3,6 +3,7 @@
 from mlsrtc.wire import names
 
 TO_DEVICE = (names.NEED, names.HAVE)
+"""What members ask each other, and answer."""
 
 HISTORY = (
     names.STATE_MEMBER,

@@ -248,6 +248,7 @@ class Homeserver:
     # -- between servers --
 
     def take_in(self, stored: StoredEvent) -> None:
+        """An event that is in the room now, from here or from another server: shown to all here, unless withheld."""
         for rule in self._withheld:
             if self.network.time < rule.until and rule.predicate(stored.event):
                 self.network.at(rule.until, lambda: self.take_in(stored))

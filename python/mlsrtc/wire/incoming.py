@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
+"""An object of JSON, as it was parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Attachment:
 Incoming: TypeAlias = (
     RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | DevicesChanged | Attachment
 )
+"""Everything that `Session.receive` takes."""
 
 
 # -- what another member told --------------------------------------------------------------------------------
