@@ -20,6 +20,17 @@ effect there at once: the caller orders everything. `op` is one of
     process       client, message                      -> kind (proposal, commit, application), data?
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
+
+and of OpenMLS and ours, where a client is made with `custom`, also
+
+    propose       kind is context_extensions or custom; with data, and for the first sender?
+    propose_join  client, group_id, epoch, group_info    asks to be added with the newest key package -> proposal
+    propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender
+                                                       as the group's only external sender -> proposal
+    sender        client                               -> sender: its ExternalSender structure
+
+and for vectors
+
     reveal        client                               -> init_priv, encryption_priv, signature_priv (OpenMLS alone)
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
@@ -50,7 +61,19 @@ FEATURES = {
 following what others do as well; the last two only keep a peer's state from being compared in full."""
 
 BINARY = frozenset(
-    {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}
+    {
+        "sender",
+        "key_package",
+        "commit",
+        "welcome",
+        "welcomes",
+        "tree",
+        "proposals",
+        "group_info",
+        "proposal",
+        "message",
+        "data",
+    }
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
 )
 
