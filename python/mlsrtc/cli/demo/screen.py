@@ -335,6 +335,9 @@ def closing_lines(wrong: list[str], facts: dict[str, Any]) -> list[str]:
         return [*lines, *(f"FAIL  {text}" for text in wrong)]
     return [
         *lines,
-        "PASS  in every epoch all members hold equal keys for every sender; no leaver holds a later key,",
-        "      no joiner an earlier one, and the stranger holds none",
+        "PASS  All who stood on an epoch hold the same keys, one for each member; where the",
+        "      call came to rest, that is everybody who was in it. Nobody holds a key of an",
+        "      epoch before it joined or after it left. What a device had saved when it left",
+        "      or crashed opens no later commit. Everybody in the call refused the stranger;",
+        "      it is in no epoch, was told no key, and the group it made opens no commit.",
     ]
