@@ -15,6 +15,7 @@ import time
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
@@ -121,7 +122,7 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
         await play.leave(seat)
         await play.agreed("all who stay have new keys")
         waits.append(time.monotonic() - began)
-    facts["seconds_from_leave_to_new_keys"] = round(sorted(waits)[len(waits) // 2], 2)
+    facts["seconds_from_leave_to_new_keys"] = round(median(waits), 2)
     screen.say(f"everyone who stays has new keys {facts['seconds_from_leave_to_new_keys']} s after a leave (median)")
 
     crashed = seats[1 + len(leavers)]
