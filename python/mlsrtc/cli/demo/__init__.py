@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.screen import Scene, Screen, choose, picture, size
+from mlsrtc.cli.demo.screen import Scene, Screen, choose, picture
 
 HELP = "play a call of N devices on a homeserver that it starts itself"
 FEWEST = 5  # one to stay, one to leave, one to crash, one to stay beside it, and the stranger's neighbour
@@ -67,7 +67,7 @@ def _log_to(directory: Path | None) -> None:
             logger.setLevel(logging.INFO)
 
 
-async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str], dict[str, Any]]:
+async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str], dict[str, float]]:
     from mlsrtc.cli.demo import scenario
     from mlsrtc.cli.demo.cost import olm_message_bytes
     from mlsrtc.testing.devices import cross_signed_devices
@@ -75,7 +75,7 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
 
     ledger = Ledger()
     names = [f"device{number:02}" for number in range(1, options.n + 1)] + ["stranger"]
-    facts: dict[str, Any] = {}
+    facts: dict[str, float] = {}
     async with AsyncExitStack() as stack:
         screen.step("starting Synapse on a loopback port")
         server = await stack.enter_async_context(Synapse(logs=options.keep))
@@ -98,7 +98,7 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
         return play.check(), facts
 
 
-async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
+async def _scenes(play: Any, screen: Screen, facts: dict[str, float]) -> None:
     """The scenes, in order. `facts` gets what was measured."""
     from mlsrtc.cli.demo import scenario
     from mlsrtc.cli.demo.stranger import intrude, watching
@@ -145,14 +145,15 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, Any]) -> None:
         )
 
 
-def _figures(scene: Scene) -> dict[str, Any]:
+def _figures(scene: Scene) -> dict[str, float]:
+    """What was sent, and what would have been: numbers and bytes."""
     traffic, olm = scene.traffic, scene.olm_messages()
     return {
         "epochs": len(scene.ledger.epochs),
         "commits_sent": traffic.commits,
         "words_sent": traffic.words,
         "events_sent": sum(traffic.events.values()),
-        "bytes_sent": size(traffic.total_bytes),
-        "olm_messages_instead": f"{olm:,}",
-        "olm_bytes_instead": size(olm * scene.olm_bytes),
+        "bytes_sent": traffic.total_bytes,
+        "olm_messages_instead": olm,
+        "olm_bytes_instead": olm * scene.olm_bytes,
     }

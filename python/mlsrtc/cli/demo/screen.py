@@ -68,7 +68,7 @@ class Screen(Protocol):
     def refresh(self) -> None:
         """The scene may have changed."""
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """How it ended."""
 
 
@@ -130,7 +130,7 @@ class PlainScreen(_Lines):
             assert self._scene is not None
             self._print(describe(self._scene, epoch))
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict."""
         self.refresh()
         for line in closing_lines(wrong, facts):
@@ -168,7 +168,7 @@ class JsonScreen(_Lines):
                 fingerprint=self._scene.ledger.fingerprint(epoch.id),
             )
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The `result` line, last."""
         self.refresh()
         self._print("result", passed=not wrong, wrong=wrong, **facts)
@@ -210,7 +210,7 @@ class LiveScreen:
     def refresh(self) -> None:
         """The live display redraws itself."""
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict, under the last table."""
         self._live.stop()
         for line in closing_lines(wrong, facts):
@@ -328,9 +328,13 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def closing_lines(wrong: list[str], facts: dict[str, Any]) -> list[str]:
+def _figure(name: str, value: float) -> str:
+    return size(value) if "bytes" in name.split("_") else f"{value:,}"
+
+
+def closing_lines(wrong: list[str], facts: dict[str, float]) -> list[str]:
     """The figures and the verdict in words."""
-    lines = ["", *(f"  {name.replace('_', ' '):<42}{value}" for name, value in facts.items()), ""]
+    lines = ["", *(f"  {name.replace('_', ' '):<42}{_figure(name, value)}" for name, value in facts.items()), ""]
     if wrong:
         return [*lines, *(f"FAIL  {text}" for text in wrong)]
     return [
