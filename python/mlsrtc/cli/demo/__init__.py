@@ -86,7 +86,7 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
         screen.step("starting every device's sync")
         play = await stack.enter_async_context(scenario.seated(room_id, devices, ledger, screen.refresh))
         olm_bytes = olm_message_bytes(room_id, devices[0].account.user_id, devices[0].account.device_id)
-        scene = Scene(ledger, play.traffic, len(names), olm_bytes)
+        scene = Scene(ledger, play.traffic, olm_bytes)
         screen.play(scene)
         try:
             await _scenes(play, screen, facts)

@@ -27,7 +27,6 @@ class Scene:
 
     ledger: Ledger
     traffic: Traffic
-    seats: int
     olm_bytes: int
 
     def olm_messages(self) -> int:
@@ -62,7 +61,7 @@ class Screen(Protocol):
     def play(self, scene: Scene) -> None:
         """The call begins: from now on `refresh` may be called."""
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """Something that happened in the call."""
 
     def refresh(self) -> None:
@@ -119,7 +118,7 @@ class PlainScreen(_Lines):
         """A line."""
         self._print(text)
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """A line."""
         self.refresh()
         self._print(text)
@@ -147,10 +146,10 @@ class JsonScreen(_Lines):
         """A `step` line."""
         self._print("step", text=text)
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """An `event` line."""
         self.refresh()
-        self._print("event", text=text, **facts)
+        self._print("event", text=text)
 
     def refresh(self) -> None:
         """An `epoch` line for each epoch that is new."""
@@ -203,7 +202,7 @@ class LiveScreen:
         """From now on the table is drawn."""
         self._scene = scene
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """A line under the table."""
         self._said.append(f"{time.monotonic() - self._start:6.1f} s  {text}")
 
