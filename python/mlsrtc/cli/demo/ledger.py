@@ -6,18 +6,20 @@ compare.
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mlsrtc.identifiers import EpochId, MemberId
-from mlsrtc.notices import EpochChanged, EventRefused, MediaKeysChanged, Muted, Notice, SendKeySwitched
-
-
-@dataclass(slots=True)
-class Held:
-    """One device's keys of one epoch, as fingerprints by sender, and when it got them."""
-
-    keys: dict[MemberId, bytes]
-    at: float
+from mlsrtc.identifiers import EpochId, EventId, KeyIndex, MemberId
+from mlsrtc.notices import (
+    EpochChanged,
+    EventRefused,
+    MediaKeysChanged,
+    MediaKeysRetired,
+    Muted,
+    Notice,
+    SendKeySwitched,
+)
+from mlsrtc.wire.encoding import key_index
 
 
 @dataclass(slots=True)
@@ -28,12 +30,12 @@ class Account:
     name: str
     present: bool = False
     members: set[MemberId] = field(default_factory=set)  # every member_id this device had
-    held: dict[EpochId, Held] = field(default_factory=dict)
+    stood: set[EpochId] = field(default_factory=set)  # epochs it stood on, and whose keys it must hold
+    held: dict[EpochId, dict[MemberId, bytes]] = field(default_factory=dict)  # fingerprints by sender
+    installed: dict[KeyIndex, EpochId] = field(default_factory=dict)  # whose keys are at an index now
     epoch: EpochId | None = None
-    safety_code: str = ""
-    sending_under: EpochId | None = None
     muted: str = ""
-    refused: list[str] = field(default_factory=list)  # reasons it gave for events that did not hold
+    refused: dict[EventId, str] = field(default_factory=dict)  # events that did not hold, and the reasons it gave
 
 
 @dataclass(slots=True)
@@ -50,26 +52,40 @@ class Epoch:
     safety_code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Intruder:
+    """The stranger: its account, the participation it made up, and the events it sent."""
+
+    seat: int
+    member_id: MemberId
+    events: frozenset[EventId]
+
+
 class Ledger:
     """The accounts of all seats and the epochs they went through."""
 
     def __init__(self) -> None:
         self.accounts: dict[int, Account] = {}
         self.epochs: dict[EpochId, Epoch] = {}
+        self.agreed: dict[EpochId, frozenset[int]] = {}  # where the call came to rest, and who was in it
+        self.intruder: Intruder | None = None
         self.failures: list[str] = []
-        self.notices: Counter[str] = Counter()
 
     def open(self, seat: int, name: str) -> Account:
-        """The account of a seat."""
-        return self.accounts.setdefault(seat, Account(seat, name))
+        """The account of a seat whose device begins anew."""
+        account = self.accounts.setdefault(seat, Account(seat, name))
+        account.epoch, account.installed = None, {}
+        return account
 
     def tell(self, seat: int, notice: Notice, at: float) -> None:
         """Write down what a device was told at `at` (seconds)."""
         account = self.accounts[seat]
-        self.notices[type(notice).__name__] += 1
         match notice:
             case EpochChanged():
-                account.epoch, account.safety_code = notice.id, notice.safety_code
+                account.epoch = notice.id
+                if account.installed.get(key_index(notice.epoch, notice.id), notice.id) == notice.id:
+                    account.stood.add(notice.id)
+                # Else the index is still another epoch's: this one's keys wait, and may be passed by meanwhile.
                 epoch = Epoch(
                     notice.id,
                     notice.epoch,
@@ -85,13 +101,16 @@ class Ledger:
                     self.failures.append(f"{account.name} sees other members or another code in epoch {notice.epoch}")
             case MediaKeysChanged():
                 keys = {key.member_id: hashlib.sha256(key.secret.expose()).digest() for key in notice.keys}
-                account.held[notice.id] = Held(keys, at)
+                account.held[notice.id] = keys
+                account.installed[key_index(notice.epoch, notice.id)] = notice.id
+            case MediaKeysRetired():
+                account.installed.pop(notice.index, None)
             case SendKeySwitched():
-                account.sending_under, account.muted = notice.id, ""
+                account.muted = ""
             case EventRefused():
-                account.refused.append(notice.reason)
+                account.refused[notice.event_id] = notice.reason
             case Muted():
-                account.sending_under, account.muted = None, notice.reason
+                account.muted = notice.reason
             case _:
                 pass
 
@@ -100,12 +119,30 @@ class Ledger:
         return Counter(account.epoch for account in self.accounts.values() if account.present)
 
     def one_epoch(self) -> EpochId | None:
-        """The epoch that every present device stands on and holds the keys of, if there is one."""
-        present = [account for account in self.accounts.values() if account.present]
-        if not present or any(account.epoch not in account.held for account in present):
+        """The epoch that every present device, and nobody else, is a member of, stands on and holds the keys of; None
+        if there is none."""
+        present = self._present()
+        stands = {account.epoch for account in present}
+        stand = stands.pop() if len(stands) == 1 else None
+        if stand is None or any(stand not in account.held for account in present):
             return None
-        standing = self.standing()
-        return next(iter(standing)) if len(standing) == 1 else None
+        members = self.epochs[stand].members
+        own = [account.members & members for account in present]
+        exact = len(members) == len(present) and all(len(ids) == 1 for ids in own)
+        return stand if exact else None
+
+    def agree(self, epoch_id: EpochId) -> None:
+        """Everybody who is in the call now rests on this epoch."""
+        self.agreed[epoch_id] = self.present()
+
+    def present(self) -> frozenset[int]:
+        """The seats of those who are in the call now."""
+        return frozenset(account.seat for account in self._present())
+
+    def have_refused(self, events: Iterable[EventId]) -> bool:
+        """Whether every present device has refused each of these events."""
+        wanted = frozenset(events)
+        return all(wanted <= account.refused.keys() for account in self._present())
 
     def held(self, epoch_id: EpochId) -> bool:
         """Whether some device has the keys of an epoch."""
@@ -117,11 +154,11 @@ class Ledger:
         if not holders:
             return "-"
         digest = hashlib.sha256()
-        for member, key in sorted(holders[0].keys.items()):
+        for member, key in sorted(holders[0].items()):
             digest.update(member.encode() + key)
         return digest.hexdigest()[:8]
 
-    def check(self, stranger: int | None) -> list[str]:
+    def check(self) -> list[str]:
         """Everything that must hold at the end; an empty list if it does."""
         wrong = list(self.failures)
         for epoch in self.epochs.values():
@@ -133,19 +170,39 @@ class Ledger:
                     wrong.append(f"{account.name} holds keys of an epoch that nobody stood on")
                 elif not account.members & epoch_known.members:
                     wrong.append(f"{account.name} holds keys of epoch {epoch_known.number}, of which it is no member")
-        if stranger is not None and self.accounts[stranger].held:
-            wrong.append("the stranger holds keys")
         if self.one_epoch() is None:
-            wrong.append("the devices in the call do not all stand on one epoch and hold its keys")
-        return wrong
+            wrong.append("the devices in the call do not all stand on one epoch of theirs alone and hold its keys")
+        return wrong + self._check_intruder()
 
     def _check_epoch(self, epoch: Epoch) -> list[str]:
+        """Whoever stood on it, and everybody who was in the call when it rested there, holds the same whole set."""
         wrong = []
+        rested = self.agreed.get(epoch.id, frozenset())
+        due = [account for account in self.accounts.values() if epoch.id in account.stood or account.seat in rested]
+        wrong += [f"{a.name} stood on epoch {epoch.number} without its keys" for a in due if epoch.id not in a.held]
         holders = [account for account in self.accounts.values() if epoch.id in account.held]
         for account in holders:
             held = account.held[epoch.id]
-            if set(held.keys) != set(epoch.members):
+            if held.keys() != epoch.members:
                 wrong.append(f"{account.name} has not exactly one key per sender in epoch {epoch.number}")
-            if held.keys != holders[0].held[epoch.id].keys:
+            if held != holders[0].held[epoch.id]:
                 wrong.append(f"{account.name} and {holders[0].name} hold different keys in epoch {epoch.number}")
         return wrong
+
+    def _check_intruder(self) -> list[str]:
+        if self.intruder is None:
+            return ["no stranger tried to get in"]
+        wrong = []
+        if self.accounts[self.intruder.seat].held:
+            wrong.append("the stranger holds keys")
+        wrong += [
+            f"the stranger is a member of epoch {epoch.number}"
+            for epoch in self.epochs.values()
+            if self.intruder.member_id in epoch.members
+        ]
+        if not self.have_refused(self.intruder.events):
+            wrong.append("not everybody in the call has refused all that the stranger sent")
+        return wrong
+
+    def _present(self) -> list[Account]:
+        return [account for account in self.accounts.values() if account.present]

@@ -15,11 +15,12 @@ import nio
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.nio import NioTransport, device_for
-from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.cli.demo.cost import CountedTransport, Traffic
 from mlsrtc.cli.demo.ledger import Ledger
+from mlsrtc.cli.demo.outsiders import Copy, CopyableStore, copy_of, still_reads
 from mlsrtc.errors import MlsrtcError
 from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.notices import Notice
 from mlsrtc.policy import Policy
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
@@ -41,8 +42,14 @@ class Seat:
     number: int
     device: TestDevice
     transport: NioTransport
+    store: CopyableStore = field(default_factory=CopyableStore)
     call: Call | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What the demo calls the device: the user's name without the server."""
+        return self.device.account.user_id.split(":")[0].removeprefix("@")
 
 
 AnySeat = TypeVar("AnySeat", bound=Seat)
@@ -59,17 +66,19 @@ class Play:
     policy: Policy
     changed: Callable[[], None]
     seats: list[Seat] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)  # what each device that went held when it went
     start: float = field(default_factory=time.monotonic)
 
     async def join(self, seat: Seat) -> None:
         """The device of a seat enters the call, with an empty store."""
-        account = self.ledger.open(seat.number, seat.device.account.user_id.split(":")[0])
+        account = self.ledger.open(seat.number, seat.name)
+        seat.store = CopyableStore()
         call = Call(
             CountedTransport(seat.transport, self.traffic),
             device_for(seat.device.client),
             self.room_id,
             self.slot_id,
-            MemoryStore(),
+            seat.store,
             policy=self.policy,
         )
         await call.__aenter__()
@@ -79,15 +88,19 @@ class Play:
 
     async def leave(self, seat: Seat) -> None:
         """The device leaves as a good client does."""
-        assert seat.call is not None
-        self.ledger.accounts[seat.number].present = False
-        await seat.call.__aexit__(None, None, None)
+        await self._out(seat).__aexit__(None, None, None)
 
     async def crash(self, seat: Seat) -> None:
         """The device's process dies: nothing is sent any more."""
+        await self._out(seat).crash()
+
+    def _out(self, seat: Seat) -> Call:
+        """The call of a seat that is in it no more from now on. What it has is copied first: who leaves in bad faith
+        deletes nothing."""
         assert seat.call is not None
+        self.copies.append(copy_of(seat.name, seat.store.records()))
         self.ledger.accounts[seat.number].present = False
-        await seat.call.crash()
+        return seat.call
 
     async def until(self, what: str, condition: Callable[[], bool], *, timeout: float = PATIENCE) -> float:
         """Wait for it; returns the seconds it took. Raises DemoFailed naming what did not happen."""
@@ -100,23 +113,38 @@ class Play:
         return time.monotonic() - began
 
     async def agreed(self, what: str) -> float:
-        """Wait until all present devices, and nobody else, are members of one epoch that all stand on."""
+        """Wait until all present devices, and nobody else, are members of one epoch that all stand on and hold the keys
+        of."""
+        seconds = await self.until(what, lambda: self.ledger.one_epoch() is not None)
+        epoch = self.ledger.one_epoch()
+        assert epoch is not None
+        self.ledger.agree(epoch)
+        return seconds
 
-        def condition() -> bool:
-            epoch = self.ledger.one_epoch()
-            present = sum(account.present for account in self.ledger.accounts.values())
-            return epoch is not None and len(self.ledger.epochs[epoch].members) == present
-
-        return await self.until(what, condition)
+    def check(self) -> list[str]:
+        """What is wrong at the end: what the ledger finds, and copies that are of use to who is out."""
+        wrong = self.ledger.check()
+        inside = [seat for seat in self.seats if seat.number in self.ledger.present()]
+        archives = [seat.call.session.known.archive for seat in inside if seat.call is not None]
+        for copy in self.copies if archives else ():
+            wrong += still_reads(copy, archives[0])
+        return wrong
 
     async def _listen(self, seat: Seat, call: Call) -> None:
         account = self.ledger.accounts[seat.number]
-        async for notice in call.notices():
-            member = call.session.member_id
-            if member is not None:
-                account.members.add(member)
-            self.ledger.tell(seat.number, notice, time.monotonic() - self.start)
-            self.changed()
+        try:
+            async for notice in call.notices():
+                member = call.session.member_id
+                if member is not None:
+                    account.members.add(member)
+                self.tell(seat, notice)
+        except Exception as error:  # Whatever ended the call: the demo has not gone well.
+            self.ledger.failures.append(f"the call of {seat.name} ended with {type(error).__name__}: {error}")
+
+    def tell(self, seat: Seat, notice: Notice) -> None:
+        """Write down, now, what a device was told."""
+        self.ledger.tell(seat.number, notice, time.monotonic() - self.start)
+        self.changed()
 
 
 async def create_room(server: Synapse, devices: list[TestDevice], *, encrypted: bool) -> RoomId:

@@ -27,7 +27,6 @@ class Scene:
 
     ledger: Ledger
     traffic: Traffic
-    seats: int
     olm_bytes: int
 
     def olm_messages(self) -> int:
@@ -62,13 +61,13 @@ class Screen(Protocol):
     def play(self, scene: Scene) -> None:
         """The call begins: from now on `refresh` may be called."""
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """Something that happened in the call."""
 
     def refresh(self) -> None:
         """The scene may have changed."""
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """How it ended."""
 
 
@@ -119,7 +118,7 @@ class PlainScreen(_Lines):
         """A line."""
         self._print(text)
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """A line."""
         self.refresh()
         self._print(text)
@@ -130,7 +129,7 @@ class PlainScreen(_Lines):
             assert self._scene is not None
             self._print(describe(self._scene, epoch))
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict."""
         self.refresh()
         for line in closing_lines(wrong, facts):
@@ -147,10 +146,10 @@ class JsonScreen(_Lines):
         """A `step` line."""
         self._print("step", text=text)
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """An `event` line."""
         self.refresh()
-        self._print("event", text=text, **facts)
+        self._print("event", text=text)
 
     def refresh(self) -> None:
         """An `epoch` line for each epoch that is new."""
@@ -168,7 +167,7 @@ class JsonScreen(_Lines):
                 fingerprint=self._scene.ledger.fingerprint(epoch.id),
             )
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The `result` line, last."""
         self.refresh()
         self._print("result", passed=not wrong, wrong=wrong, **facts)
@@ -203,14 +202,14 @@ class LiveScreen:
         """From now on the table is drawn."""
         self._scene = scene
 
-    def say(self, text: str, **facts: Any) -> None:
+    def say(self, text: str) -> None:
         """A line under the table."""
         self._said.append(f"{time.monotonic() - self._start:6.1f} s  {text}")
 
     def refresh(self) -> None:
         """The live display redraws itself."""
 
-    def verdict(self, wrong: list[str], facts: dict[str, Any]) -> None:
+    def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict, under the last table."""
         self._live.stop()
         for line in closing_lines(wrong, facts):
@@ -328,13 +327,20 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def closing_lines(wrong: list[str], facts: dict[str, Any]) -> list[str]:
+def _figure(name: str, value: float) -> str:
+    return size(value) if "bytes" in name.split("_") else f"{value:,}"
+
+
+def closing_lines(wrong: list[str], facts: dict[str, float]) -> list[str]:
     """The figures and the verdict in words."""
-    lines = ["", *(f"  {name.replace('_', ' '):<42}{value}" for name, value in facts.items()), ""]
+    lines = ["", *(f"  {name.replace('_', ' '):<42}{_figure(name, value)}" for name, value in facts.items()), ""]
     if wrong:
         return [*lines, *(f"FAIL  {text}" for text in wrong)]
     return [
         *lines,
-        "PASS  in every epoch all members hold equal keys for every sender; no leaver holds a later key,",
-        "      no joiner an earlier one, and the stranger holds none",
+        "PASS  All who stood on an epoch hold the same keys, one for each member; where the",
+        "      call came to rest, that is everybody who was in it. Nobody holds a key of an",
+        "      epoch before it joined or after it left. What a device had saved when it left",
+        "      or crashed opens no later commit. Everybody in the call refused the stranger;",
+        "      it is in no epoch, was told no key, and the group it made opens no commit.",
     ]
