@@ -1,10 +1,15 @@
-"""Every number of the protocol and where it comes from. Knows nothing else of the package.
+"""Every number of the protocol, where it comes from, and within which bounds another may be chosen.
 
 Times are seconds unless the name says otherwise. docs/design.md section 5 has the table in prose.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
+
+from mlsrtc._core import suites
+from mlsrtc.errors import LocalProtocolError
 
 
 class Trust(Enum):
@@ -24,10 +29,38 @@ class Encryption(Enum):
 MLS = Encryption.MLS
 """The group agrees on keys; none is ever sent."""
 
+LEAST = {
+    "failover_step": 0.1,
+    "skipped_turns": 1,
+    "old_state_seconds": 1.0,
+    "rekey_interval": 1.0,
+    "membership_lifetime": 1.0,
+    "membership_refresh": 0.1,
+    "joins_per_device": 1,
+    "devices_per_user": 1,
+    "delayed_leave": 1.0,
+    "delayed_leave_restart": 0.1,
+    "content_limit": 4000,  # measured: a commit with all its parts in files takes 2.2 kB without leaves
+    "questions_per_minute": 1,
+    "answers_per_minute": 1,
+    "answers_per_asker": 1,
+    "history_timeout": 0.1,
+}
+"""With less of these no call can be held. Of the other numbers the least is zero."""
+
+AT_MOST_THE_DEFAULT = {"membership_lifetime", "content_limit"}
+"""More than the default is refused by others: by every member, or by the homeserver."""
+
+BEFORE_THE_END = {"membership_refresh": "membership_lifetime", "delayed_leave_restart": "delayed_leave"}
+"""What is renewed, and before the end of what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The numbers and choices of one call. The defaults are the protocol's."""
+    """The numbers and choices of one call. The defaults are the protocol's.
+
+    Raises LocalProtocolError, naming the field, for a number that no call can be held with.
+    """
 
     suite: int = 1  # MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, RFC 9420 section 17.1; 0x4D is post-quantum
     trust: Trust = Trust.CROSS_SIGNED
@@ -71,3 +104,21 @@ class Policy:
     answers_per_asker: int = 5  # of these, to one user
     history_timeout: float = 10.0
     bodies_kept: float = 600.0  # bodies of commits off the head path
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            kind = (int, float) if field.type is float else field.type
+            if not isinstance(value, kind) or isinstance(value, bool):  # type: ignore[arg-type]
+                raise LocalProtocolError(f"policy.{name}: {value!r} is of another type")
+            if isinstance(value, Enum):
+                continue
+            least: float = LEAST.get(name, 0)
+            most: Any = field.default if name in AT_MOST_THE_DEFAULT else math.inf
+            if not (least <= value <= most and math.isfinite(value)):
+                raise LocalProtocolError(f"policy.{name}: {value} is not within {least}..{most}")
+        if self.suite not in suites(post_quantum=True):
+            raise LocalProtocolError(f"policy.suite: {self.suite} is no cipher suite of this version")
+        for renewal, end in BEFORE_THE_END.items():
+            if getattr(self, renewal) >= getattr(self, end):
+                raise LocalProtocolError(f"policy.{renewal}: not shorter than policy.{end}")

@@ -1,12 +1,15 @@
 """docs/how-to and the README: the session by hand runs; programs on matrix-nio are what the adapters take."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pages
 import pytest
+
+import mlsrtc
 
 CALL = "how-to/call.md"
 ROOT = Path(__file__).parents[2]
@@ -36,3 +39,10 @@ def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, t
         check=False,
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_table_tells_what_to_do_with_every_notice_and_the_package_exports_them() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (pages.DOCS / CALL).read_text(), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(notice.__name__ for notice in get_args(mlsrtc.Notice))
+    assert set(told) <= set(mlsrtc.__all__)
