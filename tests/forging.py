@@ -151,7 +151,7 @@ def sign(key: mls.SigningKey, label: str, content: bytes) -> bytes:
 
 
 def leaf_node(device: Device, source: str, place: tuple[bytes, int] | None = None, **changes: Any) -> bytes:
-    """LeafNode (section 7.2). changes: identity, credential (whole), extensions, signing_key."""
+    """LeafNode (section 7.2). changes: identity, credential (whole), extensions, signing_key, encryption_key."""
     key = changes.get("signing_key", device.signing_key)
     identity = changes.get("identity", device.identity.encode())
     extensions = changes.get("extensions", [(EXTENSION_TYPE, device.binding.encode())])
@@ -160,7 +160,7 @@ def leaf_node(device: Device, source: str, place: tuple[bytes, int] | None = Non
     )
     sources = {"key_package": b"\1" + bytes(8) + b"\xff" * 8, "update": b"\2", "commit": b"\3" + opaque(b"")}
     content = (
-        opaque(bytes(32))
+        opaque(changes.get("encryption_key", b"\2" * 32))
         + opaque(device.signing_key.public)
         + changes.get("credential", b"\0\1" + opaque(identity))
         + capabilities
@@ -172,10 +172,11 @@ def leaf_node(device: Device, source: str, place: tuple[bytes, int] | None = Non
 
 
 def key_package(device: Device, *, suite: int = 1, leaf: bytes | None = None, **changes: Any) -> bytes:
-    """KeyPackage (section 10), without the head of an MLSMessage."""
+    """KeyPackage (section 10), without the head of an MLSMessage. changes: package_key, init_key, a leaf's."""
     key = changes.pop("package_key", device.signing_key)
+    init_key = changes.pop("init_key", b"\1" * 32)
     leaf = leaf or leaf_node(device, "key_package", **changes)
-    content = struct.pack(">HH", 1, suite) + opaque(b"\1" * 32) + leaf + opaque(b"")
+    content = struct.pack(">HH", 1, suite) + opaque(init_key) + leaf + opaque(b"")
     return content + sign(key, "KeyPackageTBS", content)
 
 
@@ -205,6 +206,7 @@ class Forged:
     parent: Judged
     proposals: Sequence[bytes] = ()
     path: bytes | bool = False
+    path_keys: Sequence[bytes] = ()  # of the nodes above the leaf, with nothing encrypted to anybody
     place: int | None = None  # the author's leaf index after the commit, if the commit is external
     data: CommitData = field(default_factory=lambda: said(2))
     names: EpochId | EllipsisType | None = ...  # the parent that it names under its signature; ...: its own
@@ -231,6 +233,7 @@ class Forged:
         path = self.path
         if path is True:
             path = leaf_node(self.author, "commit", (parent.committed.group_id, seat))
+        nodes = opaque(b"".join(opaque(key) + opaque(b"") for key in self.path_keys))
         framed = (
             struct.pack(">HH", 1, 1)
             + opaque(group_id)
@@ -239,7 +242,7 @@ class Forged:
             + opaque(data.encode() if self.authenticated_data is None else self.authenticated_data)
             + b"\3"
             + opaque(b"".join(self.proposals))
-            + (b"\1" + path + opaque(b"") if path else b"\0")
+            + (b"\1" + path + nodes if path else b"\0")
         )
         message = framed + sign(self.commit_key or self.author.signing_key, "FramedContentTBS", framed + parent.context)
         message += opaque(TAG) + (b"" if self.index is None else opaque(bytes(32)))

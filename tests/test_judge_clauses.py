@@ -219,6 +219,18 @@ BROKEN: list[Broken] = [
         "wrong_leaf_source",
         "commit.path.leaf_node",
     ),
+    (
+        "path leaf with a key that nothing can be encrypted to",
+        lambda here: here.forged(path=here.path_leaf(encryption_key=bytes(32))).candidate(),
+        "bad_key",
+        "commit.path.leaf_node.encryption_key",
+    ),
+    (
+        "path node with a key that nothing can be encrypted to",
+        forged(path=True, path_keys=[b"\2" * 32, bytes(32)]),
+        "bad_key",
+        "commit.path.nodes",
+    ),
     # who is removed
     (
         "removes nobody's leaf",
@@ -314,6 +326,18 @@ BROKEN: list[Broken] = [
         lambda here: spoiled_package(here, package_key=here.stranger.signing_key),
         "bad_signature",
         "commit.adds[0]",
+    ),
+    (
+        "KeyPackage with an init key that nothing can be encrypted to",
+        lambda here: spoiled_package(here, init_key=b"\1" * 31),
+        "bad_key",
+        "commit.adds[0].init_key",
+    ),
+    (
+        "added leaf with a key that nothing can be encrypted to",
+        lambda here: spoiled_package(here, encryption_key=bytes(32)),
+        "bad_key",
+        "commit.adds[0].leaf_node.encryption_key",
     ),
     (
         "added leaf signed by another",

@@ -118,8 +118,8 @@ class Case:
     section: str = ""
 
 
-def rfc(section: str) -> str:
-    return f"RFC 9420 section {section}"
+def rfc(*sections: str) -> str:
+    return f"RFC 9420 section{'s' * (len(sections) > 1)} {', '.join(sections)}"
 
 
 TLS = "RFC 8446 section 3"
@@ -153,7 +153,7 @@ REMOTE = {
             lambda w: w.update.group.stage(w.ben.commit().message),
             "wrong_epoch",
             "commit",
-            rfc("6"),
+            rfc("12.4.2"),
         ),
         Case(
             "another membership tag",
@@ -167,7 +167,7 @@ REMOTE = {
             lambda w: w.ben.stage(flipped(client("dan").join_external(w.info).message)),
             "bad_confirmation_tag",
             "commit",
-            rfc("8.1"),
+            rfc("6.1"),
         ),
         Case(
             "other authenticated data, from outside",
@@ -176,7 +176,7 @@ REMOTE = {
             ),
             "bad_signature",
             "commit",
-            rfc("6.1"),
+            rfc("6.1", "7.2", "7.3", "10.1", "12.4.3.2"),
         ),
         Case(
             "a proposal we have not heard",
@@ -190,7 +190,7 @@ REMOTE = {
             lambda w: w.ben.stage(w.ann.commit(proposals=[Proposal.psk(b"door")], psks=KEY).message),
             "missing_psk",
             "commit",
-            rfc("8.4"),
+            rfc("12.4.2"),
         ),
         Case(
             "another pre-shared key than ours",
@@ -199,7 +199,7 @@ REMOTE = {
             ),
             "bad_confirmation_tag",
             "commit",
-            rfc("8.1"),
+            rfc("6.1"),
         ),
         Case(
             "from outside, removing somebody else",
@@ -213,14 +213,14 @@ REMOTE = {
             lambda w: w.ben.stage(w.ann.commit(client=client("other")).message),
             "bad_successor",
             "commit",
-            rfc("12.4.3.2"),
+            rfc("5.3.1"),
         ),
         Case(
             "from outside, by a client without what the group requires",
             lambda w: demanding().stage(client("dan").join_external(demanding().group_info(with_tree=True)).message),
             "bad_capabilities",
             "commit",
-            rfc("7.2"),
+            rfc("7.3", "11.1", "12.1.7"),
         ),
         Case("a proposal", lambda w: w.ben.stage(w.proposal.message), "wrong_message_type", "commit"),
     ],
@@ -236,7 +236,7 @@ REMOTE = {
             lambda w: w.update.group.with_proposal(w.proposal.message),
             "wrong_epoch",
             "proposal",
-            rfc("6"),
+            rfc("12.1"),
         ),
         Case(
             "another membership tag",
@@ -250,7 +250,7 @@ REMOTE = {
             lambda w: w.ann.with_proposal(served(b"door").propose(Proposal.psk(b"key"))),
             "bad_sender",
             "proposal",
-            rfc("6.1"),
+            rfc("12.1.8"),
         ),
     ],
     "Application messages": [
@@ -268,7 +268,7 @@ REMOTE = {
             lambda w: w.ann.decrypt(flipped(w.sent.message)),
             "crypto_refused",
             "message",
-            rfc("5.1"),
+            rfc("6.3.1", "7.6", "8.3"),
         ),
         Case(
             "of an epoch that is not kept",
@@ -282,7 +282,7 @@ REMOTE = {
             lambda w: w.ann.commit(remove=[2]).group.decrypt(w.sent.message),
             "unknown_leaf",
             "message",
-            rfc("12.1.3"),
+            rfc("12.1.3", "12.2"),
         ),
         Case("a proposal", lambda w: w.ben.decrypt(private_proposal()), "wrong_message_type", "message", rfc("6.3")),
     ],
@@ -292,7 +292,7 @@ REMOTE = {
             lambda w: w.ann.commit(add=[flipped(w.package.public)]),
             "bad_signature",
             "commit",
-            rfc("6.1"),
+            rfc("6.1", "7.2", "7.3", "10.1", "12.4.3.2"),
         ),
         Case(
             "of another suite",
@@ -322,14 +322,14 @@ REMOTE = {
             ),
             "bad_credential",
             "commit",
-            rfc("5.3"),
+            rfc("5.3.1"),
         ),
         Case(
             "without what the group requires",
             lambda w: demanding().commit(add=[w.package.public]),
             "bad_capabilities",
             "commit",
-            rfc("7.2"),
+            rfc("7.3", "11.1", "12.1.7"),
         ),
         Case("noise", lambda w: w.ann.commit(add=[b"noise"]), "malformed", "key_package", rfc("2.1")),
     ],
@@ -354,7 +354,7 @@ REMOTE = {
             lambda w: w.join(flipped(w.welcome), tree=w.added.tree),
             "crypto_refused",
             "welcome",
-            rfc("5.1"),
+            rfc("12.4.3.1"),
         ),
         Case(
             "a pre-shared key we do not have",
@@ -364,7 +364,7 @@ REMOTE = {
             ),
             "missing_psk",
             "welcome",
-            rfc("8.4"),
+            rfc("12.4.3.1"),
         ),
         Case(
             "of a branch",
@@ -378,7 +378,7 @@ REMOTE = {
             lambda w: w.ben.join_branch(*no_branch()),
             "bad_psk",
             "welcome",
-            rfc("8.4"),
+            rfc("12.4.3.1"),
         ),
     ],
     "GroupInfos": [
@@ -387,7 +387,7 @@ REMOTE = {
             lambda w: client("dan").join_external(flipped(w.ann.group_info()), tree=w.ann.tree()),
             "bad_signature",
             "group_info",
-            rfc("6.1"),
+            rfc("7.3", "12.4.3"),
         ),
         Case(
             "without the tree",
@@ -518,7 +518,7 @@ LOCAL = {
             "a required capability that we lack",
             lambda w: w.client.create_group(b"", extensions=[required_capabilities(proposals=[MESSAGE])]),
             "bad_capabilities",
-            section=rfc("7.2"),
+            section=rfc("7.3", "11.1", "12.1.7"),
         ),
         Case("somebody else's key package", lambda w: w.client.join(w.welcome, w.package), "wrong_client"),
         Case("somebody else's state", lambda w: w.client.load_group(w.ann.save()), "wrong_client"),
@@ -549,13 +549,13 @@ LOCAL = {
             "a custom proposal that not all understand",
             lambda w: w.ann.commit(proposals=[Proposal.custom(MESSAGE, b"")]),
             "bad_proposal",
-            section=rfc("12.2"),
+            section=rfc("13.2"),
         ),
         Case(
             "an extension that not all understand",
             lambda w: w.ann.commit(proposals=[Proposal.context_extensions([(BODY, b"")])]),
             "bad_capabilities",
-            section=rfc("7.2"),
+            section=rfc("13.4"),
         ),
         Case(
             "an end and something else",
@@ -567,7 +567,7 @@ LOCAL = {
             "a pre-shared key that is not given",
             lambda w: w.ann.commit(proposals=[Proposal.psk(b"door")]),
             "missing_psk",
-            section=rfc("8.4"),
+            section=rfc("12.4.2"),
         ),
         Case(
             "the secret of an epoch that is not kept",

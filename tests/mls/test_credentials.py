@@ -71,7 +71,7 @@ def test_a_chain_that_does_not_lead_to_a_root_is_not_believed() -> None:
     ann, eve = certified("Ann"), certified("Eve", by=stranger, roots=(stranger,))
     with pytest.raises(RemoteProtocolError) as caught:
         ann.create_group(b"group").commit(add=[eve.key_package().public], now=NOW)
-    assert refusal(caught) == ("bad_credential", "RFC 9420 section 5.3")
+    assert refusal(caught) == ("bad_credential", "RFC 9420 section 5.3.1")
     made, _ = added(eve.create_group(b"group"), certified("Fay", by=stranger, roots=(stranger,)), now=NOW)
     for look in (
         lambda: ann.join_external(made.group.group_info(with_tree=True)),
@@ -79,7 +79,7 @@ def test_a_chain_that_does_not_lead_to_a_root_is_not_believed() -> None:
     ):
         with pytest.raises(RemoteProtocolError) as caught:
             look()
-        assert refusal(caught) == ("bad_credential", "RFC 9420 section 5.3")
+        assert refusal(caught) == ("bad_credential", "RFC 9420 section 5.3.1")
 
 
 def test_what_is_wrong_with_a_chain_of_ones_own_is_told_at_once() -> None:

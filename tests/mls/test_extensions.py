@@ -59,7 +59,10 @@ def test_who_does_not_have_what_is_required_is_not_admitted() -> None:
         lacking = client("lacking", **{name: types for name, types in able.items() if name != missing})
         with pytest.raises(RemoteProtocolError) as caught:
             group.commit(add=[lacking.key_package().public])
-        assert (caught.value.reason, caught.value.section) == ("bad_capabilities", "RFC 9420 section 7.2")
+        assert (caught.value.reason, caught.value.section) == (
+            "bad_capabilities",
+            "RFC 9420 sections 7.3, 11.1, 12.1.7",
+        )
         external = lacking.join_external(group.group_info(with_tree=True))
         with pytest.raises(RemoteProtocolError) as caught:
             group.stage(external.message)

@@ -30,7 +30,7 @@ def test_an_external_psk_is_mixed_in(suite: int, by_reference: bool) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         dan.join(commit.welcome, package, tree=commit.tree)
     assert caught.value.reason == "missing_psk"
-    assert caught.value.section == "RFC 9420 section 8.4"
+    assert caught.value.section == "RFC 9420 section 12.4.3.1"
     joined = dan.join(commit.welcome, package, tree=commit.tree, psks=KEYS)
     assert joined.epoch_authenticator() == at["cal"].epoch_authenticator()
 

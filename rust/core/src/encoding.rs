@@ -9,16 +9,32 @@ use crate::{Error, Result};
 /// appends a byte would then make two messages of one.
 pub(crate) fn decode<T: MlsDecode>(bytes: &[u8], place: &'static str) -> Result<T> {
     let mut rest = bytes;
-    let malformed = |detail: String| {
+    let malformed = |detail: String, section| {
         Error::remote("malformed", detail)
             .at(place)
-            .section("RFC 9420 section 2.1")
+            .section(section)
     };
-    let value = T::mls_decode(&mut rest).map_err(|error| malformed(error.to_string()))?;
+    let value =
+        T::mls_decode(&mut rest).map_err(|error| malformed(error.to_string(), section(&error)))?;
     if !rest.is_empty() {
-        return Err(malformed(format!("{} bytes too many", rest.len())));
+        let detail = format!("{} bytes too many", rest.len());
+        return Err(malformed(detail, PRESENTATION));
     }
     Ok(value)
+}
+
+const PRESENTATION: &str = "RFC 9420 section 2.1";
+
+/// Where the standard demands what cannot be decoded. Two checks that the codec does not know have numbers of the engine's
+/// own, in its `extension/list.rs` and `group/framing.rs`.
+pub(crate) fn section(error: &mls_rs_codec::Error) -> &'static str {
+    const REPEATED_EXTENSION: u8 = 1;
+    const PADDING_NOT_ZERO: u8 = 5;
+    match error {
+        mls_rs_codec::Error::Custom(REPEATED_EXTENSION) => "RFC 9420 section 13.4",
+        mls_rs_codec::Error::Custom(PADDING_NOT_ZERO) => "RFC 9420 section 6.3.1",
+        _ => PRESENTATION,
+    }
 }
 
 /// An MLSMessage of one of the wanted kinds (RFC 9420 section 6). The engine does not look at the version in the header

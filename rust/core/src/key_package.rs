@@ -19,7 +19,7 @@ use crate::shield::shielded_locally;
 use crate::{Credential, Error, Result, Secret};
 
 /// MLSMessage header: version mls10, wire format mls_key_package (RFC 9420 section 6).
-const HEADER: [u8; 4] = [0, 1, 0, 5];
+pub(crate) const HEADER: [u8; 4] = [0, 1, 0, 5];
 
 /// From when to when a key package may be used, in seconds since 1970 (RFC 9420 section 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The cryptographic provider: the one place that names it. AWS-LC unless the feature `rustcrypto` is chosen instead.
 
-use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider, SignaturePublicKey};
+use mls_rs_core::crypto::{
+    CipherSuite, CipherSuiteProvider, CryptoProvider, HpkePublicKey, SignaturePublicKey,
+};
 use mls_rs_core::identity::{CertificateChain, DerCertificate};
 use mls_rs_core::time::MlsTime;
 use mls_rs_identity_x509::{X509CertificateReader, X509CredentialValidator};
@@ -60,6 +62,60 @@ pub(crate) fn sha256_suite() -> Result<Suite> {
     suite(CipherSuite::CURVE25519_AES128.raw_value())
 }
 
+/// The points of small order of Curve25519 in all their encodings, without the bit that X25519 ignores (RFC 7748 section 5).
+/// HPKE refuses to seal to one (RFC 9180 section 7.1.4): the secret would be no secret.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn end(first: u8) -> [u8; 32] {
+        let mut bytes = [0xff; 32];
+        bytes[0] = first;
+        bytes[31] = 0x7f;
+        bytes
+    }
+    let zero = [0; 32];
+    let mut one = zero;
+    one[0] = 1;
+    [
+        zero,
+        one,
+        [
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
+            0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
+            0x5f, 0x49, 0xb8, 0x00,
+        ],
+        [
+            0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83,
+            0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd,
+            0xd0, 0x9f, 0x11, 0x57,
+        ],
+        end(0xec),
+        end(0xed),
+        end(0xee),
+    ]
+};
+
+/// Whether HPKE can seal to this public key. The engine does not ask, and a leaf whose key is none would let nobody commit
+/// a path any more: nobody could be removed.
+pub(crate) fn can_be_sealed_to(number: u16, key: &[u8]) -> bool {
+    let Some(functions) = Provider::new().cipher_suite_provider(CipherSuite::new(number)) else {
+        return false;
+    };
+    let key_of_engine = || HpkePublicKey::from(key.to_vec());
+    match CipherSuite::new(number) {
+        CipherSuite::CURVE25519_AES128 | CipherSuite::CURVE25519_CHACHA => {
+            let mut masked = key.to_vec();
+            masked.last_mut().into_iter().for_each(|last| *last &= 0x7f);
+            masked.len() == 32 && !SMALL_ORDER.iter().any(|point| point.as_slice() == masked)
+        }
+        // These say themselves whether it is a point of the curve.
+        CipherSuite::P256_AES128 | CipherSuite::P384_AES256 | CipherSuite::P521_AES256 => {
+            functions.kem_public_key_validate(&key_of_engine()).is_ok()
+        }
+        _ => functions
+            .hpke_seal(&key_of_engine(), b"probe", None, b"probe")
+            .is_ok(),
+    }
+}
+
 pub(crate) fn failed(error: &ProviderError) -> Error {
     Error::local("provider_failure", format!("{error:?}"))
 }
@@ -103,4 +159,39 @@ pub(crate) fn subject(certificate: &DerCertificate) -> std::result::Result<Vec<u
     reader
         .subject_bytes(certificate)
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_every_suite_can_be_sealed_to_and_no_others() {
+        for number in suites() {
+            let (_, key) = suite(number).unwrap().kem_generate().unwrap();
+            assert!(can_be_sealed_to(number, &key));
+            assert!(!can_be_sealed_to(number, &[]));
+            assert!(!can_be_sealed_to(number, key.split_last().unwrap().1));
+            assert!(!can_be_sealed_to(number, &[&key[..], &[0]].concat()));
+            assert!(!can_be_sealed_to(number, &vec![0; key.len()]));
+        }
+        assert!(!can_be_sealed_to(0xF000, &[0; 32]));
+    }
+
+    #[test]
+    fn points_of_small_order_are_refused_with_and_without_the_ignored_bit() {
+        for point in SMALL_ORDER {
+            for bit in [0, 0x80] {
+                let mut key = point.to_vec();
+                *key.last_mut().unwrap() |= bit;
+                assert!(!can_be_sealed_to(1, &key));
+                #[cfg(feature = "awslc")]
+                assert!(sha256_suite()
+                    .unwrap()
+                    .hpke_seal(&key.into(), b"", None, b"")
+                    .is_err());
+            }
+        }
+    }
 }

@@ -248,8 +248,8 @@ impl CommitFacts {
 
     /// How many nodes above the leaf the path refreshes.
     #[getter]
-    fn path_nodes(&self) -> Option<u32> {
-        self.commit.path.as_ref().map(|path| path.nodes)
+    fn path_nodes(&self) -> Option<usize> {
+        self.commit.path.as_ref().map(|path| path.keys.len())
     }
 
     /// Shows the members that its author knows the secrets of the epoch it leads to.

@@ -2,7 +2,7 @@
 
 use mls_rs::error::MlsError;
 
-use crate::{Error, Fault};
+use crate::{encoding, Error, Fault};
 
 /// Whose fault a mistake is that either side can make.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ enum Whose {
 
 impl Doing {
     pub(super) fn failed(self, error: MlsError) -> Error {
-        let (whose, reason, section) = reason(&error);
+        let (whose, reason) = reason(&error, self.place());
         let (fault, place) = match (self, whose) {
             (Self::Loading, _) => return Error::local("bad_saved_state", error.to_string()),
             (Self::Alone(place), _) => (Fault::Local, place),
@@ -44,42 +44,43 @@ impl Doing {
             reason,
             detail: error.to_string(),
             place,
-            section,
+            section: section(&error, place),
+        }
+    }
+
+    const fn place(self) -> &'static str {
+        match self {
+            Self::Alone(place) | Self::Making(place) | Self::Reading(place) => place,
+            Self::Loading => "",
         }
     }
 }
 
-fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
+fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
     use MlsError as E;
     use Whose::{Either, Ours, Theirs};
     match error {
-        E::SerializationError(_) | E::ExtensionError(_) => {
-            (Theirs, "malformed", "RFC 9420 section 2.1")
-        }
-        E::UnexpectedMessageType => (Theirs, "wrong_message_type", "RFC 9420 section 6"),
+        E::SerializationError(_) | E::ExtensionError(_) => (Theirs, "malformed"),
+        E::UnexpectedMessageType => (Theirs, "wrong_message_type"),
         E::UnsupportedProtocolVersion(_) | E::ProtocolVersionMismatch => {
-            (Theirs, "unsupported_version", "RFC 9420 section 6")
+            (Theirs, "unsupported_version")
         }
-        E::UnsupportedCipherSuite(_) | E::CipherSuiteMismatch => {
-            (Theirs, "wrong_suite", "RFC 9420 section 5.1")
+        E::UnsupportedCipherSuite(_) | E::CipherSuiteMismatch => (Theirs, "wrong_suite"),
+        E::GroupIdMismatch => (Theirs, "wrong_group"),
+        E::InvalidEpoch | E::EpochNotFound | E::InitialEpochNotOne => (Theirs, "wrong_epoch"),
+        E::InvalidSignature => (Theirs, "bad_signature"),
+        E::InvalidConfirmationTag => (Theirs, "bad_confirmation_tag"),
+        E::InvalidMembershipTag | E::MembershipTagForNonMember => (Theirs, "bad_membership_tag"),
+        E::CantProcessMessageFromSelf => (Theirs, "own_message"),
+        E::WelcomeKeyPackageNotFound => (Theirs, "no_key_package"),
+        E::CommitMissingPath => (Theirs, "missing_path"),
+        E::RatchetTreeNotFound => (Theirs, "missing_tree"),
+        E::MissingExternalPubExtension => (Theirs, "missing_external_pub"),
+        E::CryptoProviderError(_) => (Theirs, "crypto_refused"),
+        // A message names a leaf, its sender's or another, where nobody sits.
+        E::ExpectedNode | E::InvalidNodeIndex(_) if OF_A_MEMBER.contains(&place) => {
+            (Either, "unknown_leaf")
         }
-        E::GroupIdMismatch => (Theirs, "wrong_group", "RFC 9420 section 6"),
-        E::InvalidEpoch | E::EpochNotFound | E::InitialEpochNotOne => {
-            (Theirs, "wrong_epoch", "RFC 9420 section 6")
-        }
-        E::InvalidSignature => (Theirs, "bad_signature", "RFC 9420 section 6.1"),
-        E::InvalidConfirmationTag => (Theirs, "bad_confirmation_tag", "RFC 9420 section 8.1"),
-        E::InvalidMembershipTag | E::MembershipTagForNonMember => {
-            (Theirs, "bad_membership_tag", "RFC 9420 section 6.2")
-        }
-        E::CantProcessMessageFromSelf => (Theirs, "own_message", "RFC 9420 section 12.4.2"),
-        E::WelcomeKeyPackageNotFound => (Theirs, "no_key_package", "RFC 9420 section 12.4.3.1"),
-        E::CommitMissingPath => (Theirs, "missing_path", "RFC 9420 section 12.4"),
-        E::RatchetTreeNotFound => (Theirs, "missing_tree", "RFC 9420 section 12.4.3.3"),
-        E::MissingExternalPubExtension => {
-            (Theirs, "missing_external_pub", "RFC 9420 section 12.4.3.2")
-        }
-        E::CryptoProviderError(_) => (Theirs, "crypto_refused", "RFC 9420 section 5.1"),
         E::TreeHashMismatch
         | E::ParentHashMismatch
         | E::UnmergedLeavesMismatch
@@ -90,47 +91,41 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         | E::InvalidNodeIndex(_)
         | E::InvalidTreeIndex
         | E::LeafNodeNoChildren
-        | E::LeafNodeNoParent => (Theirs, "bad_tree", "RFC 9420 section 12.4.3.3"),
+        | E::LeafNodeNoParent => (Theirs, "bad_tree"),
         E::WrongPathLen
         | E::SameHpkeKey(_)
         | E::PubKeyMismatch
         | E::UpdateErrorNoSecretKey
         | E::LcaNotFoundInDirectPath
-        | E::FailedGeneratingPathSecret => (Theirs, "bad_path", "RFC 9420 section 7.5"),
-        E::InvalidLifetime { .. } | E::TimeOverflow => {
-            (Theirs, "bad_lifetime", "RFC 9420 section 7.3")
-        }
-        E::DuplicateLeafData(_) => (Theirs, "duplicate_leaf", "RFC 9420 section 7.3"),
+        | E::FailedGeneratingPathSecret => (Theirs, "bad_path"),
+        E::InvalidLifetime { .. } | E::TimeOverflow => (Theirs, "bad_lifetime"),
+        E::DuplicateLeafData(_) => (Theirs, "duplicate_leaf"),
         E::IdentityProviderError(_)
         | E::InUseCredentialTypeUnsupportedByNewLeaf
-        | E::CredentialTypeOfNewLeafIsUnsupported => {
-            (Theirs, "bad_credential", "RFC 9420 section 5.3")
-        }
+        | E::CredentialTypeOfNewLeafIsUnsupported => (Theirs, "bad_credential"),
         E::RequiredExtensionNotFound(_)
         | E::RequiredProposalNotFound(_)
         | E::RequiredCredentialNotFound(_)
         | E::ExtensionNotInCapabilities(_)
         | E::UnsupportedGroupExtension(_)
-        | E::DefaultValueListed => (Theirs, "bad_capabilities", "RFC 9420 section 7.2"),
+        | E::DefaultValueListed => (Theirs, "bad_capabilities"),
         E::InvalidLeafNodeSource | E::InvalidInitKey | E::InitLeafKeyEquality => {
-            (Theirs, "bad_key_package", "RFC 9420 section 10.1")
+            (Theirs, "bad_key_package")
         }
         E::InvalidSuccessor
         | E::ExternalCommitRemovesOtherIdentity
-        | E::DifferentIdentityInUpdate(_) => (Either, "bad_successor", "RFC 9420 section 12.4.3.2"),
+        | E::DifferentIdentityInUpdate(_) => (Either, "bad_successor"),
         E::LeafNotFound(_)
         | E::MemberNotFound
         | E::RemovingNonExistingMember
-        | E::UpdatingNonExistingMember => (Either, "unknown_leaf", "RFC 9420 section 12.1.3"),
-        E::MissingRequiredPsk | E::OldGroupStateNotFound => {
-            (Either, "missing_psk", "RFC 9420 section 8.4")
-        }
+        | E::UpdatingNonExistingMember => (Either, "unknown_leaf"),
+        E::MissingRequiredPsk | E::OldGroupStateNotFound => (Either, "missing_psk"),
         E::InvalidTypeOrUsageInPreSharedKeyProposal
         | E::InvalidPskNonceLength
         | E::DuplicatePskIds
         | E::UnexpectedPskId
-        | E::TooManyPskIds => (Either, "bad_psk", "RFC 9420 section 8.4"),
-        E::ProposalNotFound => (Theirs, "unknown_proposal", "RFC 9420 section 12.4"),
+        | E::TooManyPskIds => (Either, "bad_psk"),
+        E::ProposalNotFound => (Theirs, "unknown_proposal"),
         E::CommitterSelfRemoval
         | E::InvalidCommitSelfUpdate
         | E::MoreThanOneProposalForLeaf(_)
@@ -139,7 +134,7 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         | E::InvalidProtocolVersionInReInit
         | E::UnsupportedCustomProposal(_)
         | E::MlsRulesError(_)
-        | E::SelfRemoveAlreadyProposed => (Either, "bad_proposal", "RFC 9420 section 12.2"),
+        | E::SelfRemoveAlreadyProposed => (Either, "bad_proposal"),
         E::InvalidProposalTypeForSender
         | E::InvalidSender
         | E::ExternalSenderCannotCommit
@@ -147,40 +142,186 @@ fn reason(error: &MlsError) -> (Whose, &'static str, &'static str) {
         | E::ExternalProposalsDisabled
         | E::InvalidExternalSigningIdentity
         | E::ExpectedCommitForNewMemberCommit
-        | E::ExpectedAddProposalForNewMemberProposal => {
-            (Theirs, "bad_sender", "RFC 9420 section 6.1")
-        }
+        | E::ExpectedAddProposalForNewMemberProposal => (Theirs, "bad_sender"),
         E::ExternalCommitMissingExternalInit
         | E::ExternalCommitMustHaveExactlyOneExternalInit
         | E::ExternalCommitMustHaveNewLeaf
         | E::ExternalCommitWithMoreThanOneRemove
         | E::InvalidProposalTypeInExternalCommit(_)
-        | E::OnlyMembersCanCommitProposalsByRef => {
-            (Theirs, "bad_external_commit", "RFC 9420 section 12.4.3.2")
-        }
+        | E::OnlyMembersCanCommitProposalsByRef => (Theirs, "bad_external_commit"),
         E::UnencryptedApplicationMessage | E::InvalidLeafConsumption => {
-            (Theirs, "bad_private_message", "RFC 9420 section 6.3")
+            (Theirs, "bad_private_message")
         }
-        E::KeyMissing(_) => (Theirs, "message_key_gone", "RFC 9420 section 9.1"),
-        E::InvalidFutureGeneration(_) => (Theirs, "too_far_ahead", "RFC 9420 section 9.1"),
-        E::InvalidGroupInfo => (Theirs, "bad_group_info", "RFC 9420 section 12.4.3"),
-        E::InvalidWelcomeMessage => (Theirs, "bad_welcome", "RFC 9420 section 12.4.3.1"),
-        E::NotASubgroup => (Either, "not_a_subgroup", "RFC 9420 section 11.3"),
-        E::ReInitExtensionsMismatch => (Theirs, "bad_welcome", "RFC 9420 section 11.2"),
-        E::InvalidTreeKemPrivateKey => (Either, "bad_private_key", "RFC 9420 section 7.4"),
-        E::GroupUsedAfterReInit => (Ours, "group_ended", "RFC 9420 section 11.2"),
-        E::CommitRequired => (Ours, "commit_required", "RFC 9420 section 12.4"),
+        E::KeyMissing(_) => (Theirs, "message_key_gone"),
+        E::InvalidFutureGeneration(_) => (Theirs, "too_far_ahead"),
+        E::InvalidGroupInfo => (Theirs, "bad_group_info"),
+        E::InvalidWelcomeMessage | E::ReInitExtensionsMismatch => (Theirs, "bad_welcome"),
+        E::NotASubgroup => (Either, "not_a_subgroup"),
+        E::InvalidTreeKemPrivateKey => (Either, "bad_private_key"),
+        E::GroupUsedAfterReInit => (Ours, "group_ended"),
+        E::CommitRequired => (Ours, "commit_required"),
         E::PendingReInitNotFound
         | E::SignerNotFound
         | E::ExistingPendingCommit
         | E::PendingCommitNotFound
         | E::GroupNotFound
         | E::NonZeroRetentionRequired
-        | E::ExporterDeleted => (Ours, "wrong_state", ""),
+        | E::ExporterDeleted => (Ours, "wrong_state"),
         E::KeyPackageRepoError(_) | E::GroupStorageError(_) | E::PskStoreError(_) => {
-            (Ours, "store_failure", "")
+            (Ours, "store_failure")
         }
         // The engine's errors are an open set: what is not named above is told as what it is.
-        _ => (Either, "engine_refused", ""),
+        _ => (Either, "engine_refused"),
+    }
+}
+
+/// Places of messages that a member, or somebody who becomes one, sends to the members.
+const OF_A_MEMBER: [&str; 3] = ["commit", "proposal", "message"];
+
+/// Where the standard demands what was found wanting. The engine makes one error of checks that are demanded in several
+/// places; they are all named then, those of the same message only.
+fn section(error: &MlsError, place: &str) -> &'static str {
+    use MlsError as E;
+    match (error, place) {
+        (E::SerializationError(inner) | E::ExtensionError(inner), _) => inner
+            .inner_dyn_error()
+            .downcast_ref()
+            .map_or("RFC 9420 section 2.1", encoding::section),
+        (E::UnexpectedMessageType, _) => "RFC 9420 section 6",
+        (E::ProtocolVersionMismatch, _) => "RFC 9420 sections 10, 10.1",
+        (E::UnsupportedProtocolVersion(_) | E::GroupIdMismatch, _) => "RFC 9420 section 6",
+        (E::CipherSuiteMismatch | E::UnsupportedCipherSuite(_), "welcome") => {
+            "RFC 9420 section 12.4.3.1"
+        }
+        (E::CipherSuiteMismatch, _) => "RFC 9420 section 10.1",
+        (E::UnsupportedCipherSuite(_), _) => "RFC 9420 section 5.1",
+        (E::InvalidEpoch | E::EpochNotFound, "commit") => "RFC 9420 section 12.4.2",
+        (E::InvalidEpoch | E::EpochNotFound, "proposal") => "RFC 9420 section 12.1",
+        (E::InvalidEpoch | E::EpochNotFound, _) => "RFC 9420 section 6",
+        (E::InitialEpochNotOne, _) => "RFC 9420 sections 11.2, 11.3",
+        (E::InvalidSignature, "commit") => "RFC 9420 sections 6.1, 7.2, 7.3, 10.1, 12.4.3.2",
+        (E::InvalidSignature, "key_package") => "RFC 9420 sections 7.3, 10, 10.1",
+        (E::InvalidSignature, "proposal") => "RFC 9420 sections 6.1, 6.3.1, 12.1",
+        (E::InvalidSignature, "message") => "RFC 9420 sections 6.1, 6.3.1",
+        (E::InvalidSignature, _) => "RFC 9420 sections 7.3, 12.4.3",
+        (E::InvalidConfirmationTag, "commit") => "RFC 9420 section 6.1",
+        (E::InvalidConfirmationTag, _) => "RFC 9420 section 12.4.3.1",
+        (E::InvalidMembershipTag | E::MembershipTagForNonMember, _) => "RFC 9420 section 6.2",
+        (E::CantProcessMessageFromSelf, _) => "RFC 9420 section 12.4.2",
+        (E::WelcomeKeyPackageNotFound, _) => "RFC 9420 section 12.4.3.1",
+        (E::CommitMissingPath | E::ProposalNotFound | E::CommitRequired, _) => {
+            "RFC 9420 section 12.4"
+        }
+        (E::CryptoProviderError(_), "commit" | "proposal" | "message") => {
+            "RFC 9420 sections 6.3.1, 7.6, 8.3"
+        }
+        (E::CryptoProviderError(_), "welcome") => "RFC 9420 section 12.4.3.1",
+        (E::CryptoProviderError(_), _) => "RFC 9420 section 5.1",
+        (E::ExpectedNode | E::InvalidNodeIndex(_), place) if OF_A_MEMBER.contains(&place) => {
+            "RFC 9420 sections 6.1, 6.3.2, 12.1.3"
+        }
+        (E::ExpectedNode | E::InvalidNodeIndex(_), _) => "RFC 9420 sections 12.4.3, 12.4.3.3",
+        (E::ParentHashMismatch, _) => "RFC 9420 section 7.9.2",
+        (E::UnmergedLeavesMismatch, _) => "RFC 9420 section 12.4.3.1",
+        (
+            E::TreeHashMismatch
+            | E::UnexpectedEmptyTree
+            | E::UnexpectedTrailingBlanks
+            | E::UnexpectedEmptyNode
+            | E::InvalidTreeIndex
+            | E::LeafNodeNoChildren
+            | E::LeafNodeNoParent
+            | E::RatchetTreeNotFound,
+            _,
+        ) => "RFC 9420 section 12.4.3.3",
+        (E::PubKeyMismatch, "welcome") => "RFC 9420 section 12.4.3.1",
+        (E::PubKeyMismatch | E::FailedGeneratingPathSecret, _) => "RFC 9420 section 7.5",
+        (E::SameHpkeKey(_), _) => "RFC 9420 section 12.4.2",
+        (E::WrongPathLen | E::UpdateErrorNoSecretKey | E::LcaNotFoundInDirectPath, _) => {
+            "RFC 9420 section 7.6"
+        }
+        (E::IdentityProviderError(_), _) => "RFC 9420 section 5.3.1",
+        (E::InvalidSuccessor | E::DifferentIdentityInUpdate(_), _) => "RFC 9420 section 5.3.1",
+        (E::DefaultValueListed, _) => "RFC 9420 section 7.2",
+        (E::ExtensionNotInCapabilities(_), _) => "RFC 9420 sections 7.2, 7.3",
+        (
+            E::RequiredExtensionNotFound(_)
+            | E::RequiredProposalNotFound(_)
+            | E::RequiredCredentialNotFound(_),
+            _,
+        ) => "RFC 9420 sections 7.3, 11.1, 12.1.7",
+        (E::UnsupportedGroupExtension(_), _) => "RFC 9420 section 13.4",
+        (
+            E::InUseCredentialTypeUnsupportedByNewLeaf
+            | E::CredentialTypeOfNewLeafIsUnsupported
+            | E::InvalidLifetime { .. }
+            | E::TimeOverflow
+            | E::DuplicateLeafData(_)
+            | E::InvalidLeafNodeSource,
+            _,
+        ) => "RFC 9420 section 7.3",
+        (E::InvalidInitKey | E::InitLeafKeyEquality, _) => "RFC 9420 section 10.1",
+        (
+            E::LeafNotFound(_)
+            | E::MemberNotFound
+            | E::RemovingNonExistingMember
+            | E::UpdatingNonExistingMember,
+            _,
+        ) => "RFC 9420 sections 12.1.3, 12.2",
+        (E::MissingRequiredPsk, "welcome") => "RFC 9420 section 12.4.3.1",
+        (E::MissingRequiredPsk, "commit") => "RFC 9420 section 12.4.2",
+        (E::MissingRequiredPsk | E::OldGroupStateNotFound, _) => "RFC 9420 section 8.4",
+        (E::InvalidTypeOrUsageInPreSharedKeyProposal | E::InvalidPskNonceLength, _) => {
+            "RFC 9420 section 12.1.4"
+        }
+        (E::UnexpectedPskId | E::TooManyPskIds, _) => "RFC 9420 section 12.4.3.1",
+        (E::InvalidProtocolVersionInReInit, _) => "RFC 9420 section 12.1.5",
+        (E::UnsupportedCustomProposal(_), _) => "RFC 9420 section 13.2",
+        (E::InvalidProposalTypeForSender, _) => "RFC 9420 sections 12.1.8, 12.2",
+        (
+            E::DuplicatePskIds
+            | E::CommitterSelfRemoval
+            | E::InvalidCommitSelfUpdate
+            | E::MoreThanOneProposalForLeaf(_)
+            | E::MoreThanOneGroupContextExtensionsProposal
+            | E::OtherProposalWithReInit
+            | E::MlsRulesError(_)
+            | E::SelfRemoveAlreadyProposed,
+            _,
+        ) => "RFC 9420 section 12.2",
+        (
+            E::UnknownSigningIdentityForExternalSender
+            | E::ExternalProposalsDisabled
+            | E::InvalidExternalSigningIdentity,
+            _,
+        ) => "RFC 9420 section 12.1.8",
+        (
+            E::InvalidSender
+            | E::ExternalSenderCannotCommit
+            | E::ExpectedCommitForNewMemberCommit
+            | E::ExpectedAddProposalForNewMemberProposal,
+            _,
+        ) => "RFC 9420 section 6.1",
+        (
+            E::ExternalCommitMissingExternalInit
+            | E::ExternalCommitMustHaveExactlyOneExternalInit
+            | E::ExternalCommitMustHaveNewLeaf
+            | E::ExternalCommitWithMoreThanOneRemove
+            | E::ExternalCommitRemovesOtherIdentity
+            | E::InvalidProposalTypeInExternalCommit(_)
+            | E::OnlyMembersCanCommitProposalsByRef
+            | E::MissingExternalPubExtension,
+            _,
+        ) => "RFC 9420 section 12.4.3.2",
+        (E::UnencryptedApplicationMessage, _) => "RFC 9420 section 6",
+        (E::InvalidLeafConsumption, _) => "RFC 9420 section 6.3.2",
+        (E::KeyMissing(_), _) => "RFC 9420 section 9.1",
+        (E::InvalidFutureGeneration(_), _) => "RFC 9420 section 15.3",
+        (E::InvalidGroupInfo, _) => "RFC 9420 section 12.4.3",
+        (E::InvalidWelcomeMessage, _) => "RFC 9420 section 12.4.3.1",
+        (E::NotASubgroup, _) => "RFC 9420 section 11.3",
+        (E::ReInitExtensionsMismatch | E::GroupUsedAfterReInit, _) => "RFC 9420 section 11.2",
+        (E::InvalidTreeKemPrivateKey, _) => "RFC 9420 section 7.4",
+        _ => "",
     }
 }

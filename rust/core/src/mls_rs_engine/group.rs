@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::blame::Doing;
 use super::config::{engine_client, list, signing_identity, Config};
 use super::kept::Kept;
+use super::keys;
 use super::proposals;
 use super::resumption::ours;
 use super::roster::{all, changes, context, members};
@@ -198,7 +199,10 @@ impl Group {
             }
             Err(error) => return Err(Doing::Reading("commit").failed(error)),
         };
-        let changes = changes(&done, &self.0.engine.export_tree(), &engine.export_tree())?;
+        let after = engine.export_tree();
+        let before = self.0.engine.export_tree();
+        let changes = changes(&done, &before, &after)?;
+        keys::of_commit(self.suite(), done.committer, &changes, &before, &after)?;
         let child = if changes.removes_us {
             None
         } else {
@@ -212,7 +216,11 @@ impl Group {
         let _call = self.begin(&[]);
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
-            Ok(ReceivedMessage::Proposal(_)) => Ok(self.step(engine, self.0.kept.clone())),
+            Ok(ReceivedMessage::Proposal(done)) => {
+                proposals::may_be_sent(&done)?;
+                keys::of_proposal(self.suite(), &done.proposal)?;
+                Ok(self.step(engine, self.0.kept.clone()))
+            }
             Ok(_) => {
                 Err(Error::remote("wrong_message_type", "a proposal was expected").at("proposal"))
             }
@@ -444,6 +452,7 @@ impl Group {
                     .section("RFC 9420 section 10.1"),
             );
         }
+        keys::of_key_package(bytes)?;
         Ok(message)
     }
 
@@ -490,6 +499,10 @@ impl Group {
 
     pub(super) fn reinit(&self) -> Option<&ReInit> {
         self.0.kept.reinit.as_ref()
+    }
+
+    fn suite(&self) -> u16 {
+        self.0.shared.context.suite
     }
 
     pub(super) fn own_leaf(&self) -> u32 {
@@ -626,6 +639,7 @@ impl Group {
 
     /// The first epoch we are in.
     pub(super) fn first(engine: EngineGroup<Config>, call: &Call, limits: Limits) -> Result<Self> {
+        keys::of_tree(&engine.export_tree())?;
         Self::settle(engine, call, Kept::default(), limits)
     }
 

@@ -5,6 +5,7 @@ mod config;
 mod extensions;
 mod group;
 mod kept;
+mod keys;
 mod observer;
 mod private;
 mod proposals;

@@ -3,13 +3,14 @@
 use mls_rs::group::proposal::{
     AddProposal, CustomProposal, PreSharedKeyProposal, Proposal as EngineProposal, ProposalType,
 };
-use mls_rs::group::Sender;
+use mls_rs::group::{ProposalMessageDescription, ProposalSender, Sender};
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs::WireFormat;
 use mls_rs_codec::{byte_vec, MlsDecode, MlsEncode};
 
 use super::roster::extensions;
 use crate::encoding::{message, put};
+use crate::key_package::HEADER;
 use crate::proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
 use crate::{Client, Error, KeyPackage, Result};
 
@@ -37,6 +38,21 @@ pub(super) fn cannot_be_proposed(proposal: &Proposal) -> Error {
         format!("nobody proposes type {} here", proposal.number()),
     )
     .section("RFC 9420 section 12.2")
+}
+
+/// What others may propose. The engine remembers what it would not commit, and panics over an Update by somebody outside
+/// when it makes its own commit.
+pub(super) fn may_be_sent(received: &ProposalMessageDescription) -> Result<()> {
+    let section = match (&received.sender, &received.proposal) {
+        (_, EngineProposal::ExternalInit(_)) => "RFC 9420 sections 12.1.6, 12.1.8",
+        (ProposalSender::External(_), EngineProposal::Update(_)) => "RFC 9420 section 12.1.8",
+        _ => return Ok(()),
+    };
+    Err(
+        Error::remote("bad_sender", "its sender may not propose this")
+            .at("proposal")
+            .section(section),
+    )
 }
 
 /// The PSK of an epoch of the same group; one of another group is known to nobody here.
@@ -99,10 +115,8 @@ pub(super) fn reinit(found: &mls_rs::group::proposal::ReInitProposal) -> ReInit 
     }
 }
 
-/// As the engine encodes it. Its signature was checked over the same encoding.
-fn key_package(add: &AddProposal) -> Result<Vec<u8>> {
-    /// MLSMessage header: version mls10, wire format mls_key_package (RFC 9420 section 6).
-    const HEADER: [u8; 4] = [0, 1, 0, 5];
+/// The KeyPackage as an MLSMessage, as the engine encodes it. Its signature was checked over the same encoding.
+pub(super) fn key_package(add: &AddProposal) -> Result<Vec<u8>> {
     let mut bytes = HEADER.to_vec();
     add.key_package()
         .mls_encode(&mut bytes)

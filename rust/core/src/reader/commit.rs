@@ -21,8 +21,8 @@ pub enum Sender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathFacts {
     pub leaf: LeafFacts,
-    /// How many nodes above the leaf it refreshes.
-    pub nodes: u32,
+    /// The new keys of the nodes above the leaf.
+    pub keys: Vec<Vec<u8>>,
 }
 
 /// A commit as read. Nothing is verified until [`CommitFacts::verify`].
@@ -118,10 +118,10 @@ impl CommitFacts {
     }
 
     /// Checks the signature over the commit and `context`, the TLS-encoded GroupContext of the epoch it was made in
-    /// (section 6.1, FramedContentTBS). The suite is the context's.
+    /// (section 6.1, FramedContentTBS), and the keys of the path's nodes. The suite is the context's.
     ///
     /// # Errors
-    /// [`Reason::BadSignature`], [`Reason::UnsupportedSuite`], or why `context` cannot be read.
+    /// [`Reason::BadSignature`], [`Reason::BadKey`], [`Reason::UnsupportedSuite`], or why `context` cannot be read.
     pub fn verify(&self, context: &[u8], signature_key: &[u8]) -> Result<(), Refused> {
         let suite = GroupContextFacts::of(context)?.suite;
         let mut content = self.framed.clone();
@@ -133,7 +133,9 @@ impl CommitFacts {
             &content,
             &self.signature,
             "commit.signature",
-        )
+        )?;
+        let mut keys = self.path.iter().flat_map(|path| &path.keys);
+        keys.try_for_each(|key| crypto::encryption_key(suite, key, "commit.path.nodes"))
     }
 
     /// The confirmed and the interim transcript hash after this commit (section 8.2), from the interim hash before.
@@ -213,19 +215,25 @@ fn read_psk_id(cursor: &mut Cursor<'_>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// UpdatePath (section 7.6).
+/// UpdatePath (section 7.6). A leaf's index has 32 bits, so no path is longer than that.
 fn read_path(cursor: &mut Cursor<'_>) -> Result<PathFacts, Refused> {
+    const PATH_LIMIT: u32 = 32;
     let leaf = LeafFacts::read(cursor).within("leaf_node")?;
-    let nodes = cursor.skip_vector("nodes", |node| {
-        node.opaque("encryption_key")?;
+    let mut length = 0_u32;
+    let keys = cursor.vector("nodes", |node| {
+        length = length.saturating_add(1);
+        if length > PATH_LIMIT {
+            return Err(Refused::new(Reason::Oversized, ""));
+        }
+        let key = node.opaque("encryption_key")?.to_vec();
         node.skip_vector("encrypted_path_secret", |ciphertext| {
             ciphertext.opaque("kem_output")?;
             ciphertext.opaque("ciphertext")?;
             Ok(())
         })?;
-        Ok(())
+        Ok(key)
     })?;
-    Ok(PathFacts { leaf, nodes })
+    Ok(PathFacts { leaf, keys })
 }
 
 /// Reads an MLSMessage that carries a commit as PublicMessage. Only its form is checked.

@@ -4,7 +4,7 @@ use mls_rs_core::crypto::{CipherSuite, CipherSuiteProvider, CryptoProvider};
 
 use super::cursor::write_opaque;
 use super::refused::{Reason, Refused, Within};
-use crate::provider::{Provider, Suite};
+use crate::provider::{can_be_sealed_to, Provider, Suite};
 use crate::verify_signature;
 
 fn suite_provider(suite: u16) -> Result<Suite, Refused> {
@@ -28,6 +28,15 @@ pub(super) fn verify(
     write_opaque(&mut signed, content).within(place)?;
     verify_signature(suite, signature_key, &signed, signature)
         .map_err(|_| Refused::new(Reason::BadSignature, place))
+}
+
+/// Whether this is a key that something can be encrypted to (section 5.1.1).
+pub(super) fn encryption_key(suite: u16, key: &[u8], place: &str) -> Result<(), Refused> {
+    if can_be_sealed_to(suite, key) {
+        Ok(())
+    } else {
+        Err(Refused::new(Reason::BadKey, place))
+    }
 }
 
 /// `Hash` of the suite.

@@ -63,10 +63,12 @@ impl KeyPackageFacts {
     }
 
     /// Checks what section 10.1 demands and bytes can show: the signature of the package and that of its leaf, a
-    /// leaf made for a KeyPackage, and two different HPKE keys. Lifetimes are left to whoever has a clock.
+    /// leaf made for a KeyPackage, and two different HPKE keys that can be encrypted to. Lifetimes are left to whoever
+    /// has a clock.
     ///
     /// # Errors
-    /// [`Reason::WrongLeafSource`], [`Reason::RepeatedKey`], [`Reason::BadSignature`], [`Reason::UnsupportedSuite`].
+    /// [`Reason::WrongLeafSource`], [`Reason::RepeatedKey`], [`Reason::BadKey`], [`Reason::BadSignature`],
+    /// [`Reason::UnsupportedSuite`].
     pub fn verify(&self) -> Result<(), Refused> {
         let place = "key_package";
         if !matches!(self.leaf.source, LeafSource::KeyPackage { .. }) {
@@ -86,7 +88,18 @@ impl KeyPackageFacts {
             &self.signed,
             &self.signature,
             place,
-        )
+        )?;
+        self.check_keys()
+    }
+
+    /// Checks that something can be encrypted to the init key and to the leaf's key (section 10).
+    ///
+    /// # Errors
+    /// [`Reason::BadKey`].
+    pub fn check_keys(&self) -> Result<(), Refused> {
+        let leaf_key = &self.leaf.encryption_key;
+        crypto::encryption_key(self.suite, &self.init_key, "key_package.init_key")?;
+        crypto::encryption_key(self.suite, leaf_key, "key_package.leaf_node.encryption_key")
     }
 
     /// KeyPackageRef (section 5.2), by which a Welcome names whom it is for.

@@ -89,11 +89,11 @@ impl LeafFacts {
         })
     }
 
-    /// Checks the leaf's own signature (section 7.2, LeafNodeTBS). `place` is the group_id and the leaf's index,
-    /// which a leaf of an update or a commit signs too; a leaf of a KeyPackage signs neither.
+    /// Checks the leaf's own signature (section 7.2, LeafNodeTBS) and its encryption key. `place` is the group_id and
+    /// the leaf's index, which a leaf of an update or a commit signs too; a leaf of a KeyPackage signs neither.
     ///
     /// # Errors
-    /// [`Reason::WrongLeafSource`] if the place is missing or needless, [`Reason::BadSignature`],
+    /// [`Reason::WrongLeafSource`] if the place is missing or needless, [`Reason::BadSignature`], [`Reason::BadKey`],
     /// [`Reason::UnsupportedSuite`].
     pub fn verify(&self, suite: u16, place: Option<(&[u8], u32)>) -> Result<(), Refused> {
         let mut content = self.signed.clone();
@@ -112,7 +112,8 @@ impl LeafFacts {
             &content,
             &self.signature,
             "leaf_node",
-        )
+        )?;
+        crypto::encryption_key(suite, &self.encryption_key, "leaf_node.encryption_key")
     }
 
     /// The tree hash (section 7.8) of a tree that holds this leaf at `index` and whose root is that leaf.

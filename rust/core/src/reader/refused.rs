@@ -19,6 +19,7 @@ pub enum Reason {
     WrongSender,
     WrongLeafSource,
     RepeatedKey,
+    BadKey,
     UnsupportedSuite,
     BadSignature,
 }
@@ -41,6 +42,7 @@ impl Reason {
             Self::WrongSender => "wrong_sender",
             Self::WrongLeafSource => "wrong_leaf_source",
             Self::RepeatedKey => "repeated_key",
+            Self::BadKey => "bad_key",
             Self::UnsupportedSuite => "unsupported_suite",
             Self::BadSignature => "bad_signature",
         }
@@ -51,15 +53,16 @@ impl Reason {
         match self {
             Self::Truncated | Self::TrailingBytes | Self::UnknownValue => "RFC 8446 section 3",
             Self::LengthNotMinimal | Self::LengthReserved => "RFC 9420 section 2.1.2",
-            // RFC 9420 names no section for these two: a size is ours to bound, and that no list repeats an
-            // extension is how every engine reads section 13.
-            Self::Oversized | Self::RepeatedExtension => "",
+            // A size is ours to bound.
+            Self::Oversized => "",
+            Self::RepeatedExtension => "RFC 9420 section 13.4",
             Self::UnknownVersion | Self::WrongWireFormat | Self::NotACommit | Self::WrongSender => {
                 "RFC 9420 section 6"
             }
             Self::BadTree => "RFC 9420 section 12.4.3.3",
             Self::WrongLeafSource => "RFC 9420 section 7.3",
             Self::RepeatedKey => "RFC 9420 section 10.1",
+            Self::BadKey => "RFC 9420 sections 7.1, 7.2, 10",
             Self::UnsupportedSuite => "RFC 9420 section 17.1",
             Self::BadSignature => "RFC 9420 section 5.1.2",
         }
