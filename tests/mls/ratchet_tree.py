@@ -3,6 +3,7 @@
 Leaf i is node 2i (appendix C).
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Self
@@ -98,6 +99,10 @@ class Tree:
             return []
         left, right = children(node)
         return self.resolution(left, without) + self.resolution(right, without)
+
+    def keys(self, nodes: Iterable[int]) -> list[bytes]:
+        """Their public keys."""
+        return [node.encryption_key for node in (self.nodes[place] for place in nodes) if node is not None]
 
     def filtered(self, leaf: int) -> list[tuple[int, int]]:
         """The filtered direct path, each node with its child on the copath (section 4.1.2)."""

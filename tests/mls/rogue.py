@@ -242,7 +242,7 @@ class Member:
     ) -> "Encrypted":
         """A PrivateMessage (section 6.3). Stages: content, signed, plain, encrypted."""
         touch = touch or {}
-        made = Encrypted(content)
+        made = Encrypted(self, content)
         made.touched("content", touch)
         made.signature = self.sign(content, twins.PRIVATE_MESSAGE)
         made.confirmation_tag = confirmation_tag
@@ -282,14 +282,15 @@ class Member:
         path: bool = True,
         external: bool = False,
         private: bool = False,
+        greet: bool = True,
         received: Iterable["Framed"] = (),
         psks: Mapping[bytes, bytes] | None = None,
         touch: Mapping[str, Touch] | None = None,
     ) -> "Draft":
         """A commit of these, and its Welcome. `received` are proposals that the commit names by reference.
 
-        Stages: proposals, nodes, leaf (not signed), signed leaf, sealing, path, content (not signed), signed,
-        confirmed, framed (of a private commit plain and encrypted instead); then `greet`'s."""
+        Stages: proposals, nodes, leaf (not signed), signed leaf, sealing, path, tree, content (not signed),
+        signed, confirmed, framed (of a private commit plain and encrypted instead); then those of the Welcome."""
         draft = Draft(self, touch or {}, psks or {}, private=private, external=external)
         listed = [one if isinstance(one, ProposalOrRef) else ProposalOrRef(twins.BY_VALUE, one) for one in proposals]
         known = {one.reference: one for one in received}
@@ -301,7 +302,8 @@ class Member:
         if path:
             draft.make_path()
         draft.frame()
-        draft.greet()
+        if greet:
+            draft.greet()
         return draft
 
 
@@ -326,6 +328,7 @@ class Framed(Touched):
 class Encrypted(Touched):
     """A PrivateMessage."""
 
+    author: Member
     content: FramedContent
     signature: bytes = b""
     confirmation_tag: bytes | None = None
@@ -408,18 +411,25 @@ class Draft(Touched):
 
     # -- the path (sections 7.4 to 7.6) ------------------------------------------------------------------
 
+    @staticmethod
+    def key_of(path_secret: bytes) -> bytes:
+        """The public key that follows from a path secret."""
+        return public(key_pair(derive_secret(path_secret, "node")))
+
     def make_path(self) -> None:
         member, tree = self.member, self.tree
         if self.external:
             leaf = member.person.leaf(b"")
             self.index = tree.add(leaf)
-        leaf = deepcopy(tree.leaf(self.index))
+        # A commit that removes its author has a path all the same.
+        leaf = deepcopy(tree.nodes[2 * self.index] or member.tree.leaf(self.index))
+        assert isinstance(leaf, LeafNode)
         tree.nodes[2 * self.index] = leaf
         steps = tree.filtered(self.index)
         secret = X25519PrivateKey.generate().private_bytes_raw()
         for _ in steps:
             self.path_secrets.append(secret)
-            self.path_keys.append(public(key_pair(derive_secret(secret, "node"))))
+            self.path_keys.append(self.key_of(secret))
             secret = derive_secret(secret, "path")
         self.commit_secret = secret
         self.stage("nodes")
@@ -438,7 +448,7 @@ class Draft(Touched):
         new = frozenset(index for index, _ in self.added)
         self.path = UpdatePath(leaf)
         for (node, copath), secret in zip(steps, self.path_secrets, strict=True):
-            receivers = [tree.nodes[one].encryption_key for one in tree.resolution(copath, new)]  # type: ignore[union-attr]
+            receivers = tree.keys(tree.resolution(copath, new))
             sealed = [encrypt_with_label(key, "UpdatePathNode", self.sealing, secret) for key in receivers]
             self.path.nodes.append(UpdatePathNode(tree.parent_node(node).encryption_key, sealed))
         self.commit.path = self.path
@@ -450,6 +460,7 @@ class Draft(Touched):
         member = self.member
         sender = Sender(twins.NEW_MEMBER_COMMIT) if self.external else None
         self.content = member.framed(twins.COMMIT, self.commit, sender)
+        self.stage("tree")
         self.context.tree_hash = self.tree.tree_hash()
         self.stage("content")
         wire_format = twins.PRIVATE_MESSAGE if self.private else twins.PUBLIC_MESSAGE
@@ -481,7 +492,7 @@ class Draft(Touched):
 
     def greet(self) -> None:
         """Stages: info (not signed), signed info, secrets, welcome."""
-        self.info = GroupInfo(self.context, [], self.message.confirmation_tag, self.index)
+        self.info = GroupInfo(self.context, [], self.message.confirmation_tag, max(self.index, 0))
         self.stage("info")
         content = self.info.encode()[: -len(OPAQUE.write(self.info.signature))]
         self.info.signature = sign_with_label(self.member.person.key, "GroupInfoTBS", content)
@@ -502,7 +513,7 @@ class Draft(Touched):
 
     def _path_secret_for(self, index: int) -> bytes | None:
         """The path secret of the lowest node above both."""
-        if self.commit.path is None:
+        if not self.path_secrets:
             return None
         above = set(self.tree.path(2 * index))
         steps = self.tree.filtered(self.index)

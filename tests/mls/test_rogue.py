@@ -89,7 +89,7 @@ def test_its_proposals_are_committed_by_others(private: bool) -> None:
     groups = {leaf: group.with_proposal(sent[0]).with_proposal(sent[1]) for leaf, group in world.groups.items()}
     made = groups[0].commit()
     assert [one.type for one in MLSMessage.decode(made.message).body.content.body.proposals] == [twins.BY_REFERENCE] * 2
-    staged = groups[3].stage(made.message)
+    staged = groups[4].stage(made.message)
     assert [one.leaf for one in staged.removed] == [5]
     assert [one.leaf for one in staged.updated] == [0, 2]
 
@@ -111,6 +111,6 @@ def test_it_proposes_from_outside() -> None:
     groups = {
         leaf: group.with_proposal(named.bytes).with_proposal(offered.bytes) for leaf, group in world.groups.items()
     }
-    staged = groups[3].stage(groups[0].commit().message)
+    staged = groups[4].stage(groups[0].commit().message)
     assert [one.leaf for one in staged.removed] == [5]
     assert [one.identity for one in staged.added] == [b"newcomer"]

@@ -4,8 +4,9 @@ The tree has what trees can have: parents set by several members, blank ones, a 
 unmerged leaf. Made once per kind of group; groups are values, and the rogue is copied for each attack.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import twins
@@ -18,10 +19,13 @@ KNOWN = 0xF001
 """A non-default extension type that every client here lists as known."""
 
 GROUP_ID = b"attacked"
-SEATS = ("zero", "one", "rogue", "three", "late", "five", None, "seven")
-"""Who sits where. `late` came last and is unmerged above its leaf."""
+SEATS = ("zero", "one", "rogue", "accomplice", "late", "five", None, "seven")
+"""Who sits where. The accomplice and `late` came last and are unmerged above their leaves."""
 
-PERSON = Person(b"rogue")
+FOUNDERS = ("zero", "one", "five", "seven")
+"""Those of them who are there from the beginning; others sat on the other leaves before."""
+
+ROGUE, ACCOMPLICE = Person(b"rogue"), Person(b"accomplice")
 
 
 def client(name: str) -> Client:
@@ -34,24 +38,31 @@ def twin(key_package: bytes) -> KeyPackage:
     return package
 
 
-def newcomer(name: str = "newcomer", leaf: Touch | None = None) -> Announced:
-    """Somebody with a KeyPackage that the group takes, unless `leaf` spoils it before it is signed."""
+def newcomer(person: Person | str = "newcomer", touch: Mapping[str, Touch] | None = None) -> Announced:
+    """Somebody with a KeyPackage that the group takes, unless a touch spoils it."""
+    touch = touch or {}
+    if isinstance(person, str):
+        person = Person(person.encode())
 
     def listed(announced: Announced) -> None:
         announced.leaf.capabilities.extensions = [KNOWN]
-        if leaf is not None:
-            leaf(announced)
+        announced.touched("leaf", touch)
 
-    return Person(name.encode()).key_package({"leaf": listed})
+    return person.key_package({**touch, "leaf": listed})
 
 
 @dataclass
 class World:
-    """`groups` are the clients' views of one epoch, by leaf index; `rogue` is a member of it too."""
+    """`groups` are the clients' views of one epoch, by leaf index; `rogue` is a member of it too, and its accomplice,
+    whose keys it has."""
 
     clients: dict[int, Client]
     groups: dict[int, Group]
     rogue: Member
+
+    @property
+    def accomplice(self) -> Member:
+        return replace(self.rogue, person=ACCOMPLICE, index=SEATS.index("accomplice"))
 
     def outsider(self, person: Person | None = None) -> Member:
         """Somebody outside with a GroupInfo of the epoch and its tree."""
@@ -66,9 +77,8 @@ class World:
 
 @cache
 def _built(extensions: tuple[tuple[int, bytes], ...]) -> World:
-    clients = {leaf: client(name or "gone") for leaf, name in enumerate(SEATS)}
-    gone = {leaf for leaf, name in enumerate(SEATS) if name in ("rogue", "late", None)}
-    clients |= {leaf: client(f"gone {leaf}") for leaf in gone}
+    clients = {leaf: client(name or "nobody") for leaf, name in enumerate(SEATS)}
+    gone = {leaf for leaf, name in enumerate(SEATS) if name not in FOUNDERS}
     packages = {leaf: one.key_package() for leaf, one in clients.items() if leaf}
     made = (
         clients[0].create_group(GROUP_ID, extensions=extensions).commit(add=[one.public for one in packages.values()])
@@ -83,17 +93,17 @@ def _built(extensions: tuple[tuple[int, bytes], ...]) -> World:
             for leaf, group in world.groups.items()
             if leaf not in removed
         }
-    announced = PERSON.key_package({"leaf": lambda it: it.leaf.capabilities.extensions.append(KNOWN)})
+    announced = newcomer(ROGUE)
     made = world.groups[0].commit(add=[announced.message])
     assert made.welcome is not None
     world.groups = {
         leaf: made.group if leaf == 0 else group.stage(made.message).apply() for leaf, group in world.groups.items()
     }
-    world.rogue = Member.join(PERSON, announced, made.welcome, made.tree)
+    world.rogue = Member.join(ROGUE, announced, made.welcome, made.tree)
     world.advanced(world.rogue.commit())
     late = clients[4] = client("late")
     package = late.key_package()
-    draft = world.rogue.commit([Proposal(twins.ADD, twin(package.public))], path=False)
+    draft = world.rogue.commit([newcomer(ACCOMPLICE).add, Proposal(twins.ADD, twin(package.public))], path=False)
     world.advanced(draft)
     world.groups[4] = late.join(twins.message(draft.welcome), package, tree=draft.tree.encode())
     return world
@@ -107,7 +117,7 @@ def plain() -> World:
 def strict() -> World:
     """A group with an extension of type KNOWN that requires its support and lets the rogue propose from outside."""
     required = twins.RequiredCapabilities([KNOWN], [], [twins.BASIC]).encode()
-    sender = twins.ExternalSender(PERSON.public, twins.Credential(twins.BASIC, PERSON.name)).encode()
+    sender = twins.ExternalSender(ROGUE.public, twins.Credential(twins.BASIC, ROGUE.name)).encode()
     extensions = (
         (twins.REQUIRED_CAPABILITIES, required),
         (twins.EXTERNAL_SENDERS, twins.OPAQUE.write(sender)),
