@@ -1,0 +1,34 @@
+//! Invariants of `mlsrtc-core` under hostile bytes, through its public API alone. Each target under `fuzz_targets` opens
+//! with its invariant in words and calls one function here; `tests/seeds.rs` calls the same functions with the seeds.
+
+mod edit;
+mod scene;
+mod signed;
+
+pub mod entrance;
+pub mod insider;
+pub mod member;
+pub mod reader;
+pub mod snapshot;
+
+use mlsrtc_core::{Error, Fault};
+
+/// Whether bytes from others were refused as such: by their fault, with a reason, and not by a panic that the
+/// core's shield caught.
+fn is_remote(error: &Error) {
+    assert_eq!(error.fault, Fault::Remote, "{error:?}");
+    assert!(!error.reason.is_empty());
+    assert_ne!(error.reason, "engine_failure", "a panic inside the engine");
+}
+
+/// One genuine message of every kind, and a tree: the reader's seeds.
+pub fn genuine() -> Vec<Vec<u8>> {
+    let scene = &*scene::SCENE;
+    let key_package = scene.key_package.public();
+    scene
+        .all()
+        .into_iter()
+        .map(<[u8]>::to_vec)
+        .chain([key_package])
+        .collect()
+}
