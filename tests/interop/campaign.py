@@ -6,6 +6,7 @@ Every engine other than OpenMLS, which gets all of the operations, gets a tenth 
 an engine that is not called weak has failed; its seed and its shortened steps are printed then."""
 
 import argparse
+import inspect
 import os
 import platform
 import sys
@@ -17,13 +18,14 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import test_openmls_limits
 from dave import Call
 from engines import starter
 from history import check
 from known import Known
 from party import Disagreement, Party
 from peers import PeerError
-from steps import WEIGHTS, Plan
+from steps import FURTHER, WEIGHTS, Plan
 
 STEPS = 150
 """Of one history."""
@@ -47,6 +49,7 @@ def _row(
     share: float = 0.1,
     private: Sequence[bool] = (False, True),
     founders: Sequence[str] = ("mlsrtc",),
+    what: str = "",
     **rules: object,
 ) -> Row:
     def shares(founder: str) -> dict[str, int]:
@@ -59,13 +62,14 @@ def _row(
         for hidden in private
         for founder in founders
     )
-    name = ", ".join(others) + (f", up to {most}" if most > 12 else "")
+    name = ", ".join(others) + (f", up to {most}" if most > 12 else "") + what
     return Row(name, plans, share)
 
 
 ROWS = (
     _row({"OpenMLS": 1}, share=0.9, founders=("mlsrtc", "OpenMLS")),
     _row({"OpenMLS": 1}, most=64, suites=(1,)),
+    _row({"OpenMLS": 1}, founders=("mlsrtc", "OpenMLS"), what=", further steps", weights=FURTHER),
     _row({"mls-rs": 1}),
     _row({"ts-mls": 1}, founder_stays=True),
     _row({"OpenMLS": 1, "mls-rs": 1, "ts-mls": 1}, founder_stays=True),
@@ -197,6 +201,21 @@ def page(tallies: dict[Row, Tally], dave: Tally, command: str) -> Iterator[str]:
         ["with", *WEIGHTS],
         ([row.name, *(tally.operations[kind] for kind in WEIGHTS)] for row, tally in tallies.items()),
     )
+    yield (
+        "Further steps are those that not every engine has: extensions of the GroupContext and proposals that the "
+        "application makes up, a newcomer that asks to be added, and an external sender that has members added and "
+        "removed and the extensions changed. All are by reference."
+    )
+    yield ""
+    further = [kind for kind in FURTHER if kind not in WEIGHTS]
+    yield from table(
+        ["with", *further],
+        (
+            [row.name, *(tally.operations[kind] for kind in further)]
+            for row, tally in tallies.items()
+            if row.plans[0].weights == FURTHER
+        ),
+    )
     yield "## DAVE"
     yield ""
     yield (
@@ -213,6 +232,14 @@ def page(tallies: dict[Row, Tally], dave: Tally, command: str) -> Iterator[str]:
     yield from table(["engine", "version", "what it cannot do, and why"], engines(peers))
     for peer in peers.values():
         peer.close()
+    yield "## What OpenMLS does otherwise, or not at all"
+    yield ""
+    yield "Each is shown live by `tests/interop/test_openmls_limits.py`."
+    yield ""
+    for name, test in vars(test_openmls_limits).items():
+        if name.startswith("test_"):
+            yield "* " + " ".join((inspect.getdoc(test) or "").split())
+    yield ""
     yield "## Faults"
     yield ""
     yield (

@@ -6,12 +6,13 @@ played. So every part of a history is a history too, and a failing one is shorte
 
 from collections.abc import Callable, Mapping, Sequence
 
-from party import Disagreement, Member, Party
+from further import Further
+from party import Disagreement, Member
 from peers import Peer, PeerError
 from steps import Passed, Picks, Plan, Step
 
 
-class History(Party):
+class History(Further):
     """A party that takes steps. Those that nobody in it can take are passed over."""
 
     def play(self, step: Step) -> None:

@@ -8,12 +8,29 @@ from typing import Any
 from peers import Fields, PeerError
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import Client, Commit, KeyPackage, Limits, Proposal, Secret, SigningKey, suites
+from mlsrtc.mls import (
+    Client,
+    Commit,
+    KeyPackage,
+    Limits,
+    Observer,
+    Proposal,
+    Secret,
+    SigningKey,
+    required_capabilities,
+    suites,
+)
 
 DAY = 24 * 3600
 
+EXTENSION, CUSTOM = 0xF0F0, 0xF0F1
+"""The extension and the proposal that the application makes up, where the histories play such ones."""
+
 PRIVATE, PROPOSAL, COMMIT = 2, 2, 3
 """Wire format and content types (RFC 9420 section 6)."""
+
+EXTERNAL_SENDERS = 5
+"""The extension (section 17.3)."""
 
 
 class Ours:
@@ -57,17 +74,48 @@ def content(message: bytes) -> str:
     wire_format, length = message[3], message[4]
     at = 5 + length + 8
     if wire_format != PRIVATE:  # a sender and authenticated data come before the type
-        at += 5 if message[at] == 1 else 1
+        at += 5 if message[at] in (1, 2) else 1
         size = message[at] if message[at] < 64 else int.from_bytes(message[at : at + 2]) & 0x3FFF
         at += size + (1 if message[at] < 64 else 2)
     return {1: "application", PROPOSAL: "proposal", COMMIT: "commit"}[message[at]]
 
 
+def opaque(value: bytes) -> bytes:
+    """``opaque value<V>`` of fewer than 16,384 bytes (RFC 9420 section 2.1.2)."""
+    size = len(value)
+    return (bytes([size]) if size < 64 else (size | 0x4000).to_bytes(2)) + value
+
+
+def proposed(kind: str, **fields: Any) -> Proposal:
+    """A proposal from a request's fields."""
+    match kind:
+        case "add":
+            return Proposal.add(fields["key_package"])
+        case "remove":
+            return Proposal.remove(fields["leaf"])
+        case "update":
+            return Proposal.update()
+        case "psk":
+            return Proposal.psk(fields["id"])
+        case "custom":
+            return Proposal.custom(CUSTOM, fields["data"])
+    senders = [(EXTERNAL_SENDERS, opaque(fields["sender"]))] if fields["sender"] else []
+    # OpenMLS takes an extension that it does not know only where it is required of all.
+    required = required_capabilities(extensions=[EXTENSION])
+    return Proposal.context_extensions([(EXTENSION, fields["data"]), required, *senders])
+
+
 class _Client:
     """One member: state in, state out, with the newest state kept here. The methods are the operations."""
 
-    def __init__(self, suite: int, identity: bytes, private: bool) -> None:
-        self.client = Client(identity, SigningKey.generate(suite), limits=Limits(past_epochs=5))
+    def __init__(self, suite: int, identity: bytes, private: bool, custom: bool = False) -> None:
+        self.client = Client(
+            identity,
+            SigningKey.generate(suite),
+            extension_types=[EXTENSION] if custom else [],
+            proposal_types=[CUSTOM] if custom else [],
+            limits=Limits(past_epochs=5),
+        )
         self.private = private
         self.packages: list[KeyPackage] = []
         self.psks: dict[bytes, Secret] = {}
@@ -97,15 +145,20 @@ class _Client:
         return {}
 
     def propose(self, kind: str, **fields: Any) -> Fields:
-        proposal = {
-            "add": lambda: Proposal.add(fields["key_package"]),
-            "remove": lambda: Proposal.remove(fields["leaf"]),
-            "update": Proposal.update,
-            "psk": lambda: Proposal.psk(fields["id"]),
-        }[kind]()
-        made = self.group.propose(proposal, private=self.private)
+        made = self.group.propose(proposed(kind, **fields), private=self.private)
         self.group = made.group
         return {"proposal": made.message}
+
+    def propose_join(self, group_info: bytes, **_: Any) -> Fields:
+        return {"proposal": self.client.propose_join(group_info, self.packages[-1])}
+
+    def propose_outside(self, kind: str, group_info: bytes, group_id: bytes, epoch: int, **fields: Any) -> Fields:
+        group = Observer.observe(group_info, sender=self.client)
+        return {"proposal": group.propose(proposed(kind, **fields))}
+
+    def sender(self) -> Fields:
+        key, identity = self.client.signing_key.public, self.client.identity
+        return {"sender": opaque(key) + b"\0\1" + opaque(identity)}
 
     def commit(
         self, add: list[bytes], remove: list[int], psk: list[Fields], path: bool, tree_in_welcome: bool

@@ -13,6 +13,7 @@ from steps import Passed, Picks, Plan
 
 from mlsrtc.mls import inspect_group_info, inspect_tree
 
+GROUP_ID = b"mixed group"
 LABEL, CONTEXT = "interop", b"history"
 """What the exporter is asked for."""
 
@@ -56,7 +57,7 @@ class Party:
         self.epoch = self.largest = self.names = 0
         self.members: list[Member] = []
         founder = self.newcomers(Picks([0]), 1, "create")[0]
-        founder.call("create", group_id=b"mixed group")
+        founder.call("create", group_id=GROUP_ID)
         self.members = [founder]
         # Some begin with a commit of their own.
         self.epoch = founder.since = founder.call("state", label=LABEL, context=CONTEXT)["epoch"]
@@ -88,6 +89,10 @@ class Party:
             raise Passed
         return [self._client(peer) for peer in made]
 
+    def newcomer(self, picks: Picks) -> Member:
+        """A new client, whether there is room for it or not."""
+        return self._client(self.peers[picks.one(self.plan.shares)])
+
     def joining(self, author: Member) -> tuple[str, ...]:
         """What somebody must be able to do to be added by `author`."""
         return ("join",) if author.can("tree_in_welcome") else ("join", "tree_apart")
@@ -96,7 +101,8 @@ class Party:
         self.names += 1
         member = Member(f"m{self.names}", peer)
         private = self.plan.private and member.can("private")
-        member.call("client", suite=self.plan.suite, identity=member.name.encode(), private=private)
+        custom = {"custom": True} if "custom proposal" in self.plan.weights else {}
+        member.call("client", suite=self.plan.suite, identity=member.name.encode(), private=private, **custom)
         return member
 
     # -- how -----------------------------------------------------------------------------------------------------

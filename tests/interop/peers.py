@@ -24,6 +24,14 @@ effect there at once: the caller orders everything. `op` is one of
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
 
+and, where a client is made with `custom`, which OpenMLS and ours take,
+
+    propose          kind is context_extensions or custom; with data, and for the former sender?
+    propose_join     client, group_id, epoch, group_info   asks to be added, with the newest key package -> proposal
+    propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender?
+                                                       as the group's only external sender -> proposal
+    sender           client                            -> sender: its ExternalSender structure
+
 An answer with `error` says that the request failed. What a peer lacks altogether stands in `unsupported`, by the
 names in FEATURES.
 """
@@ -52,6 +60,7 @@ following what others do as well; the last two only keep a peer's state from bei
 BINARY = frozenset(
     {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
+    | {"sender"}
 )
 
 Fields = dict[str, Any]

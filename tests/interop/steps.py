@@ -12,6 +12,12 @@ WEIGHTS = {
 }  # fmt: skip
 """How often each kind of step is drawn. A step is one operation, though some are several messages."""
 
+FURTHER = WEIGHTS | {
+    "context extensions": 3, "custom proposal": 3, "join proposal": 3, "external add": 3, "external remove": 2,
+    "external extensions": 2,
+}  # fmt: skip
+"""With what not every engine has: extensions and proposals of the application's, and proposals from outside."""
+
 Item = TypeVar("Item")
 
 

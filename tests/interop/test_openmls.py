@@ -6,7 +6,7 @@ After every commit the epoch authenticator, the exporter and the tree hash are e
 import pytest
 from engines import starter
 from history import check
-from steps import WEIGHTS, Plan
+from steps import FURTHER, WEIGHTS, Plan
 
 BOTH = {"mlsrtc": 1, "OpenMLS": 1}
 X_WING = 0x4D
@@ -32,6 +32,17 @@ def test_histories_with_openmls(plan: Plan, seed: int, steps: int, operations: i
     assert not party.faults
     assert party.operations.keys() == WEIGHTS.keys()
     assert party.largest == plan.most
+    assert min(party.commits["mlsrtc"], party.commits["OpenMLS"]) >= 20
+
+
+@pytest.mark.parametrize(("founder", "private", "seed"), [("mlsrtc", False, 1), ("OpenMLS", True, 2)])
+def test_histories_with_extensions_and_proposals_from_outside(founder: str, private: bool, seed: int) -> None:
+    shares = {founder: 1} | BOTH
+    party = check(Plan(1, shares, most=10, private=private, weights=FURTHER), seed, 150, starter(list(shares)))
+    assert party.operations.total() >= 120
+    assert party.operations.keys() == FURTHER.keys()
+    assert min(party.operations[kind] for kind in FURTHER.keys() - WEIGHTS.keys()) >= 4
+    assert not party.faults
     assert min(party.commits["mlsrtc"], party.commits["OpenMLS"]) >= 20
 
 

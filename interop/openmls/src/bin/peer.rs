@@ -30,6 +30,10 @@ const NAME: &str = if cfg!(feature = "libcrux") {
 /// How many epochs back a member still reads messages and finds resumption PSKs.
 const PAST_EPOCHS: usize = 5;
 
+/// The extension and the proposal that the application makes up, where the histories play such ones.
+const EXTENSION: u16 = 0xF0F0;
+const PROPOSAL: u16 = 0xF0F1;
+
 fn tree(fields: &Fields) -> Outcome<Option<RatchetTreeIn>> {
     let tree = fields
         .has("tree")
@@ -46,12 +50,36 @@ fn opened(bytes: &[u8]) -> Outcome<MlsMessageBodyIn> {
     Ok(MlsMessageIn::tls_deserialize_exact(bytes)?.extract())
 }
 
+/// The group and the epoch that a proposal from outside is for.
+fn place(fields: &Fields) -> Outcome<(GroupId, GroupEpoch)> {
+    let group = GroupId::from_slice(&fields.bytes("group_id")?);
+    Ok((group, fields.number("epoch")?.into()))
+}
+
+/// An extension of the application's, and one external sender if there is one. OpenMLS takes an extension that it does
+/// not know only where it is required of all.
+fn context_extensions(fields: &Fields) -> Outcome<Extensions<GroupContext>> {
+    let data = UnknownExtension(fields.bytes("data")?);
+    let required =
+        RequiredCapabilitiesExtension::new(&[ExtensionType::Unknown(EXTENSION)], &[], &[]);
+    let mut extensions = vec![
+        Extension::Unknown(EXTENSION, data),
+        Extension::RequiredCapabilities(required),
+    ];
+    if fields.has("sender") {
+        let sender = ExternalSender::tls_deserialize_exact(fields.bytes("sender")?)?;
+        extensions.push(Extension::ExternalSenders(vec![sender]));
+    }
+    Ok(Extensions::from_vec(extensions)?)
+}
+
 struct Client {
     provider: Provider,
     suite: Ciphersuite,
     signer: SignatureKeyPair,
     credential: CredentialWithKey,
     policy: WireFormatPolicy,
+    capabilities: Capabilities,
     newest: Option<KeyPackageBundle>,
     group: Option<MlsGroup>,
 }
@@ -72,6 +100,14 @@ impl Client {
             } else {
                 MIXED_PLAINTEXT_WIRE_FORMAT_POLICY
             },
+            capabilities: if fields.flag("custom") {
+                Capabilities::builder()
+                    .extensions(vec![ExtensionType::Unknown(EXTENSION)])
+                    .proposals(vec![ProposalType::Custom(PROPOSAL)])
+                    .build()
+            } else {
+                Capabilities::default()
+            },
             provider,
             suite,
             signer,
@@ -89,12 +125,14 @@ impl Client {
     }
 
     fn key_package(&mut self) -> Outcome<Value> {
-        let bundle = KeyPackage::builder().build(
-            self.suite,
-            &self.provider,
-            &self.signer,
-            self.credential.clone(),
-        )?;
+        let bundle = KeyPackage::builder()
+            .leaf_node_capabilities(self.capabilities.clone())
+            .build(
+                self.suite,
+                &self.provider,
+                &self.signer,
+                self.credential.clone(),
+            )?;
         let package = bundle.key_package().clone();
         self.newest = Some(bundle);
         Ok(json!({"key_package": message(&package.into())?}))
@@ -120,6 +158,7 @@ impl Client {
         let group = MlsGroup::builder()
             .with_group_id(GroupId::from_slice(&fields.bytes("group_id")?))
             .ciphersuite(self.suite)
+            .with_capabilities(self.capabilities.clone())
             .with_wire_format_policy(self.policy)
             .max_past_epochs(PAST_EPOCHS)
             .number_of_resumption_psks(PAST_EPOCHS)
@@ -158,8 +197,10 @@ impl Client {
         for psk in fields.all_fields("psk") {
             builder = builder.add_psk_proposal(PreSharedKeyProposal::new(self.psk_id(&psk)?));
         }
+        let leaf = LeafNodeParameters::builder().with_capabilities(self.capabilities.clone());
         let (rand, crypto) = (self.provider.rand(), self.provider.crypto());
         let (group, bundle) = builder
+            .leaf_node_parameters(leaf.build())
             .load_psks(self.provider.storage())?
             .build(rand, crypto, &self.signer, |_| true)?
             .finalize(&self.provider)?;
@@ -207,6 +248,8 @@ impl Client {
             "remove" => Propose::Remove(fields.number("leaf")? as u32),
             "update" => Propose::Update(LeafNodeParameters::default()),
             "psk" => Propose::PreSharedKey(self.psk_id(fields)?),
+            "context_extensions" => Propose::GroupContextExtensions(context_extensions(fields)?),
+            "custom" => Propose::Custom(CustomProposal::new(PROPOSAL, fields.bytes("data")?)),
             kind => return Err(format!("unknown proposal {kind}").into()),
         };
         let group = self.group.as_mut().ok_or("not in a group")?;
@@ -217,6 +260,54 @@ impl Client {
             ProposalOrRefType::Reference,
         )?;
         Ok(json!({"proposal": message(&made)?}))
+    }
+
+    /// Asks to be added, from outside the group.
+    fn propose_join(&mut self, fields: &Fields) -> Outcome<Value> {
+        let bundle = self.newest.as_ref().ok_or("no key package")?;
+        let (group, epoch) = place(fields)?;
+        let package = bundle.key_package().clone();
+        let made = JoinProposal::new::<<Provider as OpenMlsProvider>::StorageProvider>(
+            package,
+            group,
+            epoch,
+            &self.signer,
+        )?;
+        Ok(json!({"proposal": message(&made)?}))
+    }
+
+    /// Proposes as the only external sender that the group names.
+    fn propose_outside(&mut self, fields: &Fields) -> Outcome<Value> {
+        let (group, epoch) = place(fields)?;
+        let sender = SenderExtensionIndex::new(0);
+        let made = match fields.text("kind")? {
+            "add" => {
+                let package = self.added(&fields.bytes("key_package")?)?;
+                ExternalProposal::new_add::<Provider>(package, group, epoch, &self.signer, sender)?
+            }
+            "remove" => {
+                let leaf = LeafNodeIndex::new(fields.number("leaf")? as u32);
+                ExternalProposal::new_remove::<Provider>(leaf, group, epoch, &self.signer, sender)?
+            }
+            "context_extensions" => ExternalProposal::new_group_context_extensions::<Provider>(
+                context_extensions(fields)?,
+                group,
+                epoch,
+                &self.signer,
+                sender,
+            )?,
+            kind => return Err(format!("unknown proposal {kind}").into()),
+        };
+        Ok(json!({"proposal": message(&made)?}))
+    }
+
+    /// What a group's list of external senders says of this client.
+    fn sender(&self) -> Outcome<Value> {
+        let sender = ExternalSender::new(
+            self.credential.signature_key.clone(),
+            self.credential.credential.clone(),
+        );
+        Ok(json!({"sender": base64(&sender.tls_serialize_detached()?)}))
     }
 
     fn commit(&mut self, fields: &Fields) -> Outcome<Value> {
@@ -331,6 +422,9 @@ fn answer(clients: &mut HashMap<String, Client>, fields: &Fields) -> Outcome<Val
         "join_external" => client.join_external(fields),
         "psk" => client.store_psk(fields),
         "propose" => client.propose(fields),
+        "propose_join" => client.propose_join(fields),
+        "propose_outside" => client.propose_outside(fields),
+        "sender" => client.sender(),
         "commit" => client.commit(fields),
         "process" => client.process(fields),
         "encrypt" => client.encrypt(fields),
