@@ -35,6 +35,14 @@ and for vectors
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
 
+and, where a client is made with `custom`, which OpenMLS and ours take,
+
+    propose          kind is context_extensions or custom; with data, and for the former sender?
+    propose_join     client, group_id, epoch, group_info   asks to be added, with the newest key package -> proposal
+    propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender?
+                                                       as the group's only external sender -> proposal
+    sender           client                            -> sender: its ExternalSender structure
+
 An answer with `error` says that the request failed. What a peer lacks altogether stands in `unsupported`, by the
 names in FEATURES.
 """
@@ -75,6 +83,7 @@ BINARY = frozenset(
         "data",
     }
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
+    | {"sender"}
 )
 
 Fields = dict[str, Any]
