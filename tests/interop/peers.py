@@ -21,8 +21,13 @@ effect there at once: the caller orders everything. `op` is one of
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
     reveal        client                               -> init_priv, encryption_priv, signature_priv (OpenMLS alone)
+    export        client, label, context, times        exports 32 bytes, as often as that
+    save          client, times                        writes down what a client needs to go on
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
+
+The answers to create, join, commit, process, export and save, and of a davey to propose, have `ns` too: how long the
+engine took, in nanoseconds, without the pipe and the encodings of this protocol.
 
 An answer with `error` says that the request failed. What a peer lacks altogether stands in `unsupported`, by the
 names in FEATURES.
@@ -53,6 +58,8 @@ BINARY = frozenset(
     {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
 )
+
+TIMED = frozenset({"create", "join", "commit", "process", "export", "save"})
 
 Fields = dict[str, Any]
 
