@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ BINARY = frozenset(
     {"identity", "group_id", "welcome", "tree", "group_info", "id", "secret", "key_package", "message", "data"}
     | {"authenticated_data", "context"}
 )
+
+TIMED = frozenset({"create", "join", "propose", "commit", "process", "export", "save"})
 
 
 def read(value: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +52,10 @@ def serve(hello: Mapping[str, Any], make: Callable[..., Any]) -> None:
                     del clients[name]
                     answer = {}
                 case _:
+                    began = time.perf_counter_ns()
                     answer = getattr(clients[name], operation)(**fields)
+                    if operation in TIMED:
+                        answer["ns"] = time.perf_counter_ns() - began
         except BaseException as error:  # an engine may raise anything, a panic of Rust too
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(written(answer)), flush=True)

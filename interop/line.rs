@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
+use std::time::Instant;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
@@ -25,6 +26,11 @@ impl Fields {
 
     pub fn bytes(&self, name: &str) -> Outcome<Vec<u8>> {
         Ok(STANDARD.decode(self.text(name)?)?)
+    }
+
+    /// Absent if the field is not there, or is null.
+    pub fn optional_bytes(&self, name: &str) -> Outcome<Option<Vec<u8>>> {
+        self.has(name).then(|| self.bytes(name)).transpose()
     }
 
     pub fn flag(&self, name: &str) -> bool {
@@ -65,6 +71,25 @@ impl Fields {
 
 pub fn base64(bytes: &[u8]) -> Value {
     STANDARD.encode(bytes).into()
+}
+
+/// What the work gives, and how many nanoseconds it took. What is not the engine's, like base64, is left outside.
+pub fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, u64)> {
+    let began = Instant::now();
+    let done = work()?;
+    Ok((done, began.elapsed().as_nanos() as u64))
+}
+
+/// How long it takes to do something as often as the request says.
+pub fn repeated<T>(fields: &Fields, mut work: impl FnMut() -> Outcome<T>) -> Outcome<Value> {
+    let times = fields.number("times")?;
+    let ((), ns) = timed(|| {
+        for _ in 0..times {
+            std::hint::black_box(work()?);
+        }
+        Ok(())
+    })?;
+    Ok(json!({"ns": ns}))
 }
 
 /// Answers line by line until the input ends.

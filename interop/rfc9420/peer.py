@@ -168,6 +168,16 @@ class Client:
     def encrypt(self, data: bytes, authenticated_data: bytes) -> dict[str, Any]:
         return {"message": PRIVATE + self.group.protect(data, self.signing_key).serialize()}
 
+    def export(self, label: str, context: bytes, times: int) -> dict[str, Any]:
+        for _ in range(times):
+            self.group.export_secret(label.encode(), context, 32)
+        return {}
+
+    def save(self, times: int) -> dict[str, Any]:
+        for _ in range(times):
+            self.group.to_bytes()
+        return {}
+
     def state(self, **_: Any) -> dict[str, Any]:
         return {
             "epoch": self.group.get_epoch(),

@@ -75,6 +75,11 @@ class Client:
     def group_info(self, with_tree: bool) -> dict[str, Any]:
         return {"group_info": self.group.group_info(), "tree": None}
 
+    def save(self, times: int) -> dict[str, Any]:
+        for _ in range(times):
+            self.group.save()
+        return {}
+
     def state(self, **_: Any) -> dict[str, Any]:
         return {
             "epoch": self.group.epoch(),

@@ -21,18 +21,18 @@ class Missing(Exception):
 
 
 @cache
-def _built_by_cargo(crate: str, feature: str = "") -> Path:
+def _built_by_cargo(crate: str, feature: str = "", *, release: bool = False) -> Path:
     """What a feature changes is built in a folder of its own, so that neither build undoes the other."""
     if shutil.which("cargo") is None:
         raise Missing(f"{crate} needs cargo")
     target = INTEROP / crate / "target" / feature
     build = ["cargo", "build", "--locked", "--quiet", "--bin", "peer", "--features", feature]
     subprocess.run(
-        [*build, "--manifest-path", INTEROP / crate / "Cargo.toml"],
+        [*build, *(["--release"] if release else []), "--manifest-path", INTEROP / crate / "Cargo.toml"],
         check=True,
         env=os.environ | {"CARGO_TARGET_DIR": str(target)},
     )
-    return target / "debug" / "peer"
+    return target / ("release" if release else "debug") / "peer"
 
 
 @cache
@@ -86,6 +86,12 @@ STARTERS: Mapping[str, Callable[[], Peer]] = {
     "davey": lambda: Process(_installed_by_pip("davey")),
     "rine-mls": lambda: Process(_installed_by_pip("rine-mls")),
 }
+
+MEASURED: Mapping[str, Callable[[], Peer]] = STARTERS | {
+    "OpenMLS": lambda: Process([_built_by_cargo("openmls", release=True)]),
+    "mls-rs": lambda: Process([_built_by_cargo("mls-rs", release=True)]),
+}
+"""The same, for who measures them: built as a release is."""
 
 
 def starter(names: "list[str] | tuple[str, ...]") -> Callable[[], Mapping[str, Peer]]:

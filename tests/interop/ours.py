@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from peers import Fields, PeerError
+from peers import TIMED, Fields, PeerError
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.mls import (
@@ -50,8 +50,11 @@ class Ours:
         if op == "drop":
             del self.clients[name]
             return {}
+        began = time.perf_counter_ns()
         try:
             answer: Fields = getattr(self.clients[name], op)(**fields)
+            if op in TIMED:
+                answer["ns"] = time.perf_counter_ns() - began
         except (LocalProtocolError, RemoteProtocolError) as error:
             raise PeerError(self.name, op, f"{type(error).__name__}: {error}") from error
         return answer
@@ -193,6 +196,16 @@ class _Client:
     def group_info(self, with_tree: bool) -> Fields:
         tree = None if with_tree else self.group.tree()
         return {"group_info": self.group.group_info(with_tree=with_tree), "tree": tree}
+
+    def export(self, label: str, context: bytes, times: int) -> Fields:
+        for _ in range(times):
+            self.group.export(label, context, 32)
+        return {}
+
+    def save(self, times: int) -> Fields:
+        for _ in range(times):
+            self.group.save()
+        return {}
 
     def state(self, label: str, context: bytes) -> Fields:
         group = self.group

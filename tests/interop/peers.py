@@ -20,18 +20,9 @@ effect there at once: the caller orders everything. `op` is one of
     process       client, message                      -> kind (proposal, commit, application), data?
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
-
-and of OpenMLS and ours, where a client is made with `custom`, also
-
-    propose       kind is context_extensions or custom; with data, and for the first sender?
-    propose_join  client, group_id, epoch, group_info    asks to be added with the newest key package -> proposal
-    propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender
-                                                       as the group's only external sender -> proposal
-    sender        client                               -> sender: its ExternalSender structure
-
-and for vectors
-
     reveal        client                               -> init_priv, encryption_priv, signature_priv (OpenMLS alone)
+    export        client, label, context, times        exports 32 bytes, as often as that
+    save          client, times                        writes down what a client needs to go on
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
 
@@ -42,6 +33,9 @@ and, where a client is made with `custom`, which OpenMLS and ours take,
     propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender?
                                                        as the group's only external sender -> proposal
     sender           client                            -> sender: its ExternalSender structure
+
+The answers to create, join, commit, process, export and save, and of a davey to propose, have `ns` too: how long the
+engine took, in nanoseconds, without the pipe and the encodings of this protocol.
 
 An answer with `error` says that the request failed. What a peer lacks altogether stands in `unsupported`, by the
 names in FEATURES.
@@ -69,22 +63,12 @@ FEATURES = {
 following what others do as well; the last two only keep a peer's state from being compared in full."""
 
 BINARY = frozenset(
-    {
-        "sender",
-        "key_package",
-        "commit",
-        "welcome",
-        "welcomes",
-        "tree",
-        "proposals",
-        "group_info",
-        "proposal",
-        "message",
-        "data",
-    }
+    {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}
     | {"authenticator", "exporter", "tree_hash", "confirmation_tag", "init_priv", "encryption_priv", "signature_priv"}
     | {"sender"}
 )
+
+TIMED = frozenset({"create", "join", "commit", "process", "export", "save"})
 
 Fields = dict[str, Any]
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::crypto::SignatureSecretKey;
-use mls_rs::group::{ExportedTree, ReceivedMessage};
+use mls_rs::group::{CommitOutput, ExportedTree, ReceivedMessage};
 use mls_rs::identity::basic::{BasicCredential, BasicIdentityProvider};
 use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
@@ -19,7 +19,7 @@ use mls_rs::{CipherSuite, CipherSuiteProvider, Client, CryptoProvider, Group, Ml
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 use serde_json::{json, Value};
 
-use line::{base64, serve, Fields, Outcome};
+use line::{base64, repeated, serve, timed, Fields, Outcome};
 
 const DAY: u64 = 24 * 3600;
 
@@ -72,24 +72,31 @@ impl<C: MlsConfig> Member<C> {
 
     fn create(&mut self, fields: &Fields) -> Outcome<Value> {
         let id = fields.bytes("group_id")?;
-        let made =
-            self.client
-                .create_group_with_id(id, Default::default(), Default::default(), None)?;
+        let (made, ns) = timed(|| {
+            let nothing = Default::default;
+            Ok(self
+                .client
+                .create_group_with_id(id, nothing(), nothing(), None)?)
+        })?;
         self.group = Some(made);
-        Ok(json!({}))
+        Ok(json!({"ns": ns}))
     }
 
     fn join(&mut self, fields: &Fields) -> Outcome<Value> {
-        let welcome = MlsMessage::from_bytes(&fields.bytes("welcome")?)?;
-        let (group, _) = self.client.join_group(tree(fields)?, &welcome, None)?;
+        let (welcome, tree) = (fields.bytes("welcome")?, fields.optional_bytes("tree")?);
+        let (group, ns) = timed(|| {
+            let welcome = MlsMessage::from_bytes(&welcome)?;
+            let (group, _) = self.client.join_group(exported(tree)?, &welcome, None)?;
+            Ok(group)
+        })?;
         self.group = Some(group);
-        Ok(json!({}))
+        Ok(json!({"ns": ns}))
     }
 
     fn join_external(&mut self, fields: &Fields) -> Outcome<Value> {
         let info = MlsMessage::from_bytes(&fields.bytes("group_info")?)?;
         let mut builder = self.client.external_commit_builder()?;
-        if let Some(tree) = tree(fields)? {
+        if let Some(tree) = exported(fields.optional_bytes("tree")?)? {
             builder = builder.with_tree_data(tree);
         }
         if fields.flag("resync") {
@@ -127,10 +134,32 @@ impl<C: MlsConfig> Member<C> {
     }
 
     fn commit(&mut self, fields: &Fields) -> Outcome<Value> {
+        let packages = fields.all_bytes("add")?;
         let group = self.group()?;
+        let ((commit, welcome, tree), ns) = timed(|| {
+            let done = Self::committed(group, &packages, fields)?;
+            group.apply_pending_commit()?;
+            let welcome = done.welcome_messages().first();
+            let welcome = welcome.map(|welcome| welcome.to_bytes()).transpose()?;
+            let tree = group.export_tree().to_bytes()?;
+            Ok((done.commit_message().to_bytes()?, welcome, tree))
+        })?;
+        Ok(json!({
+            "commit": base64(&commit),
+            "welcome": welcome.as_deref().map(base64),
+            "tree": base64(&tree),
+            "ns": ns,
+        }))
+    }
+
+    fn committed(
+        group: &mut Group<C>,
+        packages: &[Vec<u8>],
+        fields: &Fields,
+    ) -> Outcome<CommitOutput> {
         let mut builder = group.commit_builder();
-        for package in fields.all_bytes("add")? {
-            builder = builder.add_member(MlsMessage::from_bytes(&package)?)?;
+        for package in packages {
+            builder = builder.add_member(MlsMessage::from_bytes(package)?)?;
         }
         for leaf in fields.all_numbers("remove") {
             builder = builder.remove_member(leaf as u32)?;
@@ -142,25 +171,20 @@ impl<C: MlsConfig> Member<C> {
                 builder.add_external_psk(ExternalPskId::new(psk.bytes("id")?))?
             };
         }
-        let done = builder.build()?;
-        group.apply_pending_commit()?;
-        let welcome = done.welcome_messages().first();
-        let welcome = welcome.map(|welcome| welcome.to_bytes()).transpose()?;
-        Ok(json!({
-            "commit": base64(&done.commit_message().to_bytes()?),
-            "welcome": welcome.as_deref().map(base64),
-            "tree": base64(&group.export_tree().to_bytes()?),
-        }))
+        Ok(builder.build()?)
     }
 
     fn process(&mut self, fields: &Fields) -> Outcome<Value> {
-        let message = MlsMessage::from_bytes(&fields.bytes("message")?)?;
-        Ok(match self.group()?.process_incoming_message(message)? {
+        let message = fields.bytes("message")?;
+        let group = self.group()?;
+        let (received, ns) =
+            timed(|| Ok(group.process_incoming_message(MlsMessage::from_bytes(&message)?)?))?;
+        Ok(match received {
             ReceivedMessage::ApplicationMessage(message) => {
-                json!({"kind": "application", "data": base64(message.data())})
+                json!({"kind": "application", "data": base64(message.data()), "ns": ns})
             }
-            ReceivedMessage::Commit(_) => json!({"kind": "commit"}),
-            ReceivedMessage::Proposal(_) => json!({"kind": "proposal"}),
+            ReceivedMessage::Commit(_) => json!({"kind": "commit", "ns": ns}),
+            ReceivedMessage::Proposal(_) => json!({"kind": "proposal", "ns": ns}),
             other => return Err(format!("no message for members: {other:?}").into()),
         })
     }
@@ -183,6 +207,19 @@ impl<C: MlsConfig> Member<C> {
         Ok(json!({"group_info": base64(&info.to_bytes()?), "tree": tree}))
     }
 
+    fn export(&mut self, fields: &Fields) -> Outcome<Value> {
+        let (label, context) = (fields.text("label")?, fields.bytes("context")?);
+        let group = self.group()?;
+        repeated(fields, || {
+            Ok(group.export_secret(label.as_bytes(), &context, 32)?)
+        })
+    }
+
+    fn save(&mut self, fields: &Fields) -> Outcome<Value> {
+        let group = self.group()?;
+        repeated(fields, || Ok(group.write_to_storage()?))
+    }
+
     fn state(&mut self, fields: &Fields) -> Outcome<Value> {
         let group = self.group()?;
         let (label, context) = (fields.text("label")?, fields.bytes("context")?);
@@ -197,11 +234,7 @@ impl<C: MlsConfig> Member<C> {
     }
 }
 
-fn tree(fields: &Fields) -> Outcome<Option<ExportedTree<'static>>> {
-    let tree = fields
-        .has("tree")
-        .then(|| fields.bytes("tree"))
-        .transpose()?;
+fn exported(tree: Option<Vec<u8>>) -> Outcome<Option<ExportedTree<'static>>> {
     Ok(tree
         .map(|tree| ExportedTree::from_bytes(&tree))
         .transpose()?)
@@ -260,6 +293,8 @@ fn run<C: MlsConfig>(
             "process" => member.process(fields),
             "encrypt" => member.encrypt(fields),
             "group_info" => member.group_info(fields),
+            "export" => member.export(fields),
+            "save" => member.save(fields),
             "state" => member.state(fields),
             _ => Err(format!("unknown operation {operation}").into()),
         }

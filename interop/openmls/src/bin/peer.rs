@@ -19,7 +19,7 @@ use openmls_libcrux_crypto::Provider;
 use openmls_rust_crypto::OpenMlsRustCrypto as Provider;
 use serde_json::{json, Value};
 
-use line::{base64, serve, Fields, Outcome};
+use line::{base64, repeated, serve, timed, Fields, Outcome};
 
 const NAME: &str = if cfg!(feature = "libcrux") {
     "OpenMLS on libcrux"
@@ -34,11 +34,7 @@ const PAST_EPOCHS: usize = 5;
 const EXTENSION: u16 = 0xF0F0;
 const PROPOSAL: u16 = 0xF0F1;
 
-fn tree(fields: &Fields) -> Outcome<Option<RatchetTreeIn>> {
-    let tree = fields
-        .has("tree")
-        .then(|| fields.bytes("tree"))
-        .transpose()?;
+fn ratchet_tree(tree: Option<Vec<u8>>) -> Outcome<Option<RatchetTreeIn>> {
     Ok(tree.map(RatchetTreeIn::tls_deserialize_exact).transpose()?)
 }
 
@@ -72,6 +68,9 @@ fn context_extensions(fields: &Fields) -> Outcome<Extensions<GroupContext>> {
     }
     Ok(Extensions::from_vec(extensions)?)
 }
+
+/// A commit, its Welcome, and the tree.
+type Made = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 struct Client {
     provider: Provider,
@@ -155,30 +154,37 @@ impl Client {
     }
 
     fn create(&mut self, fields: &Fields) -> Outcome<Value> {
-        let group = MlsGroup::builder()
-            .with_group_id(GroupId::from_slice(&fields.bytes("group_id")?))
-            .ciphersuite(self.suite)
-            .with_capabilities(self.capabilities.clone())
-            .with_wire_format_policy(self.policy)
-            .max_past_epochs(PAST_EPOCHS)
-            .number_of_resumption_psks(PAST_EPOCHS)
-            .build(&self.provider, &self.signer, self.credential.clone())?;
+        let id = GroupId::from_slice(&fields.bytes("group_id")?);
+        let (group, ns) = timed(|| {
+            Ok(MlsGroup::builder()
+                .with_group_id(id)
+                .ciphersuite(self.suite)
+                .with_capabilities(self.capabilities.clone())
+                .with_wire_format_policy(self.policy)
+                .max_past_epochs(PAST_EPOCHS)
+                .number_of_resumption_psks(PAST_EPOCHS)
+                .build(&self.provider, &self.signer, self.credential.clone())?)
+        })?;
         self.group = Some(group);
-        Ok(json!({}))
+        Ok(json!({"ns": ns}))
     }
 
     fn join(&mut self, fields: &Fields) -> Outcome<Value> {
-        let MlsMessageBodyIn::Welcome(welcome) = opened(&fields.bytes("welcome")?)? else {
-            return Err("no Welcome".into());
-        };
-        let staged = StagedWelcome::new_from_welcome(
-            &self.provider,
-            &self.join_config(),
-            welcome,
-            tree(fields)?,
-        )?;
-        self.group = Some(staged.into_group(&self.provider)?);
-        Ok(json!({}))
+        let (welcome, tree) = (fields.bytes("welcome")?, fields.optional_bytes("tree")?);
+        let (group, ns) = timed(|| {
+            let MlsMessageBodyIn::Welcome(welcome) = opened(&welcome)? else {
+                return Err("no Welcome".into());
+            };
+            let staged = StagedWelcome::new_from_welcome(
+                &self.provider,
+                &self.join_config(),
+                welcome,
+                ratchet_tree(tree)?,
+            )?;
+            Ok(staged.into_group(&self.provider)?)
+        })?;
+        self.group = Some(group);
+        Ok(json!({"ns": ns}))
     }
 
     /// A member that comes back is removed by OpenMLS itself, which knows its signature key.
@@ -190,7 +196,7 @@ impl Client {
             old.delete(self.provider.storage())?;
         }
         let mut builder = MlsGroup::external_commit_builder().with_config(self.join_config());
-        if let Some(tree) = tree(fields)? {
+        if let Some(tree) = ratchet_tree(fields.optional_bytes("tree")?)? {
             builder = builder.with_ratchet_tree(tree);
         }
         let mut builder = builder.build_group(&self.provider, info, self.credential.clone())?;
@@ -312,6 +318,16 @@ impl Client {
 
     fn commit(&mut self, fields: &Fields) -> Outcome<Value> {
         let packages = fields.all_bytes("add")?;
+        let ((commit, welcome, tree), ns) = timed(|| self.committed(&packages, fields))?;
+        Ok(json!({
+            "commit": base64(&commit),
+            "welcome": welcome.as_deref().map(base64),
+            "tree": tree.as_deref().map(base64),
+            "ns": ns,
+        }))
+    }
+
+    fn committed(&mut self, packages: &[Vec<u8>], fields: &Fields) -> Outcome<Made> {
         let packages = packages.iter().map(|package| self.added(package));
         let packages = packages.collect::<Outcome<Vec<_>>>()?;
         let removed = fields.all_numbers("remove").into_iter();
@@ -332,35 +348,42 @@ impl Client {
             .use_ratchet_tree_extension(tree_in_welcome)
             .build(rand, crypto, &self.signer, |_| true)?
             .stage_commit(&self.provider)?;
-        let welcome = bundle.to_welcome_msg().as_ref().map(message).transpose()?;
-        let commit = message(bundle.commit())?;
+        let welcome = bundle.to_welcome_msg();
+        let welcome = welcome
+            .map(|welcome| welcome.tls_serialize_detached())
+            .transpose()?;
+        let commit = bundle.commit().tls_serialize_detached()?;
         group.merge_pending_commit(&self.provider)?;
-        let tree = group.export_ratchet_tree().tls_serialize_detached()?;
-        let tree = (!tree_in_welcome).then(|| base64(&tree));
-        Ok(json!({"commit": commit, "welcome": welcome, "tree": tree}))
+        let tree = (!tree_in_welcome).then(|| group.export_ratchet_tree());
+        let tree = tree.map(|tree| tree.tls_serialize_detached()).transpose()?;
+        Ok((commit, welcome, tree))
     }
 
     fn process(&mut self, fields: &Fields) -> Outcome<Value> {
-        let message = MlsMessageIn::tls_deserialize_exact(fields.bytes("message")?)?;
+        let message = fields.bytes("message")?;
         let group = self.group.as_mut().ok_or("not in a group")?;
-        let processed =
-            group.process_message(&self.provider, message.try_into_protocol_message()?)?;
-        Ok(match processed.into_content() {
-            ProcessedMessageContent::ApplicationMessage(data) => {
-                json!({"kind": "application", "data": base64(&data.into_bytes())})
-            }
-            ProcessedMessageContent::StagedCommitMessage(staged) => {
-                group.merge_staged_commit(&self.provider, *staged)?;
-                json!({"kind": "commit"})
-            }
-            ProcessedMessageContent::ProposalMessage(proposal)
-            | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
-                group.store_pending_proposal(self.provider.storage(), *proposal)?;
-                json!({"kind": "proposal"})
-            }
-            ProcessedMessageContent::OwnPrivateMessage
-            | ProcessedMessageContent::OwnPendingCommit => return Err("our own message".into()),
-        })
+        let ((kind, data), ns) = timed(|| {
+            let message = MlsMessageIn::tls_deserialize_exact(message)?;
+            let message = message.try_into_protocol_message()?;
+            let processed = group.process_message(&self.provider, message)?;
+            Ok(match processed.into_content() {
+                ProcessedMessageContent::ApplicationMessage(data) => {
+                    ("application", Some(data.into_bytes()))
+                }
+                ProcessedMessageContent::StagedCommitMessage(staged) => {
+                    group.merge_staged_commit(&self.provider, *staged)?;
+                    ("commit", None)
+                }
+                ProcessedMessageContent::ProposalMessage(proposal)
+                | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
+                    group.store_pending_proposal(self.provider.storage(), *proposal)?;
+                    ("proposal", None)
+                }
+                ProcessedMessageContent::OwnPrivateMessage
+                | ProcessedMessageContent::OwnPendingCommit => return Err("our own message".into()),
+            })
+        })?;
+        Ok(json!({"kind": kind, "data": data.as_deref().map(base64), "ns": ns}))
     }
 
     fn encrypt(&mut self, fields: &Fields) -> Outcome<Value> {
@@ -377,6 +400,14 @@ impl Client {
         let tree = group.export_ratchet_tree().tls_serialize_detached()?;
         let tree = (!with_tree).then(|| base64(&tree));
         Ok(json!({"group_info": message(&info)?, "tree": tree}))
+    }
+
+    fn export(&mut self, fields: &Fields) -> Outcome<Value> {
+        let group = self.group.as_ref().ok_or("not in a group")?;
+        let (label, context) = (fields.text("label")?, fields.bytes("context")?);
+        repeated(fields, || {
+            Ok(group.export_secret(self.provider.crypto(), label, &context, 32)?)
+        })
     }
 
     fn state(&mut self, fields: &Fields) -> Outcome<Value> {
@@ -429,6 +460,7 @@ fn answer(clients: &mut HashMap<String, Client>, fields: &Fields) -> Outcome<Val
         "process" => client.process(fields),
         "encrypt" => client.encrypt(fields),
         "group_info" => client.group_info(fields),
+        "export" => client.export(fields),
         "state" => client.state(fields),
         _ => Err(format!("unknown operation {operation}").into()),
     }

@@ -12,7 +12,7 @@ use mls_rs_core::group::Member as EngineMember;
 
 use super::proposals::{proposed, reinit};
 use crate::engine::{Changes, Extensions, GroupContext, Member};
-use crate::proposal::{Proposal as OurProposal, Proposed};
+use crate::proposal::{Proposal as OurProposal, Proposed, Proposer};
 use crate::{Credential, Error, Result};
 
 pub(super) fn members(roster: &Roster<'_>) -> Vec<Member> {
@@ -91,12 +91,27 @@ pub(super) fn changes(
             .filter(|leaf| node(after, *leaf).is_some())
             .partition(stayed);
         changes.added = sitting(after, new.into_iter());
+        let touched = touched(done.committer, &changes.proposals);
         let updated = old
             .into_iter()
-            .filter(|leaf| node(before, *leaf) != node(after, *leaf));
+            .filter(|leaf| touched.contains(leaf) && node(before, *leaf) != node(after, *leaf));
         changes.updated = sitting(after, updated);
     }
     Ok(changes)
+}
+
+/// Leaves that a commit can replace: its author's by the path, and those of who proposed an update (RFC 9420 section 12.3).
+/// In a large group it takes long to compare all.
+fn touched(author: u32, proposals: &[Proposed]) -> BTreeSet<u32> {
+    let updates = proposals.iter().filter_map(|one| match one {
+        Proposed {
+            proposal: OurProposal::Update,
+            proposer: Proposer::Member(leaf),
+            ..
+        } => Some(*leaf),
+        _ => None,
+    });
+    updates.chain([author]).collect()
 }
 
 /// Who sits in these leaves. Nobody else is looked at: a copy of all members costs more than the commit's signature.
