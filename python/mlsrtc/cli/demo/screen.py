@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
@@ -17,8 +17,21 @@ from mlsrtc.cli.demo.cost import Traffic
 from mlsrtc.cli.demo.ledger import Epoch, Ledger
 from mlsrtc.identifiers import EpochId, MemberId
 
-ROWS = 12  # epochs that the live table shows
+ROWS = 12  # epochs that the live table shows where there is room
+FEWEST_ROWS = 4  # of these, before lines under it are left out
 SAID = 6  # lines under it
+WIDEST = 1000  # columns, to ask how wide the table would be
+
+SHORT = " in short"
+NUMBERS = frozenset({"epoch", "devices", "standing"})
+LAYOUTS = (
+    ("epoch", "committer", "devices", "change", "standing", "safety code", "keys"),
+    ("epoch", "committer", "devices", "change", "standing", "safety code" + SHORT, "keys"),
+    ("epoch", "committer", "devices", "change", "safety code" + SHORT, "keys"),
+    ("epoch", "committer", "devices", "safety code" + SHORT),
+    ("epoch", "devices", "keys"),
+)
+"""The columns of the table, for ever narrower terminals: the first that fits is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,52 +240,75 @@ class LiveScreen:
 
 
 def draw(scene: Scene, said: list[str]) -> Any:
-    """The epochs, the devices, the costs, and what was said last, as a rich renderable."""
-    from rich.console import Group
-    from rich.text import Text
+    """The epochs, the devices, the costs, and what was said last, as a rich renderable that fits the terminal: the
+    newest epochs, as many as there is room for, in the columns that there is room for."""
+    return _Drawing(scene, said[-SAID:])
 
-    return Group(_epochs(scene), _devices(scene), _costs(scene), *(Text(line) for line in said[-SAID:]))
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    scene: Scene
+    said: list[str]
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
+        from rich.console import Group
+        from rich.text import Text
+
+        wide = options.update(height=None)
+
+        def height(part: Any) -> int:
+            return len(console.render_lines(part, wide, pad=False))
+
+        below = Group(_devices(self.scene), _costs(self.scene))
+        columns = next(
+            (some for some in LAYOUTS if _width(_epochs(self.scene, some, ROWS), console) <= wide.max_width), ()
+        )
+        free = console.height - height(below) - height(_epochs(self.scene, columns, 0)) - 1
+        said = self.said[-max(0, free - FEWEST_ROWS) :] if free > FEWEST_ROWS else []
+        lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in said]
+        yield _epochs(self.scene, columns, max(1, min(ROWS, free - len(lines))))
+        yield below
+        yield from lines
 
 
 def picture(scene: Scene) -> str:
     """The scene as it would stand on a terminal of 110 columns, as SVG."""
     from rich.console import Console
 
-    console = Console(record=True, width=110, file=io.StringIO(), highlight=False)
+    console = Console(record=True, width=110, height=2 * ROWS, file=io.StringIO(), highlight=False)
     console.print(draw(scene, []))
     # rich names a font to be fetched from elsewhere; a picture fetches nothing.
     return re.sub(r"@font-face\s*{[^}]*}", "", console.export_svg(title="mlsrtc demo"))
 
 
-def _epochs(scene: Scene) -> Any:
+def _width(table: Any, console: Any) -> int:
+    from rich.measure import Measurement
+
+    return Measurement.get(console, console.options.update(width=WIDEST), table).maximum
+
+
+def _epochs(scene: Scene, columns: Sequence[str], rows: int) -> Any:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, title="epochs of the call, newest last", title_justify="left", pad_edge=False)
-    right, left = "right", "left"
-    columns = {
-        "epoch": right,
-        "committer": left,
-        "devices": right,
-        "change": left,
-        "standing": right,
-        "safety code": left,
-        "keys": left,
-    }
-    for name, justify in columns.items():
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name in columns:
+        justify = "right" if name in NUMBERS else "left"
+        table.add_column(name.removesuffix(SHORT), justify=justify, no_wrap=True)  # type: ignore[arg-type]
     standing = scene.ledger.standing()
-    for epoch in scene.epochs()[-ROWS:]:
-        table.add_row(
-            str(epoch.number),
-            scene.committer(epoch),
-            str(len(epoch.members)),
-            change(epoch),
-            str(standing.get(epoch.id, 0)),
-            " ".join(epoch.safety_code[at : at + 5] for at in range(0, len(epoch.safety_code), 5)),
-            scene.ledger.fingerprint(epoch.id),
-            style="bold" if standing.get(epoch.id) else "dim",
-        )
+    for epoch in scene.epochs()[-rows:] if rows else ():
+        groups = [epoch.safety_code[at : at + 5] for at in range(0, len(epoch.safety_code), 5)]
+        cells = {
+            "epoch": str(epoch.number),
+            "committer": scene.committer(epoch),
+            "devices": str(len(epoch.members)),
+            "change": change(epoch),
+            "standing": str(standing.get(epoch.id, 0)),
+            "safety code": " ".join(groups),
+            "safety code" + SHORT: " ".join(groups[:2]) + " …",
+            "keys": scene.ledger.fingerprint(epoch.id),
+        }
+        table.add_row(*(cells[name] for name in columns), style="bold" if standing.get(epoch.id) else "dim")
     return table
 
 
