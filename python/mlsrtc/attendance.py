@@ -73,6 +73,8 @@ class Attendance:
     joined_at: float | None = None  # when our own join came back
     delay_id: str | None = None
     scheduling: str | None = None  # the request that schedules our delayed leave
+    joining: str | None = None  # the newest request that writes our membership
+    taken: bool = False  # the homeserver has taken the membership of this participation
     _refresh_at: float | None = None
     _refreshed_at: float = -math.inf
     _restart_at: float | None = None
@@ -136,7 +138,7 @@ class Attendance:
             replaces=frozenset(replaces - known.ordering.departed),
             created_ts=desk.now.wall_ms,
         )
-        self.joined_at, self.n = None, 0
+        self.joined_at, self.n, self.taken = None, 0, False
         desk.keep("participation", saved.dump_participation(participation))
         assert participation.key_package is not None
         desk.keep("key_package", participation.key_package.save().expose())
@@ -203,6 +205,7 @@ class Attendance:
 
     def accepted(self, desk: Desk, request: Request, accepted: Accepted) -> None:
         """The homeserver took one of our requests."""
+        self.taken = self.taken or request.id == self.joining
         if not isinstance(request, ScheduleLeave):
             return
         if request.id != self.scheduling:
@@ -214,6 +217,10 @@ class Attendance:
         if self.delay_id is not None:
             self._restart_at = desk.now.monotonic + self.policy.delayed_leave_restart
         desk.touch()
+
+    def turned_away(self, request: Request) -> bool:
+        """Whether a refused request was to write a membership that the homeserver has never taken."""
+        return request.id == self.joining and not self.taken
 
     def refused(self, desk: Desk, request: Request) -> bool:
         """The homeserver refused one of our requests. True if that is no news for the application."""
@@ -261,7 +268,8 @@ class Attendance:
 
     def _send_membership(self, desk: Desk) -> None:
         assert self.presence is not None
-        desk.draft(self.presence.join(desk.new_id("join"), desk.now.wall_ms, self.policy))
+        self.joining = desk.new_id("join")
+        desk.draft(self.presence.join(self.joining, desk.now.wall_ms, self.policy))
         self._refreshed_at = desk.now.monotonic
         self._refresh_at = self._refreshed_at + self.policy.membership_refresh
 

@@ -148,11 +148,16 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The call is over for us: we left, or were kicked, banned or logged out; the room is closed, or its slot, or the
-    slot is for calls with another encryption (`room_closed`, `slot_closed`, `slot_encryption`); or our homeserver did
-    not tell us our own user's keys before we had entered (`keys_refused`, `keys_unreadable`)."""
+    """The call is over for us.
+
+    reason: left, kicked, banned, left_room; room_closed, slot_closed, slot_encryption (the slot is for calls with
+    another encryption); logged_out, sync_stopped or closed, as the transport has it; or why our homeserver did not let
+    us enter: join_refused (it does not take our membership: we are not in the room, or may not write), keys_refused or
+    keys_unreadable (of our own user's keys). detail: what a person may want to know beside it, or empty.
+    """
 
     reason: str
+    detail: str = ""
 
 
 Notice: TypeAlias = (

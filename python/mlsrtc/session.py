@@ -6,6 +6,7 @@ replays evidence and not decisions. The clock is an argument; nothing leaves bef
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from mlsrtc import checkpoint, participants, saved
 from mlsrtc.attendance import Attendance, Device, Phase, is_leave
@@ -35,6 +36,7 @@ from mlsrtc.participants import CallMember, Participants
 from mlsrtc.policy import Policy
 from mlsrtc.trust import Pins
 from mlsrtc.wire import names
+from mlsrtc.wire.fields import Field
 from mlsrtc.wire.incoming import (
     Attachment,
     DeviceKeys,
@@ -50,13 +52,15 @@ from mlsrtc.wire.incoming import (
 )
 from mlsrtc.wire.membership import MembershipFormat
 
+T = TypeVar("T")
+
 
 class Session:
     """One call of one device. The verbs are those of docs/design.md section 3; all of them are cheap to call again.
 
     intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354).
     records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
-    LocalProtocolError if another version of the schema wrote it.
+    LocalProtocolError if another version of the schema wrote it, or if room, slot or intent would be refused by others.
     """
 
     def __init__(
@@ -71,11 +75,15 @@ class Session:
         sticky: bool = False,
         records: saved.Records | None = None,
     ) -> None:
-        self.room_id, self.slot_id = room_id, slot_id
+        self.room_id = _given("room_id", room_id, Field.room_id)
+        self.slot_id = _given("slot_id", slot_id, Field.slot_id)
         self.policy = policy or Policy()
         self._desk = Desk(now)
         self._attendance = Attendance(
-            device, self.policy, intent, MembershipFormat.STICKY if sticky else MembershipFormat.STATE
+            device,
+            self.policy,
+            _given("intent", intent, Field.text),
+            MembershipFormat.STICKY if sticky else MembershipFormat.STATE,
         )
         self.known = Knowledge(room_id, slot_id, self.policy, self._attendance.device_identity)
         self._footing = Footing(room_id, slot_id, self.policy)
@@ -224,9 +232,9 @@ class Session:
                 self._desk.outbox.postpone(request_id, until)
                 if isinstance(request, SendEvent) and request.type == names.COMMIT:
                     self._committing.limited_until = until
-            case Refused(status, errcode):
+            case Refused():
                 self._desk.forget(request_id)
-                self._refused(request, status, errcode)
+                self._refused(request, outcome)
 
     def notices(self) -> Sequence[Notice]:
         """What is to be told to the application, oldest first; each is given once."""
@@ -254,6 +262,11 @@ class Session:
     def ready(self) -> bool:
         """Whether enough is known to enter: the room's past was read and our own cross-signing keys are here."""
         return self._complete and self.known.keyring.knows_keys_of(self.user_id)
+
+    @property
+    def entered(self) -> bool:
+        """Whether the homeserver has taken our membership."""
+        return self._phase is Phase.INSIDE and self._attendance.taken
 
     @property
     def member_id(self) -> MemberId | None:
@@ -359,7 +372,7 @@ class Session:
         self._footing.forget(self._desk)
         self._committing.forget(self._desk)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, detail: str = "") -> None:
         desk = self._desk
         self._keying.stop(desk)
         self._phase = Phase.OVER
@@ -372,7 +385,7 @@ class Session:
         for event_id in self.known.events:
             desk.drop(f"event/{event_id}")
         self.known.fresh.clear()
-        desk.tell(Left(reason))
+        desk.tell(Left(reason, detail))
 
     def _device_keys(self, keys: DeviceKeys, now: Now) -> None:
         own = keys.user_id == self.user_id
@@ -383,7 +396,7 @@ class Session:
                 raise
             self._desk.now = now
             if not self._inquiry.unreadable(self._desk, error) and self._waits_for_keys:
-                self._end("keys_unreadable")
+                self._end("keys_unreadable", str(error))
         else:
             self._inquiry.answered(UserId(keys.user_id))
 
@@ -395,17 +408,19 @@ class Session:
 
     def _keys_refused(self, request: QueryKeys, outcome: Refused) -> None:
         if self._waits_for_keys:
-            self._end("keys_refused")
+            self._end("keys_refused", f"{outcome.status} {outcome.errcode}")
         else:
             self._desk.tell(RequestRefused(request.id, outcome.status, outcome.errcode))
 
-    def _refused(self, request: Request, status: int, errcode: str) -> None:
+    def _refused(self, request: Request, outcome: Refused) -> None:
         if isinstance(request, FetchAttachment):
             self._exchange.fetch_failed(request.uri)
         elif self._phase is Phase.LEAVING and is_leave(request):
             self._end("left")
+        elif self._phase is Phase.INSIDE and self._attendance.turned_away(request):
+            self._end("join_refused", f"{outcome.status} {outcome.errcode}")
         elif not self._attendance.refused(self._desk, request):
-            self._desk.tell(RequestRefused(request.id, status, errcode))
+            self._desk.tell(RequestRefused(request.id, outcome.status, outcome.errcode))
 
     def _drop_refused_events(self) -> None:
         for refusal in self.known.take_refusals():
@@ -413,6 +428,14 @@ class Session:
             self._desk.drop(f"event/{event.event_id}")
             event_id = EventId(claimed_id(event.event_id))
             self._desk.tell(EventRefused(event_id, UserId(event.sender), error.reason, error.where))
+
+
+def _given(name: str, value: object, read: Callable[[Field], T]) -> T:
+    """What the caller gave, read as strictly as what others send."""
+    try:
+        return read(Field(value, name))
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(str(error)) from None
 
 
 __all__ = ["CallMember", "Device", "Phase", "Session"]
