@@ -123,7 +123,9 @@ class NioTransport:
             raise
         except Exception as error:
             logger.warning("the sync loop ended: %s", type(error).__name__)
-            end = TransportClosed("sync_stopped", type(error).__name__)
+            # After its own `logout` the client asks nothing more, and its loop ends with an error.
+            reason = "sync_stopped" if self._client.logged_in else "logged_out"
+            end = TransportClosed(reason, type(error).__name__)
             end.__cause__ = error
         self._end = self._end or end
         await self._close_channels(self._end)
