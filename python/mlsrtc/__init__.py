@@ -4,7 +4,7 @@ Three doors: `mlsrtc.mls` is RFC 9420 and knows no Matrix; this module is the ca
 joins it to matrix-nio and SQLite.
 """
 
-from mlsrtc.errors import CannotSend, LocalProtocolError, MlsrtcError, RemoteProtocolError, StoreError
+from mlsrtc.errors import CallOver, CannotSend, LocalProtocolError, MlsrtcError, RemoteProtocolError, StoreError
 from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
@@ -30,6 +30,7 @@ from mlsrtc.wire.incoming import Now
 __all__ = [
     "MLS",
     "CallMember",
+    "CallOver",
     "CannotSend",
     "Device",
     "Encryption",

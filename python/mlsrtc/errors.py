@@ -56,5 +56,17 @@ class CannotSend(LocalProtocolError):
         super().__init__(f"sending {event_type} needs power level {need}, this user has {have}")
 
 
+class CallOver(MlsrtcError):
+    """The call is over for us, and with it what was waited for.
+
+    reason: as in the notice `Left`. detail: what a person may want to know beside it, or empty.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
 class StoreError(MlsrtcError):
     """What the store holds cannot be read back or written: the store's fault, or its disk's."""

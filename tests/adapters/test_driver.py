@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import mlsrtc.inquiry
-from mlsrtc import CannotSend, Left, LocalProtocolError, Policy, RemoteProtocolError, StoreError
+from mlsrtc import CallOver, CannotSend, Left, LocalProtocolError, Policy, StoreError
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
@@ -54,7 +54,7 @@ class Channel:
 class Transport:
     user_id, device_id = USER.user_id, DEVICE.device_id
 
-    def __init__(self, *first: Incoming) -> None:
+    def __init__(self, *first: Incoming | TransportClosed) -> None:
         self.channel = Channel()
         self._first = first
 
@@ -105,7 +105,7 @@ async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent(
 async def test_a_homeserver_that_refuses_our_own_keys_ends_the_entering_with_a_word() -> None:
     transport = Transport()
     transport.channel.refuses = QueryKeys
-    with pytest.raises(LocalProtocolError, match="our own user's keys"):
+    with pytest.raises(CallOver, match=r"^keys_refused: 403 M_FORBIDDEN$"):
         await asyncio.wait_for(call(transport).__aenter__(), 5)
     assert [type(request) for request in transport.channel.sent] == [QueryKeys]
 
@@ -116,7 +116,7 @@ async def test_own_keys_that_cannot_be_read_end_the_entering_with_what_is_wrong(
     monkeypatch.setattr(mlsrtc.inquiry, "PAUSE", 0.01)
     transport = Transport()
     transport.channel.keys = {"device_keys": []}
-    with pytest.raises(RemoteProtocolError, match=r"keys_query\.device_keys: wrong_type"):
+    with pytest.raises(CallOver, match=r"^keys_unreadable: keys_query\.device_keys: wrong_type"):
         await asyncio.wait_for(call(transport).__aenter__(), 5)
     assert [type(request) for request in transport.channel.sent] == [QueryKeys] * OWN_TRIES
 
@@ -149,6 +149,105 @@ async def test_a_transport_that_closes_ends_the_call_with_its_reason() -> None:
         async with asyncio.timeout(5):
             notices = [notice async for notice in entered.notices()]
     assert notices[-1] == Left("logged_out")
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+async def test_waiting_for_keys_ends_with_the_call_and_tells_why(timeout: float | None) -> None:
+    transport = Transport()
+    async with call(transport) as entered:
+        waiting = asyncio.create_task(entered.keyed(timeout))
+        await asyncio.sleep(0.05)
+        transport.channel.feed.put_nowait(TransportClosed("logged_out"))
+        with pytest.raises(CallOver, match=r"^logged_out$") as over:
+            await asyncio.wait_for(waiting, 5)
+        assert isinstance(over.value.__cause__, TransportClosed)
+        with pytest.raises(CallOver, match=r"^logged_out$"):
+            await entered.keyed(timeout)
+
+
+async def test_a_membership_that_the_homeserver_refuses_ends_the_entering_with_a_word() -> None:
+    transport = Transport()
+    transport.channel.refuses = SendState
+    with pytest.raises(CallOver, match=r"^join_refused: 403 M_FORBIDDEN$"):
+        await asyncio.wait_for(call(transport).__aenter__(), 5)
+
+
+async def test_entering_tells_why_the_call_ended_meanwhile() -> None:
+    banned = RoomEvent("m.room.member", "@mod:one.test", "$ban", 1, {"membership": "ban"}, state_key=USER.user_id)
+    with pytest.raises(CallOver, match=r"^banned$"):
+        await asyncio.wait_for(call(Transport(banned)).__aenter__(), 5)
+    transport = Transport(TransportClosed("logged_out"))
+    with pytest.raises(CallOver, match=r"^logged_out$"):
+        await asyncio.wait_for(call(transport).__aenter__(), 5)
+
+
+async def test_a_call_whose_task_fails_raises_its_error_when_its_block_is_left() -> None:
+    async def fail(error: type[Exception] | None = None) -> None:
+        store = Brittle()
+        async with call(Transport(), store) as entered:
+            store.fails = True
+            if error is not None:
+                raise error
+            entered.accept_master_key("@ben:one.test", b"b" * 32)
+            with pytest.raises(StoreError, match="locked"):
+                await entered.keyed(timeout=5)
+
+    with pytest.raises(StoreError, match="locked"):
+        await fail()
+    with pytest.raises(ZeroDivisionError):
+        await fail(ZeroDivisionError)
+
+
+async def test_a_call_is_entered_once_and_asked_for_nothing_before() -> None:
+    entered = call(Transport())
+    with pytest.raises(LocalProtocolError, match="not entered"):
+        await anext(entered.notices())
+    with pytest.raises(LocalProtocolError, match="not entered"):
+        await entered.keyed()
+    await entered.leave()
+    async with entered:
+        with pytest.raises(LocalProtocolError, match="once"):
+            await entered.__aenter__()
+    with pytest.raises(LocalProtocolError, match="once"):
+        await entered.__aenter__()
+
+
+async def test_one_device_is_in_a_call_once_on_one_transport() -> None:
+    transport = Transport()
+    async with call(transport):
+        before = len(transport.channel.sent)
+        with pytest.raises(LocalProtocolError, match="already"):
+            await call(transport).__aenter__()
+        assert len(transport.channel.sent) == before
+    async with call(transport) as again:
+        assert again.session.member_id is not None
+
+
+async def test_entering_that_is_given_up_leaves_what_it_has_begun() -> None:
+    transport = Transport()
+    held = transport.channel.send
+
+    async def slow(request: Request) -> Outcome:
+        outcome = await held(request)
+        if isinstance(request, SendState):
+            await asyncio.sleep(0.1)
+        return outcome
+
+    transport.channel.send = slow  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call(transport).__aenter__(), 0.05)
+    sent = [request for request in transport.channel.sent if isinstance(request, SendState)]
+    assert len(sent) == 2
+    assert "left" in sent[-1].content[names.BLOCK]
+
+
+async def test_a_call_leaves_no_task_behind() -> None:
+    async with call(Transport()):
+        pass
+    crashed = call(Transport())
+    await crashed.__aenter__()
+    await crashed.crash()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_waiting_for_keys_ends_in_time() -> None:

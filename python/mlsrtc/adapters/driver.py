@@ -12,15 +12,14 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
-from mlsrtc.errors import LocalProtocolError, MlsrtcError, RemoteProtocolError
+from mlsrtc.errors import CallOver, LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.notices import (
     EventRefused,
-    KeysUnreadable,
     Left,
     MediaKeysChanged,
     MediaKeysRetired,
@@ -40,8 +39,9 @@ LEAVE_FLUSH_SECONDS = 5.0
 KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Left)
 
 
-CALLS_OF: WeakKeyDictionary[Store, WeakSet["Call"]] = WeakKeyDictionary()
-"""The calls of this process by their store: those of one user hold others to the same pinned master keys."""
+CALLS: WeakSet["Call"] = WeakSet()
+"""The calls of this process. Those of one user on one store hold others to the same pinned master keys; and no two of
+one device in one slot go on at once on one transport, since both would write the same membership."""
 
 
 def now() -> Now:
@@ -52,7 +52,8 @@ def now() -> Now:
 class Call:
     """One call of one device: joined when the block is entered, left when it ends.
 
-    A background task drives it, so a slow consumer of `notices` stalls nothing. Made by `Transport.call`.
+    A background task drives it, so a slow consumer of `notices` stalls nothing. Made by `Transport.call`. Raises
+    LocalProtocolError for a room, slot or intent that others would refuse.
     """
 
     def __init__(
@@ -81,55 +82,64 @@ class Call:
             now=now(),
             records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
-        CALLS_OF.setdefault(store, WeakSet()).add(self)
+        CALLS.add(self)
         self._notices: deque[Notice] = deque()
         self._told = asyncio.Event()
         self._wake = asyncio.Event()
-        self._keyed = asyncio.Event()
-        self._over = asyncio.Event()
-        self._entered: asyncio.Future[None] | None = None
+        self._begun = self._joined = False
+        self._entered, self._keyed, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._end: BaseException | None = None  # once the call is over: CallOver, or the error that ended it
+        self._lost: TransportClosed | None = None
         self._ordered: asyncio.Queue[Request] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
         self._channel: Channel | None = None
-        self._failure: BaseException | None = None
-        self._unreadable: RemoteProtocolError | None = None  # what was wrong with the last answer about our own keys
 
     # -- what an application uses --------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Reads the room's past, joins, and returns as soon as the membership is on its way.
+        """Reads the room's past, joins, and returns as soon as the homeserver has our membership. That goes once.
 
-        Raises CannotSend if the room's power levels forbid what a call needs, LocalProtocolError if the homeserver
-        refuses to tell our own user's keys, and RemoteProtocolError if what it tells of them does not hold.
+        Raises CannotSend if the room's power levels forbid what a call needs; CallOver, with the reason of `Left`, if
+        the call ends before we are in it: `join_refused` (we are not in the room), `banned`, `keys_refused`,
+        `keys_unreadable`, `logged_out` and the like; LocalProtocolError if it was entered before, or if this device is
+        in this call already by the same transport; and whatever error ended it otherwise. What was begun is left.
         """
-        self._entered = asyncio.get_running_loop().create_future()
-        self._channel = await self._stack.enter_async_context(
-            self._transport.subscribe(self.session.room_id, self.session.slot_id)
-        )
-        self._start(self._run(self._channel))
-        self._start(self._send_in_order(self._channel))
+        if self._begun:
+            raise LocalProtocolError("a call is entered once: make another")
+        if any(other._goes_on and other._is_twin(self) for other in CALLS):
+            raise LocalProtocolError("this device is in this call already, by the same transport")
+        self._begun = True
         try:
-            await self._entered
-        except BaseException:
-            await self._close()
+            channel = self._transport.subscribe(self.session.room_id, self.session.slot_id)
+            self._channel = await self._stack.enter_async_context(channel)
+            self._start(self._run(self._channel))
+            self._start(self._send_in_order(self._channel))
+            await self._until(self._entered)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leaves, and gives the leave up to five seconds to reach the homeserver."""
+        """Leaves, and gives the leave up to five seconds to reach the homeserver.
+
+        Raises the error that has ended the call, if there was one (StoreError, say) and the block raised none itself.
+        """
         try:
             await self.leave(LEAVE_FLUSH_SECONDS)
         finally:
             await self._close()
+        if error is None and self._failed is not None:
+            raise self._failed
 
     async def leave(self, timeout: float = LEAVE_FLUSH_SECONDS) -> None:
-        """Withdraw our membership and wait, at most `timeout` seconds, until the homeserver has it."""
-        if not self._over.is_set():
+        """Withdraw our membership and wait, at most `timeout` seconds, until the homeserver has it; nothing if we are
+        not in the call."""
+        if self._channel is not None and not self._over.is_set():
             self.session.leave(now())
-            self._step()
             self._wake.set()
             try:
                 await asyncio.wait_for(self._over.wait(), timeout)
@@ -141,17 +151,24 @@ class Call:
         await self._close()
 
     async def keyed(self, timeout: float | None = None) -> None:
-        """Wait until we hold media keys that we may send under. Raises TimeoutError after `timeout` seconds."""
-        await asyncio.wait_for(self._keyed.wait(), timeout)
+        """Wait until we hold media keys that we may send under.
+
+        Raises TimeoutError after `timeout` seconds; CallOver, or the error that ended it, if the call is over; and
+        LocalProtocolError before it was entered.
+        """
+        self._check_begun()
+        await asyncio.wait_for(self._until(self._keyed), timeout)
 
     async def notices(self) -> AsyncIterator[Notice]:
-        """What happens in the call, oldest first, until it is over."""
+        """What happens in the call, oldest first, until it is over. Raises the error that ended it, if one did, and
+        LocalProtocolError before it was entered."""
+        self._check_begun()
         while True:
             while self._notices:
                 yield self._notices.popleft()
             if self._over.is_set():
-                if self._failure is not None:
-                    raise self._failure
+                if self._failed is not None:
+                    raise self._failed
                 return
             self._told.clear()
             await self._told.wait()
@@ -173,28 +190,54 @@ class Call:
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _goes_on(self) -> bool:
+        return self._begun and not self._over.is_set()
+
+    @property
+    def _failed(self) -> BaseException | None:
+        """The error that ended the call; None if it goes on, or came to its end."""
+        return None if isinstance(self._end, CallOver) else self._end
+
+    def _is_twin(self, other: "Call") -> bool:
+        return (self._transport, self._scope) == (other._transport, other._scope)
+
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise LocalProtocolError("the call was not entered")
+
+    async def _until(self, event: asyncio.Event) -> None:
+        """Wait for something that comes while the call goes on; raises why it is over if it does not."""
+        if self._end is None:
+            await event.wait()
+        if self._end is not None:
+            raise self._end
+
     async def _run(self, channel: Channel) -> None:
         reading = asyncio.ensure_future(channel.receive())
+        waking = asyncio.ensure_future(self._wake.wait())
         try:
             while not self._over.is_set():
                 due = self.session.next_timer()
                 timeout = None if due is None else max(0.0, due - now().monotonic)
-                waking = asyncio.ensure_future(self._wake.wait())
                 await asyncio.wait({reading, waking}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                waking.cancel()
-                self._wake.clear()
+                if waking.done():
+                    self._wake.clear()
+                    waking = asyncio.ensure_future(self._wake.wait())
                 if reading.done():
                     self._receive(reading.result())
                     reading = asyncio.ensure_future(channel.receive())
                 self.session.tick(now())
-                self._enter()
                 self._step()
+                self._enter()
         except TransportClosed as closed:
+            self._lost = closed
             self.session.close(closed.reason)
             self._step()
-            self._finish(None)
         finally:
             reading.cancel()
+            waking.cancel()
+            await asyncio.gather(reading, waking, return_exceptions=True)
 
     def _receive(self, incoming: Sequence[Incoming]) -> None:
         for item in incoming:
@@ -207,13 +250,16 @@ class Call:
                     self._tell(EventRefused(event_id, sender, error.reason, error.where))
 
     def _enter(self) -> None:
-        if self._entered is not None and not self._entered.done() and self.session.ready:
+        if self._entered.is_set():
+            return
+        if self.session.entered:
+            self._entered.set()
+        elif self.session.ready and not self._joined:
+            self._joined = True  # once: whoever leaves before the homeserver has taken it does not come back
             try:
                 self.session.join(now())
             except MlsrtcError as error:
-                self._entered.set_exception(error)
-            else:
-                self._entered.set_result(None)
+                self._finish(error)
 
     def _step(self) -> None:
         self.session.checkpoint(self._save)
@@ -231,8 +277,9 @@ class Call:
         own = {key: value for key, value in changes.items() if key not in shared}
         self._store.save({self._scope: own, self._shared_scope: shared})
         pins = {key: value for key, value in shared.items() if value is not None}
-        for other in tuple(CALLS_OF[self._store]) if pins else ():
-            if other is not self and other._shared_scope == self._shared_scope:
+        for other in tuple(CALLS) if pins else ():
+            mine = (other._store, other._shared_scope) == (self._store, self._shared_scope)
+            if mine and other is not self:
                 other.session.share_pins(pins, now())
                 other._wake.set()
 
@@ -273,31 +320,24 @@ class Call:
                 self._keyed.set()
             case Muted():
                 self._keyed.clear()
-            case KeysUnreadable(reason, where):
-                detail = "the homeserver's answer about our own keys"
-                self._unreadable = RemoteProtocolError(reason, detail, where=where)
-            case Left("keys_unreadable"):
-                self._finish(self._unreadable)
-            case Left("keys_refused"):
-                self._finish(LocalProtocolError("cannot enter: the homeserver does not tell our own user's keys"))
-            case Left():
-                self._finish(None)
+            case Left(reason, detail):
+                over = CallOver(reason, detail)
+                over.__cause__ = self._lost
+                self._finish(over)
             case _:
                 pass
         self._told.set()
 
-    def _finish(self, failure: BaseException | None) -> None:
-        self._failure = self._failure or failure
-        if self._entered is not None and not self._entered.done():
-            self._entered.set_exception(failure or TransportClosed("closed"))
-        self._over.set()
-        self._told.set()
+    def _finish(self, end: BaseException) -> None:
+        """The call is over; the first to say why is right, and everybody who waits is told."""
+        self._end = self._end or end
+        for event in (self._over, self._entered, self._keyed, self._told):
+            event.set()
 
     async def _close(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._over.set()
-        self._told.set()
+        self._finish(CallOver("closed"))
         await self._stack.aclose()
