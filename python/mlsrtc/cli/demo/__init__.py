@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
 from mlsrtc.cli.demo.screen import Scene, Screen, choose, picture
+from mlsrtc.errors import MlsrtcError
 
 HELP = "play a call of N devices on a homeserver that it starts itself"
 FEWEST = 5  # one to stay, one to leave, one to crash, one to stay beside it, and the stranger's neighbour
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Play it. Returns 0 if every check held, else 1."""
+    """Play it. Returns 0 if every check held, 1 if one did not, 2 if a file cannot be written."""
     try:
         import nio  # noqa: F401
         import rich  # noqa: F401
@@ -46,11 +48,26 @@ def run(options: argparse.Namespace) -> int:
     if options.n < FEWEST:
         print(f"mlsrtc demo needs at least {FEWEST} devices", file=sys.stderr)
         return 2
-    _log_to(options.keep)
-    with choose(as_json=options.json) as screen:
-        wrong, facts = asyncio.run(_play(options, screen))
-        screen.verdict(wrong, facts)
-    return 1 if wrong else 0
+    try:
+        _log_to(options.keep)
+        if options.svg is not None:
+            options.svg.open("a").close()
+    except OSError as error:
+        return _cannot_write(error)
+    with choose(as_json=options.json, stream=sys.stdout) as screen:
+        played = asyncio.run(_play(options, screen))
+        screen.verdict(played.wrong, played.facts)
+    if options.svg is not None and played.picture:
+        try:
+            options.svg.write_text(played.picture)
+        except OSError as error:
+            return _cannot_write(error)
+    return 1 if played.wrong else 0
+
+
+def _cannot_write(error: OSError) -> int:
+    print(f"mlsrtc demo cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+    return 2
 
 
 def _log_to(directory: Path | None) -> None:
@@ -67,7 +84,31 @@ def _log_to(directory: Path | None) -> None:
             logger.setLevel(logging.INFO)
 
 
-async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str], dict[str, float]]:
+@dataclass(slots=True)
+class _Played:
+    """How it went: what was wrong, what was measured, and a picture if one is wanted and there was a call."""
+
+    wrong: list[str] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)
+    picture: str = ""
+
+
+async def _play(options: argparse.Namespace, screen: Screen) -> _Played:
+    from aiohttp import ClientError
+
+    played = _Played()
+    try:
+        await _call(options, screen, played)
+    except BrokenPipeError:
+        raise
+    except (MlsrtcError, ClientError, OSError) as error:
+        # The first line says it; what follows is the end of the homeserver's log.
+        what = str(error).partition("\n")[0] or type(error).__name__
+        played.wrong.append(f"{what} (--keep DIR keeps the logs)" if options.keep is None else what)
+    return played
+
+
+async def _call(options: argparse.Namespace, screen: Screen, played: _Played) -> None:
     from mlsrtc.cli.demo import scenario
     from mlsrtc.cli.demo.cost import olm_message_bytes
     from mlsrtc.testing.devices import cross_signed_devices
@@ -75,7 +116,6 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
 
     ledger = Ledger()
     names = [f"device{number:02}" for number in range(1, options.n + 1)] + ["stranger"]
-    facts: dict[str, float] = {}
     async with AsyncExitStack() as stack:
         screen.step("starting Synapse on a loopback port")
         server = await stack.enter_async_context(Synapse(logs=options.keep))
@@ -89,13 +129,13 @@ async def _play(options: argparse.Namespace, screen: Screen) -> tuple[list[str],
         scene = Scene(ledger, play.traffic, olm_bytes)
         screen.play(scene)
         try:
-            await _scenes(play, screen, facts)
-        except scenario.DemoFailed as failed:
+            await _scenes(play, screen, played.facts)
+        except MlsrtcError as failed:
             ledger.failures.append(str(failed))
-        facts |= _figures(scene)
+        played.facts |= _figures(scene)
         if options.svg is not None:
-            options.svg.write_text(picture(scene))
-        return play.check(), facts
+            played.picture = picture(scene)
+        played.wrong += play.check()
 
 
 async def _scenes(play: Any, screen: Screen, facts: dict[str, float]) -> None:

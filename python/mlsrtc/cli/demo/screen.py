@@ -7,7 +7,6 @@ All three say the same things in the same order: steps while it sets up, what ha
 import io
 import json
 import re
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class Screen(Protocol):
         """How it ended."""
 
 
-def choose(*, as_json: bool, stream: TextIO = sys.stdout) -> "Screen":
+def choose(*, as_json: bool, stream: TextIO) -> "Screen":
     """JSON lines if asked for, a live table on a terminal, else plain lines."""
     if as_json:
         return JsonScreen(stream)
