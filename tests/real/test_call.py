@@ -12,7 +12,7 @@ import nio
 import pytest
 from rooms import MEMBER, STICKY, make_room, say
 
-from mlsrtc import MLS, CannotSend, EpochChanged, Left, MediaKeysChanged, Policy
+from mlsrtc import MLS, CallOver, CannotSend, EpochChanged, Left, MediaKeysChanged, Policy
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.sqlite import SqliteStore
@@ -196,3 +196,11 @@ async def test_a_kick_ends_the_call(synapse: Synapse, three: list[TestDevice]) -
         assert stand not in heard[2].keys
         await asyncio.wait_for(heard[2].over.wait(), PATIENCE)
         assert heard[2].ended == "kicked"
+
+
+async def test_a_room_that_the_device_is_not_in_ends_the_entering(synapse: Synapse, three: list[TestDevice]) -> None:
+    room_id = await make_room(synapse, three, join=2)
+    async with NioTransport(three[2].client) as transport:
+        for room in (room_id, "!nope:localhost"):
+            with pytest.raises(CallOver, match=r"^join_refused: 403 M_FORBIDDEN$"):
+                await asyncio.wait_for(transport.call(room).__aenter__(), PATIENCE)
