@@ -183,10 +183,8 @@ def test_who_cannot_read_its_own_keys_is_told_what_is_wrong_asks_again_and_ends(
     assert [round(later - earlier) for earlier, later in pairwise(moments)] == [1, 2, 4]
     assert watch.session(0).phase is Phase.OVER
     told = [notice for _, notice in watch.ledgers[0].told]
-    assert told == [
-        KeysUnreadable("wrong_usage", f"keys_query.master_keys.{watch.party[0].matrix.user_id}.usage"),
-        Left("keys_unreadable"),
-    ]
+    place = f"keys_query.master_keys.{watch.party[0].matrix.user_id}.usage"
+    assert told == [KeysUnreadable("wrong_usage", place), Left("keys_unreadable", f"{place}: wrong_usage")]
 
 
 def test_who_can_read_its_own_keys_at_last_enters(monkeypatch: pytest.MonkeyPatch) -> None:
