@@ -4,10 +4,11 @@ use mlsrtc_core::{Engine, ExternalJoin, Lifetime, MlsRs};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::commit::Commit;
 use crate::convert::{short_hex, PskArgument};
 use crate::credential::{Credential, CredentialArgument};
 use crate::errors::Result;
-use crate::group::{Commit, Group};
+use crate::group::Group;
 use crate::keys::SigningKey;
 use crate::message::Limits;
 use crate::secret::Secret;

@@ -3,11 +3,13 @@
 use pyo3::prelude::*;
 
 mod client;
+mod commit;
 mod convert;
 mod credential;
 mod errors;
 mod group;
 mod keys;
+mod member;
 mod message;
 mod observer;
 mod proposal;
@@ -24,11 +26,15 @@ mod _core {
     #[pymodule_export]
     use crate::client::{Client, KeyPackage, Successor};
     #[pymodule_export]
+    use crate::commit::{Commit, Founded, Staged};
+    #[pymodule_export]
     use crate::credential::{external_senders, required_capabilities, Credential};
     #[pymodule_export]
-    use crate::group::{Commit, Founded, Group, Member, Staged};
+    use crate::group::Group;
     #[pymodule_export]
     use crate::keys::{random_bytes, suites, verify_signature, SigningKey};
+    #[pymodule_export]
+    use crate::member::Member;
     #[pymodule_export]
     use crate::message::{Limits, Outgoing, Received};
     #[pymodule_export]

@@ -6,7 +6,7 @@ use pyo3::types::PyBytes;
 
 use crate::client::{rules, Client, Successor};
 use crate::errors::Result;
-use crate::group::Member;
+use crate::member::Member;
 use crate::proposal::Proposal;
 
 /// A group followed from outside, by its GroupInfo, tree and commits: who is in it and what its tree is, without any secret.

@@ -1,14 +1,17 @@
 //! The engine in use: mls-rs. The only module that names it, with `key_package.rs` for the wire types it borrows.
 
 mod blame;
+mod committing;
 mod config;
 mod extensions;
 mod group;
+mod joining;
 mod kept;
 mod keys;
 mod observer;
 mod private;
 mod proposals;
+mod proposing;
 mod resumption;
 mod roster;
 mod spent;
@@ -25,8 +28,9 @@ use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::provider::{failed, sha256_suite};
 use crate::shield::{shielded, shielded_locally};
 use crate::{Client, IdentityRules, KeyPackage, Lifetime, Result, Secret};
+pub use committing::Staged;
 pub use extensions::{external_senders, required_capabilities};
-pub use group::{Group, Staged};
+pub use group::Group;
 use mls_rs_core::crypto::CipherSuiteProvider;
 pub use observer::Observer;
 

@@ -14,6 +14,10 @@ use crate::key_package::HEADER;
 use crate::proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
 use crate::{Client, Error, KeyPackage, Result};
 
+/// What carries a proposal or a commit (RFC 9420 section 6).
+pub(super) const OF_A_GROUP: [WireFormat; 2] =
+    [WireFormat::PublicMessage, WireFormat::PrivateMessage];
+
 /// The proposals that the standard defines; a custom one must not take their numbers (RFC 9420 section 17.4).
 const STANDARD: std::ops::RangeInclusive<u16> = 0..=7;
 
