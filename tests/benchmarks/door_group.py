@@ -11,18 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from presentation import OPAQUE
-from schedule import NH, Secrets, reference
+from cipher_suites import SUITES, CipherSuite, labelled
+from rogue import key_package_reference
+from schedule import Secrets
 from twins import (
     RATCHET_TREE,
     EncryptedGroupSecrets,
     Extension,
     GroupInfo,
     GroupSecrets,
-    HPKECiphertext,
+    KeyPackage,
     MLSMessage,
     Welcome,
     message,
@@ -98,80 +96,37 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Kem:
-    """HPKE of a suite, with the size of what stands before a ciphertext."""
-
-    hpke: Suite
-    size: int
-
-    @staticmethod
-    def of(suite: int) -> "Kem":
-        if suite == 1:
-            return Kem(Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM), 32)
-        return Kem(Suite(KEM.P256, KDF.HKDF_SHA256, AEAD.AES_128_GCM), 65)
-
-    def generate(self) -> x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey:
-        return x25519.X25519PrivateKey.generate() if self.size == 32 else ec.generate_private_key(ec.SECP256R1())
-
-    def public(self, key: x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
-        if isinstance(key, x25519.X25519PrivateKey):
-            return key.public_key().public_bytes_raw()
-        return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-    def seal(self, public: bytes, info: bytes, plaintext: bytes) -> HPKECiphertext:
-        key: x25519.X25519PublicKey | ec.EllipticCurvePublicKey
-        if self.size == 32:
-            key = x25519.X25519PublicKey.from_public_bytes(public)
-        else:
-            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
-        sealed = self.hpke.encrypt(plaintext, key, info=info)
-        return HPKECiphertext(sealed[: self.size], sealed[self.size :])
-
-    def open(
-        self, key: x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey, info: bytes, sealed: HPKECiphertext
-    ) -> bytes:
-        return self.hpke.decrypt(sealed.kem_output + sealed.ciphertext, key, info=info)
-
-
-def labelled(label: str, content: bytes) -> bytes:
-    """SignContent and EncryptContext (RFC 9420 sections 5.1.2 and 5.1.3)."""
-    return OPAQUE.write(b"MLS 1.0 " + label.encode()) + OPAQUE.write(content)
-
-
-@dataclass(frozen=True)
 class Witness:
     """Whoever is added can open the Welcome and write it anew, and this one is in our hands. Some engines take the tree
     from the Welcome alone, and ours carry none."""
 
-    kem: Kem
-    init_key: x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey
+    suite: CipherSuite
+    init_key: bytes
     package: bytes
 
     @staticmethod
-    def new(suite: int) -> "Witness":
-        kem, client = Kem.of(suite), newcomer(suite)
-        init_key = kem.generate()
+    def new(number: int) -> "Witness":
+        suite, client = SUITES[number], newcomer(number)
+        init_key = suite.kem.generate()
         draft = MLSMessage.decode(client.key_package().public).body
-        draft.init_key = kem.public(init_key)
-        signed = draft.encode()[: -len(OPAQUE.write(draft.signature))]
-        draft.signature = client.signing_key.sign(labelled("KeyPackageTBS", signed))
-        return Witness(kem, init_key, message(draft))
+        draft.init_key = suite.kem.public(init_key)
+        draft.signature = client.signing_key.sign(labelled("KeyPackageTBS", draft.unsigned))
+        return Witness(suite, init_key, message(draft))
 
-    def rewritten(self, commit: Commit, package: bytes, key: SigningKey) -> bytes:
-        """The Welcome of a commit that added both, with the tree in it, for the other one; `key` is the author's."""
-        welcome = MLSMessage.decode(commit.welcome or b"").body
-        ours = reference("KeyPackage", self.package[4:])
+    def rewritten(self, commit: Commit, package: bytes, author: SigningKey) -> bytes:
+        """The Welcome of a commit that added both, with the tree in it, for the other one; `author` is the commit's."""
+        suite, welcome = self.suite, MLSMessage.decode(commit.welcome or b"").body
+        ours = key_package_reference(suite, MLSMessage.decode(self.package).body)
         sealed = next(one.encrypted_group_secrets for one in welcome.secrets if one.new_member == ours)
-        secrets = self.kem.open(self.init_key, labelled("Welcome", welcome.encrypted_group_info), sealed)
-        seal, nonce = Secrets(GroupSecrets.decode(secrets).joiner_secret, bytes(NH), b"").welcome_key()
+        secrets = suite.decrypt_with_label(self.init_key, "Welcome", welcome.encrypted_group_info, sealed)
+        key = Secrets(suite, GroupSecrets.decode(secrets).joiner_secret, suite.zero, b"").welcome_key()
 
-        info = GroupInfo.decode(seal.decrypt(nonce, welcome.encrypted_group_info, b""))
+        info = GroupInfo.decode(suite.aead.open(*key, welcome.encrypted_group_info))
         info.extensions.append(Extension(RATCHET_TREE, commit.tree))
-        signed = info.encode()[: -len(OPAQUE.write(info.signature))]
-        info.signature = key.sign(labelled("GroupInfoTBS", signed))
-        encrypted = seal.encrypt(nonce, info.encode(), b"")
+        info.signature = author.sign(labelled("GroupInfoTBS", info.unsigned))
+        encrypted = suite.aead.seal(*key, info.encode())
 
-        init_key = MLSMessage.decode(package).body.init_key
-        sealed = self.kem.seal(init_key, labelled("Welcome", encrypted), secrets)
-        joiner = EncryptedGroupSecrets(reference("KeyPackage", package[4:]), sealed)
+        receiver: KeyPackage = MLSMessage.decode(package).body
+        sealed = suite.encrypt_with_label(receiver.init_key, "Welcome", encrypted, secrets)
+        joiner = EncryptedGroupSecrets(key_package_reference(suite, receiver), sealed)
         return message(Welcome(cipher_suite=welcome.cipher_suite, secrets=[joiner], encrypted_group_info=encrypted))

@@ -11,10 +11,9 @@ from types import EllipsisType, SimpleNamespace
 from typing import Any
 
 import twins
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cipher_suites import SUITES
 from presentation import OPAQUE, Raw
 from rogue import Draft, Person, Touch
-from schedule import encrypt_with_label, public
 from twins import (
     Extension,
     PreSharedKeyID,
@@ -247,7 +246,7 @@ def shown(touch: Mapping[str, Touch], tree: Callable[[Draft], bytes] | None = No
     def make(world: World, spoiled: bool) -> Attempt:
         def public_key(draft: Draft) -> None:
             assert draft.secrets is not None
-            key = OPAQUE.write(public(draft.secrets.external()))
+            key = OPAQUE.write(draft.suite.kem.public(draft.secrets.external()))
             draft.info.extensions.append(Extension(twins.EXTERNAL_PUB, key))
             draft.touched("info", touch if spoiled else {})
 
@@ -278,7 +277,7 @@ def update(person: Person = ACCOMPLICE, **touch: Touch) -> Callable[[World], Pro
         author = world.accomplice if person is ACCOMPLICE else world.rogue
         leaf = deepcopy(author.tree.leaf(author.index))
         draft = SimpleNamespace(leaf=leaf, member=author)
-        leaf.encryption_key = public(X25519PrivateKey.generate())
+        leaf.encryption_key = fresh_key()
         leaf.source, leaf.body = twins.FROM_UPDATE, None
         touch.get("leaf", lambda _: None)(draft)
         person.sign_leaf(leaf, author.context.group_id, author.index)
@@ -332,13 +331,14 @@ def resealed(draft: Draft, step: int, secrets: Callable[[int], bytes]) -> None:
     _, copath = draft.member.tree.filtered(draft.index)[step]
     keys = draft.tree.keys(draft.tree.resolution(copath))
     draft.path.nodes[step].encrypted_path_secret = [
-        encrypt_with_label(key, "UpdatePathNode", draft.sealing, secrets(place)) for place, key in enumerate(keys)
+        draft.suite.encrypt_with_label(key, "UpdatePathNode", draft.sealing, secrets(place))
+        for place, key in enumerate(keys)
     ]
 
 
 def fresh_key() -> bytes:
     """The public half of a key that nobody keeps."""
-    return public(X25519PrivateKey.generate())
+    return SUITES[1].kem.public(SUITES[1].kem.generate())
 
 
 def longer(items: list[ProposalOrRef]) -> Raw:

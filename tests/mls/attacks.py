@@ -37,7 +37,6 @@ from attacking import (
 )
 from presentation import Raw
 from rogue import Announced, Draft, Encrypted, Framed, Person, Touch, change, flip
-from schedule import derive_secret
 from twins import Credential, Extension, Lifetime, ParentNode, ProposalOrRef, Sender
 from world import ACCOMPLICE, KNOWN, ROGUE, World, strict
 
@@ -129,7 +128,7 @@ def broken_chain(draft: Draft) -> None:
     """The root's secret does not follow from the one below it; its public key is the told secret's."""
     draft.path_secrets[-1] = bytes(32)
     draft.path_keys[-1] = draft.key_of(bytes(32))
-    draft.commit_secret = derive_secret(bytes(32), "path")
+    draft.commit_secret = draft.suite.derive_secret(bytes(32), "path")
 
 
 def key_of_zero(draft: Any) -> None:

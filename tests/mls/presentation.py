@@ -28,12 +28,15 @@ class Reader:
         taken, self.position = self.data[self.position : end], end
         return taken
 
-    def vector(self) -> bytes:
-        """The content of a variable-size vector (section 2.1.2)."""
+    def length(self) -> int:
+        """Of a variable-size vector (section 2.1.2)."""
         first = self.take(1)[0]
         width = 1 << (first >> 6)
-        size = int.from_bytes(bytes([first & 0x3F]) + self.take(width - 1))
-        return self.take(size)
+        return int.from_bytes(bytes([first & 0x3F]) + self.take(width - 1))
+
+    def vector(self) -> bytes:
+        """Its content."""
+        return self.take(self.length())
 
     @property
     def rest(self) -> int:

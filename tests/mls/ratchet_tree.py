@@ -8,9 +8,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Self
 
+from cipher_suites import CipherSuite
 from presentation import OPAQUE, U8, U32, optional, struct
-from schedule import digest
-from twins import LEAF, PARENT, RATCHET_TREE_NODES, LeafNode, Node, ParentNode, decode_tree
+from twins import FROM_COMMIT, LEAF, PARENT, RATCHET_TREE_NODES, LeafNode, Node, ParentNode, decode_tree
 
 
 def level(node: int) -> int:
@@ -31,14 +31,15 @@ def parent(node: int) -> int:
 @dataclass
 class Tree:
     nodes: list[LeafNode | ParentNode | None]
+    suite: CipherSuite
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
+    def decode(cls, suite: CipherSuite, data: bytes) -> Self:
         nodes = [None if one is None else one.body for one in decode_tree(data)]
         size = 1
         while size < len(nodes):
             size = 2 * size + 1
-        return cls(nodes + [None] * (size - len(nodes)))
+        return cls(nodes + [None] * (size - len(nodes)), suite)
 
     def encode(self) -> bytes:
         """The ratchet_tree extension's content: without the blanks at the end (section 12.4.3.3)."""
@@ -122,32 +123,57 @@ class Tree:
         found = self.nodes[node]
         if level(node) == 0:
             content = None if node // 2 in without else found
-            return digest(U8.write(LEAF) + U32.write(node // 2) + optional(struct(LeafNode)).write(content))
+            return self.suite.digest(U8.write(LEAF) + U32.write(node // 2) + optional(struct(LeafNode)).write(content))
         if without and isinstance(found, ParentNode):
             found = deepcopy(found)
             found.unmerged_leaves = [leaf for leaf in found.unmerged_leaves if leaf not in without]
         hashes = b"".join(OPAQUE.write(self.tree_hash(child, without)) for child in children(node))
-        return digest(U8.write(PARENT) + optional(struct(ParentNode)).write(found) + hashes)
+        return self.suite.digest(U8.write(PARENT) + optional(struct(ParentNode)).write(found) + hashes)
 
     def parent_hash(self, node: int, copath_child: int) -> bytes:
         """Section 7.9."""
         found = self.parent_node(node)
         original = self.tree_hash(copath_child, frozenset(found.unmerged_leaves))
-        return digest(OPAQUE.write(found.encryption_key) + OPAQUE.write(found.parent_hash) + OPAQUE.write(original))
+        return self.suite.digest(
+            OPAQUE.write(found.encryption_key) + OPAQUE.write(found.parent_hash) + OPAQUE.write(original)
+        )
 
-    def set_parent_hashes(self, leaf: int) -> bytes:
-        """Sets those along the filtered direct path, from the root down; returns the leaf's."""
-        above = b""
-        for node, other in reversed(self.filtered(leaf)):
-            self.parent_node(node).parent_hash = above
-            above = self.parent_hash(node, other)
-        return above
+    def vouched(self, node: int) -> bool:
+        """Whether a parent is what a node below it says, and nobody came there since but its unmerged leaves
+        (section 7.9.2)."""
+        left, right = children(node)
+        unmerged = {2 * leaf for leaf in self.parent_node(node).unmerged_leaves}
+        for child, other in ((left, right), (right, left)):
+            said, below = self.parent_hash(node, other), set(self.resolution(child))
+            for one in below:
+                if self._says(one) == said and below - {one} == unmerged & set(self.under(child)):
+                    return True
+        return False
+
+    def _says(self, node: int) -> bytes | None:
+        """The parent hash in a node."""
+        found = self.nodes[node]
+        if isinstance(found, ParentNode):
+            return found.parent_hash
+        return found.body if found is not None and found.source == FROM_COMMIT else None
 
     # -- changes -----------------------------------------------------------------------------------------
 
     def blank_path(self, leaf: int) -> None:
         for node in self.path(2 * leaf):
             self.nodes[node] = None
+
+    def set_path(self, leaf: int, keys: Iterable[bytes]) -> bytes:
+        """Gives the nodes of the filtered direct path these keys, from the leaf up, and their parent hashes (sections
+        7.5 and 7.9); returns the parent hash for the leaf."""
+        steps, above = self.filtered(leaf), b""
+        self.blank_path(leaf)
+        for (node, _), key in zip(steps, keys, strict=True):
+            self.nodes[node] = ParentNode(key)
+        for node, other in reversed(steps):
+            self.parent_node(node).parent_hash = above
+            above = self.parent_hash(node, other)
+        return above
 
     def add(self, leaf: LeafNode) -> int:
         """Section 12.1.1: the leftmost empty leaf, or a tree twice as large. Returns the leaf index."""

@@ -6,32 +6,22 @@ stage a *touch* may change what was made so far; every later stage follows from 
 is signed, tagged and hashed over what it is, and wrong in what was touched alone.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import twins
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cipher_suites import SUITES, CipherSuite, Hpke
 from presentation import OPAQUE, U16, Reader
 from ratchet_tree import Tree
 from schedule import (
     EXTERNAL_INIT_LABEL,
-    NH,
-    Hpke,
     Secrets,
-    decrypt_with_label,
-    derive_secret,
-    digest,
-    encrypt_with_label,
-    key_pair,
-    mac,
+    confirmed_transcript_hash,
+    interim_transcript_hash,
     psk_secret,
-    public,
-    reference,
-    sign_with_label,
 )
 from twins import (
     Capabilities,
@@ -44,7 +34,6 @@ from twins import (
     KeyPackage,
     LeafNode,
     Lifetime,
-    ParentNode,
     PreSharedKeyID,
     PrivateMessage,
     Proposal,
@@ -83,39 +72,87 @@ def flip(value: bytes) -> bytes:
     return value[:-1] + bytes([value[-1] ^ 1])
 
 
+def key_package_reference(suite: CipherSuite, package: KeyPackage) -> bytes:
+    """KeyPackageRef (section 5.2)."""
+    return suite.reference("MLS 1.0 KeyPackage Reference", package.encode())
+
+
+def proposal_reference(suite: CipherSuite, wire_format: int, message: PublicMessage) -> bytes:
+    """ProposalRef, over the AuthenticatedContent (section 5.2)."""
+    content = message.content.encode() + message.auth
+    return suite.reference("MLS 1.0 Proposal Reference", U16.write(wire_format) + content)
+
+
+def node_key(suite: CipherSuite, path_secret: bytes) -> bytes:
+    """The private key of the node that a path secret is for (section 7.4)."""
+    return suite.kem.derive(suite.derive_secret(path_secret, "node"))
+
+
+def apply(
+    listed: Iterable[tuple[Any, Proposal]], tree: Tree, context: GroupContext
+) -> tuple[list[PreSharedKeyID], list[tuple[int, KeyPackage]]]:
+    """Does to a tree and a context what proposals say, each with its sender's leaf index, in the order of section
+    12.3; one that makes no sense is passed over. Returns the pre-shared keys, and who was added at which leaf."""
+    by_type: dict[int, list[tuple[Any, Any]]] = {}
+    for sender, proposal in listed:
+        by_type.setdefault(proposal.type, []).append((sender, proposal.body))
+    for _, extensions in by_type.get(twins.GROUP_CONTEXT_EXTENSIONS, []):
+        context.extensions = extensions
+    for sender, leaf in by_type.get(twins.UPDATE, []):
+        tree.nodes[2 * sender] = leaf
+        tree.blank_path(sender)
+    for _, index in by_type.get(twins.REMOVE, []):
+        if index in tree.members():
+            tree.remove(index)
+    added = [(tree.add(package.leaf_node), package) for _, package in by_type.get(twins.ADD, [])]
+    return [psk for _, psk in by_type.get(twins.PSK, [])], added
+
+
 @dataclass(frozen=True)
 class Person:
     """Who signs."""
 
     name: bytes
-    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    key: bytes = field(default_factory=SUITES[1].signature.keys.generate)
+    suite: CipherSuite = SUITES[1]
+
+    @staticmethod
+    def of(suite: CipherSuite, name: bytes) -> "Person":
+        return Person(name, suite.signature.keys.generate(), suite)
 
     @property
     def public(self) -> bytes:
-        return self.key.public_key().public_bytes_raw()
+        return self.suite.signature.keys.public(self.key)
+
+    def sign(self, label: str, content: bytes) -> bytes:
+        return self.suite.sign_with_label(self.key, label, content)
 
     def leaf(self, encryption_key: bytes, **fields: Any) -> LeafNode:
         """A LeafNode for a KeyPackage, not signed."""
-        made = LeafNode(encryption_key, self.public, Credential(twins.BASIC, self.name), Capabilities(), **fields)
+        capabilities = Capabilities(cipher_suites=[self.suite.number])
+        made = LeafNode(encryption_key, self.public, Credential(twins.BASIC, self.name), capabilities, **fields)
         made.body = Lifetime()
         return made
 
     def sign_leaf(self, leaf: LeafNode, group_id: bytes = b"", index: int = 0) -> None:
-        leaf.signature = sign_with_label(self.key, "LeafNodeTBS", leaf.to_be_signed(group_id, index))
+        leaf.signature = self.sign("LeafNodeTBS", leaf.to_be_signed(group_id, index))
 
     def key_package(self, touch: Mapping[str, Touch] | None = None) -> "Announced":
         """Stages: leaf (not signed), signed leaf, package (not signed), signed package."""
         touch = touch or {}
-        init_key, leaf_key = X25519PrivateKey.generate(), X25519PrivateKey.generate()
-        package = KeyPackage(init_key=public(init_key), leaf_node=self.leaf(public(leaf_key)))
+        kem = self.suite.kem
+        init_key, leaf_key = kem.generate(), kem.generate()
+        package = KeyPackage(
+            cipher_suite=self.suite.number,
+            init_key=kem.public(init_key),
+            leaf_node=self.leaf(kem.public(leaf_key)),
+        )
         made = Announced(self, package, init_key, leaf_key)
         made.touched("leaf", touch)
         self.sign_leaf(made.leaf)
         made.touched("signed leaf", touch)
         made.touched("package", touch)
-        made.package.signature = sign_with_label(
-            self.key, "KeyPackageTBS", made.package.encode()[: -len(OPAQUE.write(made.package.signature))]
-        )
+        made.package.signature = self.sign("KeyPackageTBS", made.package.unsigned)
         made.touched("signed package", touch)
         return made
 
@@ -134,8 +171,8 @@ class Announced(Touched):
 
     person: Person
     package: KeyPackage
-    init_key: X25519PrivateKey
-    leaf_key: X25519PrivateKey
+    init_key: bytes
+    leaf_key: bytes
 
     @property
     def leaf(self) -> LeafNode:
@@ -148,6 +185,20 @@ class Announced(Touched):
     @property
     def message(self) -> bytes:
         return twins.message(self.package)
+
+    def open(
+        self, welcome: bytes, psks: Mapping[bytes, bytes] | None = None
+    ) -> tuple[GroupSecrets, GroupInfo, Secrets]:
+        """What a Welcome brings (section 12.4.3.1). Nothing is checked. `psks` are external, by their names."""
+        suite, found = self.person.suite, twins.MLSMessage.decode(welcome).body
+        ours = key_package_reference(suite, self.package)
+        sealed = next(one.encrypted_group_secrets for one in found.secrets if one.new_member == ours)
+        opened = suite.decrypt_with_label(self.init_key, "Welcome", found.encrypted_group_info, sealed)
+        given = GroupSecrets.decode(opened)
+        psk = psk_secret(suite, [(one, (psks or {})[one.body]) for one in given.psks])
+        half = Secrets(suite, given.joiner_secret, psk, b"")
+        info = GroupInfo.decode(suite.aead.open(*half.welcome_key(), found.encrypted_group_info))
+        return given, info, replace(half, context=info.group_context.encode())
 
 
 @dataclass
@@ -163,19 +214,21 @@ class Member:
     external_pub: bytes = b""
     generation: int = 0
 
+    @property
+    def suite(self) -> CipherSuite:
+        return self.person.suite
+
     @staticmethod
-    def join(person: Person, announced: Announced, welcome: bytes, tree: bytes) -> "Member":
+    def join(announced: Announced, welcome: bytes, tree: bytes) -> "Member":
         """By a Welcome that is genuine: nothing is checked."""
-        found: Welcome = twins.MLSMessage.decode(welcome).body
-        ours = reference("KeyPackage", announced.package.encode())
-        sealed = next(one.encrypted_group_secrets for one in found.secrets if one.new_member == ours)
-        opened = decrypt_with_label(announced.init_key, "Welcome", found.encrypted_group_info, sealed)
-        given = GroupSecrets.decode(opened)
-        half = Secrets(given.joiner_secret, bytes(NH), b"")
-        key, nonce = half.welcome_key()
-        info = GroupInfo.decode(key.decrypt(nonce, found.encrypted_group_info, b""))
-        member = Member.outside(person, info, tree)
-        member.secrets = replace(half, context=info.group_context.encode())
+        _, info, secrets = announced.open(welcome)
+        return Member.joined(announced, info, secrets, tree)
+
+    @staticmethod
+    def joined(announced: Announced, info: GroupInfo, secrets: Secrets, tree: bytes) -> "Member":
+        """At the leaf that was announced."""
+        member = Member.outside(announced.person, info, tree)
+        member.secrets = secrets
         mine = announced.leaf.encode()
         member.index = next(index for index in member.tree.members() if member.tree.leaf(index).encode() == mine)
         return member
@@ -183,12 +236,13 @@ class Member:
     @staticmethod
     def outside(person: Person, info: GroupInfo, tree: bytes) -> "Member":
         """Somebody who has a GroupInfo."""
-        interim = digest(info.group_context.confirmed_transcript_hash + OPAQUE.write(info.confirmation_tag))
+        confirmed = info.group_context.confirmed_transcript_hash
+        interim = interim_transcript_hash(person.suite, confirmed, info.confirmation_tag)
         external_pub = [OPAQUE.read(Reader(one.data)) for one in info.extensions if one.type == twins.EXTERNAL_PUB]
         return Member(
             person,
             info.group_context,
-            Tree.decode(tree),
+            Tree.decode(person.suite, tree),
             interim,
             external_pub=external_pub[0] if external_pub else b"",
         )
@@ -204,29 +258,19 @@ class Member:
             body=body,
         )
 
-    def to_be_signed(self, content: FramedContent, wire_format: int) -> bytes:
-        """FramedContentTBS (section 6.1)."""
-        inside = content.sender.type in (twins.MEMBER, twins.NEW_MEMBER_COMMIT)
-        head = U16.write(twins.MLS10) + U16.write(wire_format) + content.encode()
-        return head + (self.context.encode() if inside else b"")
-
     def sign(self, content: FramedContent, wire_format: int = twins.PUBLIC_MESSAGE) -> bytes:
-        return sign_with_label(self.person.key, "FramedContentTBS", self.to_be_signed(content, wire_format))
+        return self.person.sign("FramedContentTBS", content.to_be_signed(wire_format, self.context.encode()))
 
     def membership_tag(self, message: PublicMessage) -> bytes | None:
         """Section 6.2."""
         if message.content.sender.type != twins.MEMBER or self.secrets is None:
             return None
-        auth = OPAQUE.write(message.signature)
-        if message.confirmation_tag is not None:
-            auth += OPAQUE.write(message.confirmation_tag)
-        to_be_tagged = self.to_be_signed(message.content, twins.PUBLIC_MESSAGE) + auth
-        return mac(self.secrets.of("membership"), to_be_tagged)
+        return self.secrets.membership_tag(message, self.context.encode())
 
     def publish(self, content: FramedContent, touch: Mapping[str, Touch] | None = None) -> "Framed":
         """A PublicMessage of any content but a commit. Stages: content, signed, framed."""
         touch = touch or {}
-        made = Framed(PublicMessage(content))
+        made = Framed(self, PublicMessage(content))
         made.touched("content", touch)
         made.message.signature = self.sign(content)
         made.touched("signed", touch)
@@ -256,21 +300,17 @@ class Member:
 
     def _encrypt(self, made: "Encrypted") -> None:
         assert self.secrets is not None
-        content, sender_data = made.content, made.sender_data
-        auth = OPAQUE.write(made.signature)
-        if made.confirmation_tag is not None:
-            auth += OPAQUE.write(made.confirmation_tag)
+        content, sender_data, aead = made.content, made.sender_data, self.suite.aead
+        auth = PublicMessage(content, made.signature, made.confirmation_tag).auth
         plain = twins.CONTENTS[content.content_type].write(content.body) + auth + made.padding
         kind = "application" if content.content_type == twins.APPLICATION else "handshake"
         place = min(sender_data.leaf_index, self.tree.leaves - 1)
         key, nonce = self.secrets.ratchet_key(place, self.tree.leaves, kind, made.generation_used(sender_data))
-        guarded = bytes(a ^ b for a, b in zip(sender_data.reuse_guard, nonce[:4], strict=True)) + nonce[4:]
         sent = PrivateMessage(content.group_id, content.epoch, content.content_type, content.authenticated_data)
-        additional = sent.encode()[:-2]
-        sent.ciphertext = AESGCM(key).encrypt(guarded, plain, additional)
+        additional = sent.place + OPAQUE.write(content.authenticated_data)
+        sent.ciphertext = aead.seal(key, sender_data.guarded(nonce), plain, additional)
         key, nonce = self.secrets.sender_data_key(sent.ciphertext)
-        head = additional[: -len(OPAQUE.write(content.authenticated_data))]
-        sent.encrypted_sender_data = AESGCM(key).encrypt(nonce, sender_data.encode(), head)
+        sent.encrypted_sender_data = aead.seal(key, nonce, sender_data.encode(), sent.place)
         made.message = sent
 
     # -- commits (section 12.4) --------------------------------------------------------------------------
@@ -311,13 +351,13 @@ class Member:
 class Framed(Touched):
     """A PublicMessage that is no commit."""
 
+    author: Member
     message: PublicMessage
 
     @property
     def reference(self) -> bytes:
-        """ProposalRef, over the AuthenticatedContent (section 5.2)."""
-        content = self.message.content.encode() + OPAQUE.write(self.message.signature)
-        return reference("Proposal", U16.write(twins.PUBLIC_MESSAGE) + content)
+        """ProposalRef."""
+        return proposal_reference(self.author.suite, twins.PUBLIC_MESSAGE, self.message)
 
     @property
     def bytes(self) -> bytes:
@@ -361,11 +401,12 @@ class Draft(Touched):
     added: list[tuple[int, KeyPackage]] = field(default_factory=list)
     path_secrets: list[bytes] = field(default_factory=list)
     path_keys: list[bytes] = field(default_factory=list)
-    leaf_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
-    commit_secret: bytes = bytes(NH)
     greeted: list[GroupSecrets] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.suite = self.member.suite
+        self.leaf_key = self.suite.kem.generate()
+        self.commit_secret = self.suite.zero
         self.tree = deepcopy(self.member.tree)
         self.context = deepcopy(self.member.context)
         self.context.epoch += 1
@@ -378,7 +419,7 @@ class Draft(Touched):
 
     def initialise(self) -> None:
         """Section 8.3."""
-        kem_output, hpke = Hpke.to(self.member.external_pub, b"")
+        kem_output, hpke = Hpke.to(self.suite, self.member.external_pub, b"")
         self.init_secret = hpke.export(EXTERNAL_INIT_LABEL)
         self.commit.proposals.insert(0, ProposalOrRef(twins.BY_VALUE, Proposal(twins.EXTERNAL_INIT, kem_output)))
 
@@ -393,28 +434,13 @@ class Draft(Touched):
             elif one.body in received:
                 content = received[one.body].message.content
                 listed.append((content.sender.index, content.body))
-        for _, proposal in listed:
-            if proposal.type == twins.GROUP_CONTEXT_EXTENSIONS:
-                self.context.extensions = proposal.body
-            elif proposal.type == twins.PSK:
-                self.psks.append(proposal.body)
-        for sender, proposal in listed:
-            if proposal.type == twins.UPDATE:
-                self.tree.nodes[2 * sender] = proposal.body
-                self.tree.blank_path(sender)
-        for _, proposal in listed:
-            if proposal.type == twins.REMOVE and proposal.body in self.tree.members():
-                self.tree.remove(proposal.body)
-        for _, proposal in listed:
-            if proposal.type == twins.ADD:
-                self.added.append((self.tree.add(proposal.body.leaf_node), proposal.body))
+        self.psks, self.added = apply(listed, self.tree, self.context)
 
     # -- the path (sections 7.4 to 7.6) ------------------------------------------------------------------
 
-    @staticmethod
-    def key_of(path_secret: bytes) -> bytes:
+    def key_of(self, path_secret: bytes) -> bytes:
         """The public key that follows from a path secret."""
-        return public(key_pair(derive_secret(path_secret, "node")))
+        return self.suite.kem.public(node_key(self.suite, path_secret))
 
     def make_path(self) -> None:
         member, tree = self.member, self.tree
@@ -426,18 +452,15 @@ class Draft(Touched):
         assert isinstance(leaf, LeafNode)
         tree.nodes[2 * self.index] = leaf
         steps = tree.filtered(self.index)
-        secret = X25519PrivateKey.generate().private_bytes_raw()
+        secret = os.urandom(self.suite.size)
         for _ in steps:
             self.path_secrets.append(secret)
             self.path_keys.append(self.key_of(secret))
-            secret = derive_secret(secret, "path")
+            secret = self.suite.derive_secret(secret, "path")
         self.commit_secret = secret
         self.stage("nodes")
-        tree.blank_path(self.index)
-        for (node, _), key in zip(steps, self.path_keys, strict=True):
-            tree.nodes[node] = ParentNode(key)
-        leaf.source, leaf.encryption_key = twins.FROM_COMMIT, public(self.leaf_key)
-        leaf.body = tree.set_parent_hashes(self.index)
+        leaf.source, leaf.encryption_key = twins.FROM_COMMIT, self.suite.kem.public(self.leaf_key)
+        leaf.body = tree.set_path(self.index, self.path_keys)
         self.leaf = leaf
         self.stage("leaf")
         member.person.sign_leaf(leaf, self.context.group_id, self.index)
@@ -449,7 +472,7 @@ class Draft(Touched):
         self.path = UpdatePath(leaf)
         for (node, copath), secret in zip(steps, self.path_secrets, strict=True):
             receivers = tree.keys(tree.resolution(copath, new))
-            sealed = [encrypt_with_label(key, "UpdatePathNode", self.sealing, secret) for key in receivers]
+            sealed = [self.suite.encrypt_with_label(key, "UpdatePathNode", self.sealing, secret) for key in receivers]
             self.path.nodes.append(UpdatePathNode(tree.parent_node(node).encryption_key, sealed))
         self.commit.path = self.path
         self.stage("path")
@@ -466,10 +489,12 @@ class Draft(Touched):
         wire_format = twins.PRIVATE_MESSAGE if self.private else twins.PUBLIC_MESSAGE
         self.message = PublicMessage(self.content, member.sign(self.content, wire_format))
         self.stage("signed")
-        transcript = U16.write(wire_format) + self.content.encode() + OPAQUE.write(self.message.signature)
-        self.context.confirmed_transcript_hash = digest(member.interim_transcript_hash + transcript)
+        self.context.confirmed_transcript_hash = confirmed_transcript_hash(
+            self.suite, member.interim_transcript_hash, wire_format, self.message
+        )
         psks = [(psk, self.psk_values.get(psk.body if isinstance(psk.body, bytes) else b"", b"")) for psk in self.psks]
-        self.secrets = Secrets.after(self.init_secret, self.commit_secret, psk_secret(psks), self.context)
+        psk = psk_secret(self.suite, psks)
+        self.secrets = Secrets.after(self.suite, self.init_secret, self.commit_secret, psk, self.context)
         self.message.confirmation_tag = self.secrets.confirmation_tag(self.context.confirmed_transcript_hash)
         self.stage("confirmed")
         if self.private:
@@ -485,7 +510,8 @@ class Draft(Touched):
     @property
     def after(self) -> Member:
         """The member in the next epoch."""
-        interim = digest(self.context.confirmed_transcript_hash + OPAQUE.write(self.message.confirmation_tag))
+        confirmed, tag = self.context.confirmed_transcript_hash, self.message.confirmation_tag
+        interim = interim_transcript_hash(self.suite, confirmed, tag)
         return Member(self.member.person, self.context, self.tree, interim, self.secrets, self.index)
 
     # -- the Welcome (section 12.4.3) --------------------------------------------------------------------
@@ -494,24 +520,22 @@ class Draft(Touched):
         """Stages: info (not signed), signed info, secrets, welcome."""
         self.info = GroupInfo(self.context, [], self.message.confirmation_tag, max(self.index, 0))
         self.stage("info")
-        content = self.info.encode()[: -len(OPAQUE.write(self.info.signature))]
-        self.info.signature = sign_with_label(self.member.person.key, "GroupInfoTBS", content)
+        self.info.signature = self.member.person.sign("GroupInfoTBS", self.info.unsigned)
         self.stage("signed info")
-        key, nonce = self.secrets.welcome_key()
-        self.welcome = Welcome(encrypted_group_info=key.encrypt(nonce, self.info.encode(), b""))
+        sealed = self.suite.aead.seal(*self.secrets.welcome_key(), self.info.encode())
+        self.welcome = Welcome(cipher_suite=self.suite.number, encrypted_group_info=sealed)
         self.greeted = [
-            GroupSecrets(self.secrets.joiner, self._path_secret_for(index), list(self.psks)) for index, _ in self.added
+            GroupSecrets(self.secrets.joiner, self.path_secret_for(index), list(self.psks)) for index, _ in self.added
         ]
         self.stage("secrets")
         for (_, package), secrets in zip(self.added, self.greeted, strict=True):
-            sealed = encrypt_with_label(
-                package.init_key, "Welcome", self.welcome.encrypted_group_info, secrets.encode()
-            )
-            name = reference("KeyPackage", package.encode())
+            context = self.welcome.encrypted_group_info
+            sealed = self.suite.encrypt_with_label(package.init_key, "Welcome", context, secrets.encode())
+            name = key_package_reference(self.suite, package)
             self.welcome.secrets.append(twins.EncryptedGroupSecrets(name, sealed))
         self.stage("welcome")
 
-    def _path_secret_for(self, index: int) -> bytes | None:
+    def path_secret_for(self, index: int) -> bytes | None:
         """The path secret of the lowest node above both."""
         if not self.path_secrets:
             return None

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import twins
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cipher_suites import SUITES
 from rogue import Member, Person
-from schedule import public
 from twins import Extension, MLSMessage, PreSharedKeyID, Proposal, Sender
 from world import KNOWN, World, client, newcomer, plain, strict, twin
 
-from mlsrtc.mls import Secret
+from mlsrtc.mls import Client, Secret, SigningKey, suites
 
 
 def commit(world: World, *proposals: Proposal, psks: dict[bytes, bytes] | None = None, **how: Any) -> None:
@@ -40,7 +39,7 @@ def check(world: World) -> None:
 
 def update(member: Member) -> Proposal:
     """A lawful Update."""
-    leaf = member.person.leaf(public(X25519PrivateKey.generate()))
+    leaf = member.person.leaf(member.suite.kem.public(member.suite.kem.generate()))
     leaf.source, leaf.body, leaf.capabilities.extensions = twins.FROM_UPDATE, None, [KNOWN]
     member.person.sign_leaf(leaf, member.context.group_id, member.index)
     return Proposal(twins.UPDATE, leaf)
@@ -114,3 +113,25 @@ def test_it_proposes_from_outside() -> None:
     staged = groups[4].stage(groups[0].commit().message)
     assert [one.leaf for one in staged.removed] == [5]
     assert [one.identity for one in staged.added] == [b"newcomer"]
+
+
+@pytest.mark.parametrize("number", suites(post_quantum=True))
+def test_it_does_right_in_every_suite(number: int) -> None:
+    """It joins, commits, welcomes, proposes, encrypts; and somebody enters from outside."""
+    suite = SUITES[number]
+    person, bob = Person.of(suite, b"rogue"), Client(b"bob", SigningKey.generate(number))
+    announced, package = person.key_package(), bob.key_package()
+    made = Client(b"alice", SigningKey.generate(number)).create_group(b"group").commit(add=[announced.message])
+    world = World({}, {0: made.group}, Member.join(announced, made.welcome or b"", made.tree))
+    draft = world.rogue.commit([Proposal(twins.ADD, twin(package.public))])
+    world.advanced(draft)
+    world.groups[2] = bob.join(twins.message(draft.welcome), package, tree=draft.tree.encode())
+    check(world)
+    psk = PreSharedKeyID(twins.EXTERNAL_PSK, b"named", bytes(suite.size))
+    commit(world, Proposal(twins.PSK, psk), psks={b"named": b"value"}, private=True)
+    content = world.rogue.framed(twins.APPLICATION, b"hello")
+    for group in world.groups.values():
+        assert group.decrypt(world.rogue.encrypt(content).bytes).data == b"hello"
+    outside = world.outsider(Person.of(suite, b"outsider"))
+    world.advanced(outside.commit(external=True))
+    check(world)

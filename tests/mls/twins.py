@@ -20,6 +20,16 @@ EXTERNAL_PSK, RESUMPTION_PSK = 1, 2
 USED_BY_APPLICATION, USED_BY_REINIT, USED_BY_BRANCH = 1, 2, 3
 
 
+class Signed(Struct):
+    """What ends with a signature of all that stands before it."""
+
+    signature: bytes
+
+    @property
+    def unsigned(self) -> bytes:
+        return self.encode()[: -len(OPAQUE.write(self.signature))]
+
+
 @dataclass
 class Extension(Struct):
     """Section 7.2."""
@@ -59,7 +69,7 @@ class Lifetime(Struct):
 
 
 @dataclass
-class LeafNode(Struct):
+class LeafNode(Signed):
     """Section 7.2. `body` is a Lifetime, nothing, or the parent hash, by `source`."""
 
     encryption_key: bytes = tls(OPAQUE)
@@ -75,8 +85,8 @@ class LeafNode(Struct):
 
     def to_be_signed(self, group_id: bytes, leaf: int) -> bytes:
         """LeafNodeTBS: the place counts unless the leaf is a KeyPackage's."""
-        signed = self.encode()[: -len(OPAQUE.write(self.signature))]
-        return signed if self.source == FROM_KEY_PACKAGE else signed + OPAQUE.write(group_id) + U32.write(leaf)
+        place = b"" if self.source == FROM_KEY_PACKAGE else OPAQUE.write(group_id) + U32.write(leaf)
+        return self.unsigned + place
 
 
 @dataclass
@@ -100,7 +110,7 @@ RATCHET_TREE_NODES = many(optional(struct(Node)))
 
 
 @dataclass(kw_only=True)
-class KeyPackage(Struct):
+class KeyPackage(Signed):
     """Section 10."""
 
     version: int = tls(U16, default=MLS10)
@@ -223,6 +233,11 @@ class FramedContent(Struct):
     content_type: int = tls(U8)
     body: Any = select(lambda it: it.content_type, CONTENTS)
 
+    def to_be_signed(self, wire_format: int, context: bytes) -> bytes:
+        """FramedContentTBS (section 6.1); the GroupContext counts for members and for those who become one."""
+        inside = self.sender.type in (MEMBER, NEW_MEMBER_COMMIT)
+        return U16.write(MLS10) + U16.write(wire_format) + self.encode() + (context if inside else b"")
+
 
 @dataclass
 class PublicMessage(Struct):
@@ -234,6 +249,16 @@ class PublicMessage(Struct):
         lambda it: it.content.content_type, {APPLICATION: NOTHING, PROPOSAL: NOTHING, COMMIT: OPAQUE}
     )
     membership_tag: Any = select(lambda it: it.content.sender.type == MEMBER, {True: OPAQUE, False: NOTHING})
+
+    @property
+    def auth(self) -> bytes:
+        """FramedContentAuthData (section 6.1)."""
+        tag = b"" if self.confirmation_tag is None else OPAQUE.write(self.confirmation_tag)
+        return OPAQUE.write(self.signature) + tag
+
+    def to_be_tagged(self, context: bytes) -> bytes:
+        """AuthenticatedContentTBM."""
+        return self.content.to_be_signed(PUBLIC_MESSAGE, context) + self.auth
 
 
 @dataclass
@@ -247,6 +272,11 @@ class PrivateMessage(Struct):
     encrypted_sender_data: bytes = tls(OPAQUE, default=b"")
     ciphertext: bytes = tls(OPAQUE, default=b"")
 
+    @property
+    def place(self) -> bytes:
+        """SenderDataAAD (section 6.3.2)."""
+        return OPAQUE.write(self.group_id) + U64.write(self.epoch) + U8.write(self.content_type)
+
 
 @dataclass
 class SenderData(Struct):
@@ -255,6 +285,10 @@ class SenderData(Struct):
     leaf_index: int = tls(U32)
     generation: int = tls(U32)
     reuse_guard: bytes = tls(Codec(bytes, lambda reader: reader.take(4)), default=bytes(4))
+
+    def guarded(self, nonce: bytes) -> bytes:
+        """Section 6.3.1."""
+        return bytes(a ^ b for a, b in zip(self.reuse_guard, nonce[:4], strict=True)) + nonce[4:]
 
 
 @dataclass(kw_only=True)
@@ -271,7 +305,7 @@ class GroupContext(Struct):
 
 
 @dataclass
-class GroupInfo(Struct):
+class GroupInfo(Signed):
     """Section 12.4.3."""
 
     group_context: GroupContext = tls(struct(GroupContext))

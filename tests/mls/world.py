@@ -99,7 +99,7 @@ def _built(extensions: tuple[tuple[int, bytes], ...]) -> World:
     world.groups = {
         leaf: made.group if leaf == 0 else group.stage(made.message).apply() for leaf, group in world.groups.items()
     }
-    world.rogue = Member.join(ROGUE, announced, made.welcome, made.tree)
+    world.rogue = Member.join(announced, made.welcome, made.tree)
     world.advanced(world.rogue.commit())
     late = clients[4] = client("late")
     package = late.key_package()

@@ -1,12 +1,11 @@
 """One case of the working group's vectors, through the public door `mlsrtc.mls` and its reader. Each function raises
 unless all that it names holds."""
 
-import hmac
 import struct
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from test_hpke import SUITES, Reader, Welcomed, labelled, unseal
+from cipher_suites import ED25519, SUITES, labelled
+from schedule import Secrets
+from test_hpke import Reader, Welcomed, unseal
 from working_group import Case
 
 from forging import group_context, opaque
@@ -28,9 +27,6 @@ from mlsrtc.mls import (
     verify_signature,
 )
 
-ED25519_SUITES = {1, 3}
-"""Their signature scheme keeps the public half beside the seed (RFC 8032); the vectors give the seed."""
-
 PROPOSALS = {
     "add_proposal": 1,
     "update_proposal": 2,
@@ -51,7 +47,8 @@ def secret(case: Case, name: str) -> Secret:
 
 
 def signing_key(suite: int, private: bytes, public: bytes) -> SigningKey:
-    return SigningKey.load(suite, Secret(private + public if suite in ED25519_SUITES else private))
+    """Ed25519 keeps the public half beside the seed (RFC 8032); the vectors give the seed."""
+    return SigningKey.load(suite, Secret(private + public if SUITES[suite].signature is ED25519 else private))
 
 
 def refusal(message: bytes) -> str:
@@ -94,7 +91,7 @@ def sign_with_label(case: Case) -> None:
     verify_signature(suite, public, labelled(given["label"], content), opened(given, "signature"))
     made = signing_key(suite, opened(given, "priv"), public).sign(labelled(given["label"], content))
     verify_signature(suite, public, labelled(given["label"], content), made)
-    if suite in ED25519_SUITES:  # which signs the same bytes in one way only
+    if SUITES[suite].signature.repeats:
         assert made == opened(given, "signature")
 
 
@@ -112,8 +109,7 @@ def transcript_hashes(case: Case) -> None:
     interim = opened(case, "interim_transcript_hash_after")
     assert facts.transcript(suite, opened(case, "interim_transcript_hash_before")) == (confirmed, interim)
     assert interim_transcript_hash(suite, confirmed, facts.confirmation_tag) == interim
-    digest = SUITES[suite][1].hash.name
-    assert hmac.digest(opened(case, "confirmation_key"), confirmed, digest) == facts.confirmation_tag
+    assert SUITES[suite].mac(opened(case, "confirmation_key"), confirmed) == facts.confirmation_tag
 
 
 def framed(commit: bytes) -> bytes:
@@ -142,7 +138,7 @@ def messages(case: Case) -> None:
 
 
 def welcome(case: Case) -> None:
-    """`cryptography` opens the Welcome, whose key schedule is followed here; the reader reads and verifies what was in
+    """`cryptography` opens the Welcome, whose key schedule the twins follow; the reader reads and verifies what was in
     it. Joining needs the private key of the leaf too, which the case does not give."""
     suite = case["cipher_suite"]
     key_package, found = inspect_key_package(opened(case, "key_package")), inspect_welcome(opened(case, "welcome"))
@@ -151,26 +147,18 @@ def welcome(case: Case) -> None:
     assert found.references == (key_package.reference,)
 
     sealed = Welcomed.read(opened(case, "welcome"))
-    init_key, hash = opened(case, "init_priv"), SUITES[suite][1].hash
-    group_secrets = Reader(unseal(suite, init_key, "Welcome", sealed.encrypted_group_info, sealed.secrets))
+    private = opened(case, "init_priv")
+    group_secrets = Reader(unseal(suite, private, "Welcome", sealed.encrypted_group_info, sealed.secrets))
     joiner = group_secrets.opaque()
     assert group_secrets.rest.endswith(b"\0")  # no pre-shared keys
-
-    def expand(secret: bytes, label: str, context: bytes, length: int) -> bytes:
-        return HKDFExpand(hash, length, struct.pack(">H", length) + labelled(label, context)).derive(secret)
-
-    member = HKDF.extract(hash, joiner, bytes(hash.digest_size))
-    welcome_secret = expand(member, "welcome", b"", hash.digest_size)
-    cipher = ChaCha20Poly1305 if suite == 3 else AESGCM
-    key = expand(welcome_secret, "key", b"", 16 if suite in (1, 2) else 32)
-    opened_info = cipher(key).decrypt(expand(welcome_secret, "nonce", b"", 12), sealed.encrypted_group_info, b"")
+    twin = SUITES[suite]
+    secrets = Secrets(twin, joiner, twin.zero, b"")
+    opened_info = twin.aead.open(*secrets.welcome_key(), sealed.encrypted_group_info)
 
     group_info = inspect_group_info(struct.pack(">HH", 1, 4) + opened_info)
     group_info.verify(opened(case, "signer_pub"))
-    epoch = expand(member, "epoch", group_info.context, hash.digest_size)
-    confirmation_key = expand(epoch, "confirm", b"", hash.digest_size)
-    tag = hmac.digest(confirmation_key, group_info.confirmed_transcript_hash, hash.name)
-    assert tag == group_info.confirmation_tag
+    secrets.context = group_info.context
+    assert secrets.confirmation_tag(group_info.confirmed_transcript_hash) == group_info.confirmation_tag
 
 
 def signed_commit(case: Case) -> None:
