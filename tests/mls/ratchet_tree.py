@@ -10,7 +10,7 @@ from typing import Self
 
 from cipher_suites import CipherSuite
 from presentation import OPAQUE, U8, U32, optional, struct
-from twins import FROM_COMMIT, LEAF, PARENT, RATCHET_TREE_NODES, LeafNode, Node, ParentNode, decode_tree
+from twins import FROM_COMMIT, LEAF, PARENT, RATCHET_TREE_NODES, LeafNode, Node, ParentNode, UpdatePath, decode_tree
 
 
 def level(node: int) -> int:
@@ -174,6 +174,11 @@ class Tree:
             self.parent_node(node).parent_hash = above
             above = self.parent_hash(node, other)
         return above
+
+    def merge(self, leaf: int, path: UpdatePath) -> None:
+        """A path that somebody sent (section 7.5), whose leaf must vouch for its nodes."""
+        self.nodes[2 * leaf] = path.leaf_node
+        assert path.leaf_node.body == self.set_path(leaf, [one.encryption_key for one in path.nodes])
 
     def add(self, leaf: LeafNode) -> int:
         """Section 12.1.1: the leftmost empty leaf, or a tree twice as large. Returns the leaf index."""

@@ -31,7 +31,7 @@ LACKING = {4: "X448", 6: "X448"}
 """Suites of RFC 9420 section 17.1 that are not checked: neither the provider nor the HPKE of `cryptography` has X448.
 
 An external commit takes a secret from the exporter of HPKE (section 8.3), which `cryptography` does not have either:
-there the core must agree with the HPKE of the twins (test_rogue.py)."""
+there the core must agree with the HPKE of the twins (test_rogue.py, test_follower.py)."""
 
 HPKE = {
     1: Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM),

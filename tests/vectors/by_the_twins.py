@@ -3,13 +3,17 @@ time to make rogue members. The door shows little of it; a rogue's messages that
 Each function raises unless all that it names holds.
 """
 
+from copy import deepcopy
+from dataclasses import replace
+
 import ratchet_tree
 import schedule
 from by_the_door import PROPOSALS, opened
 from cipher_suites import SUITES, CipherSuite
+from follower import Follower, Keys
 from presentation import OPAQUE, U16, U32, Reader
 from ratchet_tree import Tree
-from rogue import Announced, Member, Person
+from rogue import Announced, Draft, Member, Person
 from schedule import Secrets
 from twins import (
     ADD,
@@ -30,6 +34,7 @@ from twins import (
     PreSharedKeyID,
     Proposal,
     PublicMessage,
+    UpdatePath,
     decode_tree,
 )
 from working_group import Case
@@ -218,6 +223,51 @@ def tree_operation(case: Case) -> None:
         assert tree.tree_hash() == opened(case, "tree_hash_after")
 
 
+def tree_kem(case: Case) -> None:
+    """The private keys, the paths that are given, as all others receive them, and paths that the rogue makes."""
+    suite = suite_of(case)
+    tree = Tree.decode(suite, opened(case, "ratchet_tree"))
+    members, signers = {}, {}
+    for given in case["leaves_private"]:
+        index = given["index"]
+        _verify_leaf(case, tree, index)
+        signers[index] = Person(b"", opened(given, "signature_priv"), suite)
+        assert signers[index].public == tree.leaf(index).signature_key
+        members[index] = keys = Keys(suite, index, {2 * index: opened(given, "encryption_priv")})
+        assert keys.has(tree, 2 * index)
+        for one in given["path_secrets"]:
+            keys.learn(tree, one["node"], opened(one, "path_secret"))
+    before = context_of(case, case["epoch"] - 1, b"", opened(case, "confirmed_transcript_hash"))
+    for given in case["update_paths"]:
+        sender, path = given["sender"], UpdatePath.decode(opened(given, "update_path"))
+        others = {index: keys for index, keys in members.items() if index != sender}
+        after, received = _received(case, tree, others, sender, path)
+        assert after.tree_hash() == opened(given, "tree_hash_after")
+        assert received == {
+            index: (bytes.fromhex(given["path_secrets"][index]), opened(given, "commit_secret")) for index in others
+        }
+        draft = Draft(Member(signers[sender], before, tree, b"", index=sender), {}, {})
+        draft.make_path()
+        after, received = _received(case, tree, others, sender, draft.path)
+        assert after.encode() == draft.tree.encode()
+        lowest = {index: draft.path_secret_for(index) for index in others}
+        assert received == {index: (lowest[index], draft.commit_secret) for index in others}
+
+
+def _received(
+    case: Case, tree: Tree, members: dict[int, Keys], sender: int, path: UpdatePath
+) -> tuple[Tree, dict[int, tuple[bytes, bytes]]]:
+    """The tree with a path in it, and which path secret and commit secret each receives."""
+    after, received = replace(tree, nodes=[*tree.nodes]), {}
+    after.merge(sender, path)
+    _verify_leaf(case, after, sender)
+    context = context_of(case, case["epoch"], after.tree_hash(), opened(case, "confirmed_transcript_hash")).encode()
+    for index, keys in members.items():
+        path_secret = keys.receive(after, sender, path, context)
+        received[index] = path_secret, deepcopy(keys).climb(after, sender, path_secret)
+    return after, received
+
+
 # -- messages ------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +323,7 @@ def transcript_hashes(case: Case) -> None:
     assert interim == opened(case, "interim_transcript_hash_after")
 
 
-# -- joining -------------------------------------------------------------------------------------------------
+# -- joining and following -----------------------------------------------------------------------------------
 
 
 def _announced(case: Case, signature_key: bytes = b"", leaf_key: bytes = b"") -> Announced:
@@ -290,3 +340,17 @@ def welcome(case: Case) -> None:
     assert given.psks == []
     suite.verify_with_label(opened(case, "signer_pub"), info.signature, "GroupInfoTBS", info.unsigned)
     assert secrets.confirmation_tag(info.group_context.confirmed_transcript_hash) == info.confirmation_tag
+
+
+def passive_client(case: Case) -> None:
+    announced = _announced(case, opened(case, "signature_priv"), opened(case, "encryption_priv"))
+    assert announced.person.public == announced.leaf.signature_key
+    tree = opened(case, "ratchet_tree") if case["ratchet_tree"] else None
+    psks = {opened(psk, "psk_id"): opened(psk, "psk") for psk in case["external_psks"]}
+    member = Follower.join(announced, opened(case, "welcome"), tree, psks)
+    assert member.secrets.of("authentication") == opened(case, "initial_epoch_authenticator")
+    for epoch in case["epochs"]:
+        for proposal in epoch["proposals"]:
+            member.remember(bytes.fromhex(proposal))
+        member.follow(opened(epoch, "commit"))
+        assert member.secrets.of("authentication") == opened(epoch, "epoch_authenticator")
