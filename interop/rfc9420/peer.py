@@ -43,6 +43,11 @@ UNSUPPORTED = {
     "tree_apart": "from_welcome takes no tree: it has to be in the Welcome",
     "exporter": "it expands with the context itself and not with Hash(Context) (RFC 9420 section 8.5): another secret",
     "resync": UNSIGNED,
+    "custom": "it reads no proposal but those of RFC 9420",
+    "context_extensions": (
+        "it refuses the proposal unless all members list its type in their capabilities; RFC 9420 section 7.2 has the "
+        "default types not listed"
+    ),
     "propose_update": "create_update_proposal keeps no private key for the new leaf",
     "private": "its handshake messages are public",
     "late": "it keeps no earlier epoch",

@@ -16,6 +16,9 @@ MLS_V1 = bytes([rine_mls.APP_MESSAGE_TAG])
 """What its application messages begin with, before the MLSMessage."""
 
 NO_PROPOSALS = "it commits by value, one kind of change at a time, and reads no proposal"
+NOTHING_LISTED = (
+    "its key packages list no extension and no proposal that it understands, and there is no way to add one"
+)
 NO_PSK = "it has no pre-shared keys"
 UNSUPPORTED = {
     "tree_apart": "join_from_welcome and join_by_external_commit take no tree: it has to be in the message",
@@ -24,6 +27,8 @@ UNSUPPORTED = {
     "by_reference": NO_PROPOSALS,
     "commit_proposals": NO_PROPOSALS,
     **{f"propose_{kind}": NO_PROPOSALS for kind in ("add", "remove", "update", "psk")},
+    "custom": NOTHING_LISTED,
+    "context_extensions": NOTHING_LISTED,
     "psk": NO_PSK,
     "resumption": NO_PSK,
     "external_join_psk": NO_PSK,

@@ -10,9 +10,12 @@ import {
   processPublicMessage,
 } from "ts-mls";
 import { decodeRatchetTree, encodeRatchetTree } from "ts-mls/ratchetTree.js";
+import { encodeRequiredCapabilities } from "ts-mls/requiredCapabilities.js";
 
 const SUITES = [1, 2, 3];
 const DAY = 24 * 3600;
+/** The extension and the proposal that the application makes up, where the histories play such ones. */
+const [EXTENSION, CUSTOM] = [0xf0f0, 0xf0f1];
 const BARE_KEY =
   "reads and writes the extension external_pub as the bare key; RFC 9420 section 12.4.3.2 has a length before it";
 const UNSUPPORTED = {
@@ -21,6 +24,7 @@ const UNSUPPORTED = {
   group_info: BARE_KEY,
   propose_update: "createProposal makes no leaf node and keeps no key for one",
   external_join_psk: "joinGroupExternal takes no PSK",
+  commit_context_extensions: "createCommit gives no path, which RFC 9420 section 17.4 requires",
 };
 
 const b64 = (bytes) => Buffer.from(bytes).toString("base64");
@@ -57,13 +61,14 @@ async function repeated(times, work) {
 const tree = (data) => (data ? decodeRatchetTree(data, 0)[0] : undefined);
 
 class Client {
-  static async make({ suite, identity, private: isPrivate }) {
+  static async make({ suite, identity, private: isPrivate, custom }) {
     const client = new Client();
     const name = Object.keys(ciphersuites).find((name) => ciphersuites[name] === suite);
     client.cs = await getCiphersuiteImpl(getCiphersuiteFromName(name));
     client.keys = await client.cs.signature.keygen();
     client.credential = { credentialType: "basic", identity: bytes(identity) };
     client.isPublic = !isPrivate;
+    client.custom = custom ?? false;
     client.packages = [];
     client.psks = {};
     return client;
@@ -77,7 +82,12 @@ class Client {
     const now = Math.floor(Date.now() / 1000);
     const lifetime = { notBefore: BigInt(now - 3600), notAfter: BigInt(now + 80 * DAY) };
     const keys = { signKey: this.keys.signKey, publicKey: this.keys.publicKey };
-    return generateKeyPackageWithKey(this.credential, defaultCapabilities(), lifetime, [], keys, this.cs);
+    const capabilities = defaultCapabilities();
+    if (this.custom) {
+      capabilities.extensions = [...capabilities.extensions, EXTENSION];
+      capabilities.proposals = [...capabilities.proposals, CUSTOM];
+    }
+    return generateKeyPackageWithKey(this.credential, capabilities, lifetime, [], keys, this.cs);
   }
 
   async key_package() {
@@ -120,7 +130,7 @@ class Client {
     return {};
   }
 
-  proposal({ kind, key_package, leaf, id, epoch }) {
+  proposal({ kind, key_package, leaf, id, epoch, data }) {
     switch (kind) {
       case "add":
         return { proposalType: "add", add: { keyPackage: opened(bytes(key_package), "mls_key_package", "keyPackage") } };
@@ -135,6 +145,16 @@ class Client {
             : { psktype: "resumption", usage: "application", pskGroupId, pskEpoch: BigInt(epoch), pskNonce };
         return { proposalType: "psk", psk: { preSharedKeyId } };
       }
+      case "context_extensions": {
+        const required = { extensionTypes: [EXTENSION], proposalTypes: [], credentialTypes: [] };
+        const extensions = [
+          { extensionType: EXTENSION, extensionData: bytes(data) },
+          { extensionType: "required_capabilities", extensionData: encodeRequiredCapabilities(required) },
+        ];
+        return { proposalType: "group_context_extensions", groupContextExtensions: { extensions } };
+      }
+      case "custom":
+        return { proposalType: CUSTOM, proposalData: bytes(data) };
       default:
         throw new Error(`unknown proposal ${kind}`);
     }
@@ -146,12 +166,13 @@ class Client {
     return { proposal: b64(encodeMlsMessage(made.message)) };
   }
 
-  async commit({ add, remove, psk, tree_in_welcome }) {
+  async commit({ add, remove, psk, by_value = [], tree_in_welcome }) {
     const [[commit, welcome, beside], ns] = await timed(async () => {
       const extraProposals = [
         ...add.map((key_package) => this.proposal({ kind: "add", key_package })),
         ...remove.map((leaf) => this.proposal({ kind: "remove", leaf })),
         ...psk.map((fields) => this.proposal({ kind: "psk", ...fields })),
+        ...by_value.map((fields) => this.proposal(fields)),
       ];
       const context = { state: this.state, cipherSuite: this.cs, pskIndex: this.pskIndex };
       const options = { extraProposals, wireAsPublicMessage: this.isPublic, ratchetTreeExtension: tree_in_welcome };

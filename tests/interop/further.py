@@ -18,9 +18,24 @@ class Further(Party):
     def custom_proposal(self, picks: Picks) -> None:
         self._proposed(picks, "custom", data=self._data(picks))
 
+    def context_extensions_by_value(self, picks: Picks) -> None:
+        self._by_value(picks, "context_extensions", data=self._data(picks), sender=self._sender())
+
+    def custom_by_value(self, picks: Picks) -> None:
+        self._by_value(picks, "custom", data=self._data(picks))
+
+    def _by_value(self, picks: Picks, kind: str, **fields: Any) -> None:
+        """Whoever proposes commits it at once, and in every third case adds somebody too."""
+        self.all_can(kind)
+        author = picks.one(self.able("add", f"commit_{kind}"))
+        room = picks.below(3) == 0 and len(self.members) < self.plan.most
+        added = self.newcomers(picks, 1, kind, *self.joining(author)) if room else []
+        self.commit(picks, author, add=added, by_value=[{"kind": kind, **fields}])
+
     def _proposed(self, picks: Picks, kind: str, **fields: Any) -> None:
+        self.all_can(kind)
         proposer = picks.one(self.members)
-        author = picks.one(self.able(but=[proposer]))
+        author = picks.one(self.able(f"commit_{kind}", but=[proposer]))
         proposal = proposer.call("propose", kind=kind, **fields)["proposal"]
         self.tell(f"{proposer} proposes: {kind}")
         self.deliver(proposal, "proposal", self.able(but=[proposer]))

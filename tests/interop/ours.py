@@ -1,7 +1,7 @@
 """Our own clients as a peer: the protocol of `peers.py` on the public door `mlsrtc.mls`, in this process."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -164,9 +164,16 @@ class _Client:
         return {"sender": opaque(key) + b"\0\1" + opaque(identity)}
 
     def commit(
-        self, add: list[bytes], remove: list[int], psk: list[Fields], path: bool, tree_in_welcome: bool
+        self,
+        add: list[bytes],
+        remove: list[int],
+        psk: list[Fields],
+        path: bool,
+        tree_in_welcome: bool,
+        by_value: Sequence[Fields] = (),
     ) -> Fields:
         proposals = [Proposal.psk(one["id"]) if "id" in one else Proposal.resumption_psk(one["epoch"]) for one in psk]
+        proposals += [proposed(**one) for one in by_value]
         made = self.group.commit(
             add=add, remove=remove, proposals=proposals, psks=self.psks, path=path, private=self.private
         )
@@ -185,7 +192,10 @@ class _Client:
         if kind == "proposal":
             self.group = self.group.with_proposal(message)
         else:
-            self.group = self.group.stage(message, psks=self.psks).apply()
+            staged = self.group.stage(message, psks=self.psks)
+            self.group = staged.apply()
+            by_value = [one.proposal.kind for one in staged.proposals if one.reference is None]
+            return {"kind": kind, "by_value": [one.removeprefix("group_") for one in by_value]}
         return {"kind": kind}
 
     def encrypt(self, data: bytes, authenticated_data: bytes) -> Fields:

@@ -101,7 +101,7 @@ class Party:
         self.names += 1
         member = Member(f"m{self.names}", peer)
         private = self.plan.private and member.can("private")
-        custom = {"custom": True} if "custom proposal" in self.plan.weights else {}
+        custom = {"custom": True} if "custom by value" in self.plan.weights else {}
         member.call("client", suite=self.plan.suite, identity=member.name.encode(), private=private, **custom)
         return member
 
@@ -131,18 +131,22 @@ class Party:
         add: Sequence[Member] = (),
         remove: Sequence[Member] = (),
         psk: Sequence[Fields] = (),
+        by_value: Sequence[Fields] = (),
         proposed: bool = False,
     ) -> None:
-        """`proposed`: what is added and removed was proposed before, and is in the commit by reference."""
+        """`by_value`: further proposals, as in a request to propose. `proposed`: what is added and removed was proposed
+        before, and is in the commit by reference."""
         in_welcome = picks.below(2) == 0 or not all(member.can("tree_apart") for member in add)
         in_welcome = in_welcome and author.can("tree_in_welcome")
         fields = {
             "add": [] if proposed else [self.package(member) for member in add],
             "remove": [] if proposed else [member.leaf for member in remove],
             "psk": psk,
-            "path": not (add or psk or proposed) or picks.below(3) == 0,
+            "path": not (add or psk or by_value or proposed) or picks.below(3) == 0,
             "tree_in_welcome": in_welcome,
         }
+        if by_value:
+            fields["by_value"] = by_value
         try:
             done = author.call("commit", **fields)
         except PeerError as error:
@@ -150,13 +154,16 @@ class Party:
             self.remove_lost()
             raise Passed from None
         what = [f"adds {member}" for member in add] + [f"removes {member}" for member in remove]
-        what += [f"PSK {psk}" for psk in psk]
+        what += [f"PSK {psk}" for psk in psk] + [f"{proposal['kind']} by value" for proposal in by_value]
         self.tell(f"{author} commits{' by reference' if proposed else ''}: {', '.join(what) or 'update'}")
         self.commits[author.peer.name] += 1
         followers = self.able(but=[author, *remove])
         for proposal in done.get("proposals", []):
             self.deliver(proposal, "proposal", followers)
-        self.deliver(done["commit"], "commit", [member for member in followers if member in self.members])
+        kinds = {proposal["kind"] for proposal in by_value}
+        for _, answer in self.deliver(done["commit"], "commit", [one for one in followers if one in self.members]):
+            if not kinds <= set(answer.get("by_value", kinds)):
+                raise Disagreement(f"{author} has not {kinds} by value in its commit")
         for member in remove:
             self.members.remove(member)
             member.call("drop")

@@ -17,7 +17,8 @@ effect there at once: the caller orders everything. `op` is one of
                                                        -> commit, welcome? or welcomes (one for each), tree?;
                                                           what was proposed is in it too; proposals?: to be
                                                           delivered before it, where there are no others
-    process       client, message                      -> kind (proposal, commit, application), data?
+    process       client, message                      -> kind (proposal, commit, application), data?,
+                                                          by_value? [kind]: what a commit has by value (ours alone)
     encrypt       client, data, authenticated_data     -> message
     group_info    client, with_tree                    -> group_info, tree?
     reveal        client                               -> init_priv, encryption_priv, signature_priv (OpenMLS alone)
@@ -26,9 +27,10 @@ effect there at once: the caller orders everything. `op` is one of
     state         client, label, context               -> epoch, leaf, authenticator?, exporter?, tree_hash?,
                                                           confirmation_tag?, group_info?
 
-and, where a client is made with `custom`, which OpenMLS and ours take,
+and, where a client is made with `custom`, which not every engine takes,
 
     propose          kind is context_extensions or custom; with data, and for the former sender?
+    commit           by_value [{kind, data, sender?}]  the same proposals, in the commit itself
     propose_join     client, group_id, epoch, group_info   asks to be added, with the newest key package -> proposal
     propose_outside  client, group_id, epoch, group_info, kind, key_package | leaf | data, sender?
                                                        as the group's only external sender -> proposal
@@ -56,11 +58,13 @@ FEATURES = {
     "external_join", "external_join_psk", "resync", "follow_external", "group_info",
     "psk", "resumption",
     "propose_add", "propose_remove", "propose_update", "propose_psk", "by_reference", "commit_proposals",
+    "custom", "context_extensions", "commit_context_extensions",
     "encrypt", "decrypt", "out_of_order", "late", "private",
     "epoch_authenticator", "exporter",
 }  # fmt: skip
-"""What a peer may say it cannot do. `follow_external`, `by_reference`, `psk`, `resumption` and `decrypt` are about
-following what others do as well; the last two only keep a peer's state from being compared in full."""
+"""What a peer may say it cannot do. `follow_external`, `by_reference`, `psk`, `resumption`, `custom`,
+`context_extensions` and `decrypt` are about following what others do as well; the last two only keep a peer's state
+from being compared in full."""
 
 BINARY = frozenset(
     {"key_package", "commit", "welcome", "welcomes", "tree", "proposals", "group_info", "proposal", "message", "data"}

@@ -12,11 +12,13 @@ WEIGHTS = {
 }  # fmt: skip
 """How often each kind of step is drawn. A step is one operation, though some are several messages."""
 
-FURTHER = WEIGHTS | {
-    "context extensions": 3, "custom proposal": 3, "join proposal": 3, "external add": 3, "external remove": 2,
-    "external extensions": 2,
+APPLICATION = WEIGHTS | {
+    "context extensions": 3, "custom proposal": 3, "context extensions by value": 3, "custom by value": 3,
 }  # fmt: skip
-"""With what not every engine has: extensions and proposals of the application's, and proposals from outside."""
+"""With what not every engine has: extensions and proposals of the application's."""
+
+FURTHER = APPLICATION | {"join proposal": 3, "external add": 3, "external remove": 2, "external extensions": 2}
+"""With proposals from outside too."""
 
 Item = TypeVar("Item")
 

@@ -35,8 +35,8 @@ def test_histories_with_openmls(plan: Plan, seed: int, steps: int, operations: i
     assert min(party.commits["mlsrtc"], party.commits["OpenMLS"]) >= 20
 
 
-@pytest.mark.parametrize(("founder", "private", "seed"), [("mlsrtc", False, 1), ("OpenMLS", True, 2)])
-def test_histories_with_extensions_and_proposals_from_outside(founder: str, private: bool, seed: int) -> None:
+@pytest.mark.parametrize(("founder", "private", "seed"), [("mlsrtc", False, 5), ("OpenMLS", True, 6)])
+def test_histories_with_extensions_and_own_proposals_and_from_outside(founder: str, private: bool, seed: int) -> None:
     shares = {founder: 1} | BOTH
     party = check(Plan(1, shares, most=10, private=private, weights=FURTHER), seed, 150, starter(list(shares)))
     assert party.operations.total() >= 120

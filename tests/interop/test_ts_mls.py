@@ -7,10 +7,10 @@ import pytest
 from engines import Missing, starter
 from history import check
 from peers import PeerError
-from steps import WEIGHTS, Plan
+from steps import APPLICATION, WEIGHTS, Plan
 
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.mls import Client, SigningKey
+from mlsrtc.mls import Client, SigningKey, inspect_commit
 
 SHARES = {"mlsrtc": 1, "ts-mls": 1}
 
@@ -38,6 +38,34 @@ def test_histories_with_ts_mls(plan: Plan, seed: int, operations: int) -> None:
     assert party.operations.total() >= operations
     assert party.operations.keys() == WEIGHTS.keys()
     assert party.commits["ts-mls"] >= 10
+
+
+def test_a_history_with_extensions_and_own_proposals() -> None:
+    plan = Plan(1, SHARES, most=8, founder_stays=True, weights=APPLICATION)
+    party = check(plan, 1, 80, starter(["mlsrtc", "ts-mls"]))
+    assert party.operations.total() >= 70
+    assert min(party.operations[kind] for kind in APPLICATION.keys() - WEIGHTS.keys()) >= 4
+    assert party.commits["ts-mls"] >= 10
+
+
+def test_ts_mls_commits_extensions_of_the_group_without_a_path() -> None:
+    """RFC 9420 section 17.4 has a path required for them: so ts-mls follows such commits, and makes none."""
+    peers = starter(["mlsrtc", "ts-mls"])()
+    for name, peer in peers.items():
+        peer.call("client", client=name, suite=1, identity=name.encode(), private=False, custom=True)
+    ours, theirs = peers["mlsrtc"], peers["ts-mls"]
+    ours.call("create", client="mlsrtc", group_id=b"group")
+    plain = {"add": [], "remove": [], "psk": [], "path": False, "tree_in_welcome": False}
+    package = theirs.call("key_package", client="ts-mls")["key_package"]
+    made = ours.call("commit", client="mlsrtc", **plain | {"add": [package]})
+    theirs.call("join", client="ts-mls", welcome=made["welcome"], tree=made["tree"])
+    extensions = {"kind": "context_extensions", "data": b"data", "sender": None}
+    commit = theirs.call("commit", client="ts-mls", by_value=[extensions], **plain)["commit"]
+    assert inspect_commit(commit).path_leaf is None
+    with pytest.raises(PeerError, match="mlsrtc cannot process"):
+        ours.call("process", client="mlsrtc", message=commit)
+    for peer in peers.values():
+        peer.close()
 
 
 def test_ts_mls_writes_external_pub_without_its_length() -> None:

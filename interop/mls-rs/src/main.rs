@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::crypto::SignatureSecretKey;
+use mls_rs::extension::built_in::RequiredCapabilitiesExt;
+use mls_rs::extension::ExtensionType;
+use mls_rs::group::proposal::{CustomProposal, ProposalType};
 use mls_rs::group::{CommitOutput, ExportedTree, ReceivedMessage};
 use mls_rs::identity::basic::{BasicCredential, BasicIdentityProvider};
 use mls_rs::identity::SigningIdentity;
@@ -15,13 +18,20 @@ use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
 use mls_rs::psk::{ExternalPskId, PreSharedKey};
 use mls_rs::storage_provider::in_memory::InMemoryPreSharedKeyStorage;
 use mls_rs::time::MlsTime;
-use mls_rs::{CipherSuite, CipherSuiteProvider, Client, CryptoProvider, Group, MlsMessage};
+use mls_rs::{
+    CipherSuite, CipherSuiteProvider, Client, CryptoProvider, Extension, ExtensionList, Group,
+    MlsMessage,
+};
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 use serde_json::{json, Value};
 
 use line::{base64, repeated, serve, timed, Fields, Outcome};
 
 const DAY: u64 = 24 * 3600;
+
+/// The extension and the proposal that the application makes up, where the histories play such ones.
+const EXTENSION: ExtensionType = ExtensionType::new(0xF0F0);
+const PROPOSAL: ProposalType = ProposalType::new(0xF0F1);
 
 fn client(fields: &Fields, psks: InMemoryPreSharedKeyStorage) -> Outcome<Client<impl MlsConfig>> {
     let suite = CipherSuite::from(fields.number("suite")? as u16);
@@ -39,7 +49,10 @@ fn client(fields: &Fields, psks: InMemoryPreSharedKeyStorage) -> Outcome<Client<
             fields.flag("private"),
             Default::default(),
         ));
+    let custom = fields.flag("custom");
     Ok(Client::builder()
+        .extension_types(custom.then_some(EXTENSION))
+        .custom_proposal_types(custom.then_some(PROPOSAL))
         .identity_provider(BasicIdentityProvider)
         .crypto_provider(crypto)
         .mls_rules(rules)
@@ -128,6 +141,10 @@ impl<C: MlsConfig> Member<C> {
             "remove" => group.propose_remove(fields.number("leaf")? as u32, nothing),
             "update" => group.propose_update(nothing),
             "psk" => group.propose_external_psk(ExternalPskId::new(fields.bytes("id")?), nothing),
+            "context_extensions" => {
+                group.propose_group_context_extensions(context_extensions(fields)?, nothing)
+            }
+            "custom" => group.propose_custom(custom(fields)?, nothing),
             kind => return Err(format!("unknown proposal {kind}").into()),
         }?;
         Ok(json!({"proposal": base64(&made.to_bytes()?)}))
@@ -169,6 +186,15 @@ impl<C: MlsConfig> Member<C> {
                 builder.add_resumption_psk(psk.number("epoch")?)?
             } else {
                 builder.add_external_psk(ExternalPskId::new(psk.bytes("id")?))?
+            };
+        }
+        for proposal in fields.all_fields("by_value") {
+            builder = match proposal.text("kind")? {
+                "context_extensions" => {
+                    builder.set_group_context_ext(context_extensions(&proposal)?)?
+                }
+                "custom" => builder.custom_proposal(custom(&proposal)?),
+                kind => return Err(format!("unknown proposal {kind}").into()),
             };
         }
         Ok(builder.build()?)
@@ -232,6 +258,22 @@ impl<C: MlsConfig> Member<C> {
             "tree_hash": base64(&group.context().tree_hash),
         }))
     }
+}
+
+fn custom(fields: &Fields) -> Outcome<CustomProposal> {
+    Ok(CustomProposal::new(PROPOSAL, fields.bytes("data")?))
+}
+
+/// An extension of the application's, which OpenMLS takes only where it is required of all.
+fn context_extensions(fields: &Fields) -> Outcome<ExtensionList> {
+    if fields.has("sender") {
+        return Err("here nobody proposes from outside".into());
+    }
+    let required = RequiredCapabilitiesExt::new(vec![EXTENSION], vec![], vec![]);
+    let mut extensions = ExtensionList::new();
+    extensions.set(Extension::new(EXTENSION, fields.bytes("data")?));
+    extensions.set_from(required)?;
+    Ok(extensions)
 }
 
 fn exported(tree: Option<Vec<u8>>) -> Outcome<Option<ExportedTree<'static>>> {

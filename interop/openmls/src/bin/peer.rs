@@ -338,11 +338,24 @@ impl Client {
         let tree_in_welcome = fields.flag("tree_in_welcome");
         let group = self.group.as_mut().ok_or("not in a group")?;
         let (rand, crypto) = (self.provider.rand(), self.provider.crypto());
-        let bundle = group
+        let mut builder = group
             .commit_builder()
             .propose_adds(packages)
             .propose_removals(removed)
-            .add_proposals(psks)
+            .add_proposals(psks);
+        for proposal in fields.all_fields("by_value") {
+            builder = match proposal.text("kind")? {
+                "context_extensions" => {
+                    builder.propose_group_context_extensions(context_extensions(&proposal)?)?
+                }
+                "custom" => {
+                    let custom = CustomProposal::new(PROPOSAL, proposal.bytes("data")?);
+                    builder.add_proposals([Proposal::Custom(Box::new(custom))])
+                }
+                kind => return Err(format!("unknown proposal {kind}").into()),
+            };
+        }
+        let bundle = builder
             .force_self_update(fields.flag("path"))
             .load_psks(self.provider.storage())?
             .use_ratchet_tree_extension(tree_in_welcome)
