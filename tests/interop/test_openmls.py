@@ -22,7 +22,8 @@ HISTORIES = [
 
 
 def test_the_histories_have_enough_operations() -> None:
-    assert sum(history.values[3] for history in HISTORIES) >= 300
+    quick = [history.values[3] for history in HISTORIES if not history.marks]
+    assert sum(quick) >= 300  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("plan", "seed", "steps", "operations"), HISTORIES)
