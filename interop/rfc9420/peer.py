@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from line import serve
 
 DAY = 24 * 3600
-PUBLIC, PRIVATE, WELCOME, KEY_PACKAGE = (bytes([0, 1, 0, kind]) for kind in (1, 2, 3, 5))
+PUBLIC, PRIVATE, WELCOME, GROUP_INFO, KEY_PACKAGE = (bytes([0, 1, 0, kind]) for kind in range(1, 6))
 """How an MLSMessage begins: it reads and writes what stands after that."""
 
 UNSIGNED = (
@@ -172,6 +172,9 @@ class Client:
 
     def encrypt(self, data: bytes, authenticated_data: bytes) -> dict[str, Any]:
         return {"message": PRIVATE + self.group.protect(data, self.signing_key).serialize()}
+
+    def group_info(self, with_tree: bool) -> dict[str, Any]:
+        return {"group_info": GROUP_INFO + self.group.export_group_info(self.signing_key), "tree": None}
 
     def export(self, label: str, context: bytes, times: int) -> dict[str, Any]:
         for _ in range(times):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evidence import Case
 from known import KNOWN, Known
 from peers import Fields, Peer, PeerError
 from steps import Passed, Picks, Plan
@@ -53,8 +54,14 @@ class Party:
         self.faults: Counter[Known] = Counter()
         """Known faults of other engines that were met. Who has one is removed by the others."""
         self.lost: list[Member] = []
+        self.author: Member | None = None
+        self.handshake = b""
+        self.proposals: list[tuple[int, bytes]] = []
+        self.adding: Sequence[bytes] = ()
+        """By which faults are explained: who makes the commit at hand, in epoch `at`, the last handshake message, all
+        proposals with their epochs, and the key packages that the commit is to have."""
         self.told: list[str] = []
-        self.epoch = self.largest = self.names = 0
+        self.epoch = self.largest = self.names = self.at = 0
         self.members: list[Member] = []
         founder = self.newcomers(Picks([0]), 1, "create")[0]
         founder.call("create", group_id=GROUP_ID)
@@ -147,6 +154,7 @@ class Party:
         }
         if by_value:
             fields["by_value"] = by_value
+        self.author, self.at, self.adding = author, self.epoch, fields["add"]
         try:
             done = author.call("commit", **fields)
         except PeerError as error:
@@ -184,6 +192,7 @@ class Party:
         done = joiner.call("join_external", resync=resync, psk=psk, **info)
         self.tell(f"{joiner} {'comes back' if resync else 'joins'} from outside, told by {host}")
         self.commits[joiner.peer.name] += 1
+        self.author, self.at, self.adding = joiner, self.epoch, ()
         self.deliver(done["commit"], "commit", self.members)
         self.epoch += 1
         joiner.since = self.epoch
@@ -204,6 +213,10 @@ class Party:
                     raise Disagreement(f"{member} read {answer['data']!r} and not {data!r}")
 
     def deliver(self, message: bytes, kind: str, to: Iterable[Member]) -> list[tuple[Member, Fields]]:
+        if kind != "application":
+            self.handshake = message
+        if kind == "proposal":
+            self.proposals.append((self.epoch, message))
         answers = self.ask(to, "process", message=message)
         for member, answer in answers:
             self.processed[member.peer.name] += 1
@@ -228,7 +241,8 @@ class Party:
 
     def lose(self, member: Member, error: PeerError, cause: Exception | None = None) -> None:
         """A member cannot go on: by a fault of its engine that is known, else the history has failed by `cause`."""
-        known = next((known for known in KNOWN if known.is_of(error)), None)
+        case = self.case(member)
+        known = next((known for known in KNOWN if known.is_of(error, case)), None)
         if known is None and member.peer.name in self.plan.weak:
             known = Known(error.peer, error.operation, error.text, "unexplained: " + error.text)
         if known is None:
@@ -237,6 +251,26 @@ class Party:
         self.members.remove(member)
         self.lost.append(member)
         self.tell(f"{member} is lost: {known.reason}")
+
+    def case(self, member: Member) -> Case:
+        def group_info() -> bytes:
+            host = min(self.members, key=lambda other: (other is member, not other.can("group_info")))
+            info: bytes = host.call("group_info", with_tree=True)["group_info"]
+            return info
+
+        author = self.author
+        assert author is not None
+        return Case(
+            suite=self.plan.suite,
+            group_id=GROUP_ID,
+            group_info=group_info,
+            author=author.peer.name,
+            ask_author=author.call,
+            message=self.handshake,
+            added=self.adding,
+            proposed=[message for at, message in self.proposals if at == self.at],
+            earlier=[message for at, message in self.proposals if author.since <= at < self.at],
+        )
 
     def agree(self) -> None:
         """Every member has the epoch, epoch authenticator, exporter and tree hash that the others have. What an
