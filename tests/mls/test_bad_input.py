@@ -501,6 +501,18 @@ LOCAL = {
             "bad_credential",
             section=rfc("5.3"),
         ),
+        Case(
+            "a root that is no certificate",
+            lambda w: client("x", roots=[b"noise"]),
+            "bad_root",
+            section=rfc("5.3.1"),
+        ),
+        Case(
+            "a root that is no certificate, to observe",
+            lambda w: Observer.observe(w.info, roots=[b"noise"]),
+            "bad_root",
+            section=rfc("5.3.1"),
+        ),
         Case("too many messages ahead", lambda w: Limits(ahead=2000), "bad_limit"),
         Case(
             "a lifetime the wrong way round", lambda w: w.client.key_package(not_before=2, not_after=1), "bad_lifetime"

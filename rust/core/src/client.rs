@@ -29,6 +29,7 @@ impl Client {
         rules.credential_types.push(credential.number());
         rules.credential_types.sort_unstable();
         rules.credential_types.dedup();
+        rules.check_roots()?;
         rules.check(&credential, signing_key.public_key())?;
         distinct(&leaf_extensions)?;
         let mut types: Vec<u16> = extension_types;

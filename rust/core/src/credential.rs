@@ -96,6 +96,17 @@ pub struct IdentityRules {
 }
 
 impl IdentityRules {
+    /// One root that is no certificate would make the engine believe no chain at all.
+    pub(crate) fn check_roots(&self) -> Result<()> {
+        for (place, root) in self.roots.iter().enumerate() {
+            provider::subject(&DerCertificate::from(root.clone())).map_err(|_| {
+                let detail = format!("roots[{place}] is no X.509 certificate in DER");
+                Error::local("bad_root", detail).section("RFC 9420 section 5.3.1")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Whether the credential may speak for the key. `time` in seconds since 1970 is what certificates are checked against;
     /// without it only their signatures are.
     pub(crate) fn believe(

@@ -165,7 +165,8 @@ impl KeyPackage {
 ///
 /// It holds no state of any group: key packages, groups and saved states are handed in and out. Everything it makes is of
 /// the cipher suite of its key. Raises LocalProtocolError: ``duplicate_extension`` if a type is given twice,
-/// ``bad_credential`` if a chain does not lead to a root or is for another key.
+/// ``bad_credential`` if a chain does not lead to a root or is for another key, ``bad_root`` if one of `roots` is no
+/// certificate; the text says which.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
 pub struct Client(pub(crate) mlsrtc_core::Client);

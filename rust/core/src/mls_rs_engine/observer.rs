@@ -39,6 +39,7 @@ impl Observer {
         rules: &IdentityRules,
         sender: Option<&Client>,
     ) -> Result<Self> {
+        rules.check_roots()?;
         let message = message(group_info, "group_info", &[WireFormat::GroupInfo])?;
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
