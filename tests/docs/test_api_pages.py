@@ -296,9 +296,9 @@ UNITS = {
 """What a number by this name counts; the docstring says so."""
 
 REFUSES_NOTHING = {
-    "CommitFacts", "Credential.basic", "Credential.custom", "Credential.x509", "Group.epoch_authenticator",
+    "CommitFacts", "Credential.basic", "Group.epoch_authenticator",
     "Group.group_info", "Group.members", "Group.save", "Group.sender_keys", "Group.tree", "KeyPackage.save",
-    "Observer.members", "Observer.tree", "Proposal.add", "Proposal.context_extensions", "Proposal.custom",
+    "Observer.members", "Observer.tree", "Proposal.add", "Proposal.context_extensions",
     "Proposal.psk", "Proposal.reinit", "Proposal.remove", "Proposal.resumption_psk", "Proposal.update", "Secret.wipe",
     "SigningKey.save", "SigningKey.sign", "Successor.first_fields", "required_capabilities", "suites",
 }  # fmt: skip

@@ -497,10 +497,11 @@ LOCAL = {
         ),
         Case(
             "a custom credential of the standard's type",
-            lambda w: Client(Credential.custom(1, b""), SigningKey.generate()),
+            lambda w: Credential.custom(1, b""),
             "bad_credential",
             section=rfc("5.3"),
         ),
+        Case("an empty chain", lambda w: Credential.x509([]), "bad_credential", section=rfc("5.3")),
         Case(
             "a root that is no certificate",
             lambda w: client("x", roots=[b"noise"]),
@@ -553,7 +554,7 @@ LOCAL = {
         ),
         Case(
             "a custom proposal of the standard's type",
-            lambda w: w.ann.propose(Proposal.custom(4, b"")),
+            lambda w: Proposal.custom(4, b""),
             "bad_proposal",
             section=rfc("17.4"),
         ),
@@ -580,6 +581,11 @@ LOCAL = {
             lambda w: w.ann.commit(proposals=[Proposal.psk(b"door")]),
             "missing_psk",
             section=rfc("12.4.2"),
+        ),
+        Case(
+            "an empty pre-shared key",
+            lambda w: w.ann.commit(proposals=[Proposal.psk(b"door")], psks={b"door": Secret(b"")}),
+            "bad_psk",
         ),
         Case(
             "the secret of an epoch that is not kept",

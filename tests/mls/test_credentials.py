@@ -114,7 +114,6 @@ def test_what_is_wrong_with_a_chain_of_ones_own_is_told_at_once() -> None:
         ],
         "issued by a leaf": [not_an_authority.issue("Ann", own), not_an_authority.certificate],
         "no certificate": [b"noise"],
-        "an empty chain": [],
         "a key of another kind": [ROOT.issue("Ann", ed448.Ed448PrivateKey.generate())],
     }
     for chain in chains.values():
@@ -246,7 +245,13 @@ def test_a_group_of_three_kinds_of_credentials() -> None:
 def test_types_of_the_standard_are_no_custom_ones() -> None:
     for number in (0, 1, 2):
         with pytest.raises(LocalProtocolError, match="bad_credential"):
-            Client(Credential.custom(number, b""), SigningKey.generate())
+            Credential.custom(number, b"")
+    assert Credential.custom(3, b"").type == 3
+
+
+def test_a_chain_has_a_certificate() -> None:
+    with pytest.raises(LocalProtocolError, match="bad_credential"):
+        Credential.x509([])
 
 
 def test_a_basic_credential_stays_bytes() -> None:

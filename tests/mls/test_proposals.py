@@ -105,7 +105,6 @@ def test_a_proposal_that_does_not_hold_is_left_out_by_who_commits() -> None:
     [
         ([Proposal.update()], "bad_proposal"),
         ([Proposal.remove(7)], "unknown_leaf"),
-        ([Proposal.custom(7, b"")], "bad_proposal"),
         ([Proposal.custom(0xF012, b"not understood by all")], "bad_proposal"),
         ([Proposal.context_extensions([(COLOUR, b""), (COLOUR, b"")])], "duplicate_extension"),
         ([Proposal.context_extensions([(COLOUR, b"1")]), Proposal.context_extensions([])], "bad_proposal"),
@@ -128,7 +127,6 @@ def test_what_cannot_be_proposed_is_refused() -> None:
     at = three()
     for proposal, reason in (
         (Proposal.remove(9), "unknown_leaf"),
-        (Proposal.custom(3, b""), "bad_proposal"),
         (Proposal.context_extensions([(1, b""), (1, b"")]), "duplicate_extension"),
     ):
         with pytest.raises(LocalProtocolError, match=reason):
@@ -305,3 +303,11 @@ def test_a_group_is_not_changed_by_what_is_made_on_it() -> None:
     ann.commit()
     ann.with_proposal(at["ben"].propose(Proposal.update()).message)
     assert ann.save() == before
+
+
+def test_types_of_the_standard_are_no_custom_ones() -> None:
+    for number in range(8):
+        with pytest.raises(LocalProtocolError, match="bad_proposal") as caught:
+            Proposal.custom(number, b"")
+        assert caught.value.section == "RFC 9420 section 17.4"
+    assert Proposal.custom(8, b"").type == 8

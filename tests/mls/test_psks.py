@@ -1,5 +1,7 @@
 """Pre-shared keys (RFC 9420 section 8.4): external ones by identifier, and those of earlier epochs."""
 
+from functools import partial
+
 import pytest
 from clients import circle, client
 
@@ -56,6 +58,40 @@ def test_a_wiped_key_is_not_used() -> None:
     key.wipe()
     with pytest.raises(LocalProtocolError, match="wiped"):
         circle("ann", "ben")["ann"].commit(proposals=[Proposal.psk(b"door")], psks={b"door": key})
+
+
+def test_an_empty_key_is_none() -> None:
+    """Everybody has it: whoever relied on it would be mistaken, so it is refused wherever values are given."""
+    at = circle("ann", "ben")
+    package = client("cal").key_package()
+    commit = at["ann"].commit(proposals=[Proposal.psk(b"door")], add=[package.public], psks=KEYS)
+    info = at["ann"].group_info(with_tree=True)
+    empty = {b"door": Secret(b"")}
+    assert commit.welcome is not None
+    for given in (
+        partial(at["ann"].commit, proposals=[Proposal.psk(b"door")]),
+        partial(at["ben"].stage, commit.message),
+        partial(client("cal").join, commit.welcome, package),
+        partial(client("cal").join_external, info),
+    ):
+        with pytest.raises(LocalProtocolError, match="bad_psk"):
+            given(psks=empty)
+
+
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
+def test_one_key_may_stand_twice_in_a_commit(suite: int) -> None:
+    """Under two nonces it has two identifiers (RFC 9420 sections 8.4, 12.2): it is mixed in twice, for joiners too."""
+    at = circle("ann", "ben", suite=suite)
+    joiner = client("cal", suite)
+    package = joiner.key_package()
+    twice = [Proposal.psk(b"door"), Proposal.psk(b"door")]
+    commit = at["ann"].commit(proposals=twice, add=[package.public], psks=KEYS)
+    staged = at["ben"].stage(commit.message, psks=KEYS)
+    assert [one.proposal.psk_id for one in staged.proposals if one.proposal.kind == "psk"] == [b"door", b"door"]
+    assert commit.welcome is not None
+    joined = joiner.join(commit.welcome, package, tree=commit.tree, psks=KEYS)
+    secrets = [group.epoch_authenticator() for group in (commit.group, staged.apply(), joined)]
+    assert secrets[0] == secrets[1] == secrets[2]
 
 
 def test_one_key_may_be_proposed_by_several() -> None:

@@ -42,7 +42,8 @@ impl Credential {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    /// A chain has a certificate, and a custom credential a type of its own.
+    pub fn check(&self) -> Result<()> {
         let bad = |detail: &str| {
             Err(Error::local("bad_credential", detail).section("RFC 9420 section 5.3"))
         };

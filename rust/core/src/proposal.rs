@@ -1,6 +1,7 @@
 //! Proposals as values (RFC 9420 section 12.1): what somebody asks for, and what a commit does. Knows no engine.
 
 use crate::engine::Extensions;
+use crate::{Error, Result};
 
 /// What a proposal asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,20 @@ pub enum Proposal {
 }
 
 impl Proposal {
+    /// A custom proposal has a type of its own.
+    pub fn check(&self) -> Result<()> {
+        /// The proposals that the standard defines, and its reserved number (RFC 9420 section 17.4).
+        const STANDARD: std::ops::RangeInclusive<u16> = 0..=7;
+        match self {
+            Self::Custom { number, .. } if STANDARD.contains(number) => Err(Error::local(
+                "bad_proposal",
+                format!("{number} is a proposal type of the standard"),
+            )
+            .section("RFC 9420 section 17.4")),
+            _ => Ok(()),
+        }
+    }
+
     /// The number in the registry (RFC 9420 section 17.4).
     pub fn number(&self) -> u16 {
         match self {

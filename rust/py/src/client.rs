@@ -284,7 +284,8 @@ impl Client {
     ///
     /// key_packages: the one, or those, that it may name; they are not used up.
     /// tree: the ratchet tree, unless the Welcome carries it. Both are checked against the signed tree hash.
-    /// psks: external pre-shared keys by identifier, should the Welcome ask for one (RFC 9420 section 8.4).
+    /// psks: external pre-shared keys by identifier, should the Welcome ask for one (RFC 9420 section 8.4); an empty value is
+    /// refused, here and wherever else they are given (LocalProtocolError ``bad_psk``).
     ///
     /// now: seconds since 1970, against which the lifetimes of leaves that never committed and the certificates of all are
     /// checked; without it they are not, and no clock is asked.
@@ -334,7 +335,7 @@ impl Client {
     ///
     /// tree: the ratchet tree, unless the GroupInfo carries it.
     /// remove: the leaf we left behind; the members' `Successor` rule must allow it.
-    /// psks: external pre-shared keys by identifier; the commit injects each of them (RFC 9420 section 8.4).
+    /// psks: external pre-shared keys by identifier, none empty; the commit injects each of them (RFC 9420 section 8.4).
     /// authenticated_data: sent in the clear, covered by the signature.
     /// now: seconds since 1970; see `join()`.
     ///

@@ -21,6 +21,13 @@ impl From<mlsrtc_core::Credential> for Credential {
     }
 }
 
+impl Credential {
+    fn checked(made: mlsrtc_core::Credential) -> Result<Self> {
+        made.check()?;
+        Ok(Self(made))
+    }
+}
+
 #[pymethods]
 impl Credential {
     /// Bytes that name somebody.
@@ -30,18 +37,20 @@ impl Credential {
     }
 
     /// A chain of certificates in DER, the leaf's first, each certified by the next; the root may be left out. The leaf's
-    /// certificate is for the signature key. Who is the same is decided by its subject.
+    /// certificate is for the signature key. Who is the same is decided by its subject. The certificates are looked into where
+    /// the roots are known, by `Client`. Raises LocalProtocolError (``bad_credential``) for an empty chain.
     #[staticmethod]
-    fn x509(chain: Vec<Vec<u8>>) -> Self {
-        Self(mlsrtc_core::Credential::X509(chain))
+    fn x509(chain: Vec<Vec<u8>>) -> Result<Self> {
+        Self::checked(mlsrtc_core::Credential::X509(chain))
     }
 
     /// Something the application defines: carried, and not looked into.
     ///
-    /// credential_type: not 0, 1 or 2; 0xF000 to 0xFFFF are for private use (RFC 9420 section 17.5).
+    /// credential_type: 0xF000 to 0xFFFF are for private use (RFC 9420 section 17.5). Raises LocalProtocolError
+    /// (``bad_credential``) for 0, 1 and 2, the standard's own.
     #[staticmethod]
-    fn custom(credential_type: u16, data: Vec<u8>) -> Self {
-        Self(mlsrtc_core::Credential::Custom {
+    fn custom(credential_type: u16, data: Vec<u8>) -> Result<Self> {
+        Self::checked(mlsrtc_core::Credential::Custom {
             number: credential_type,
             data,
         })

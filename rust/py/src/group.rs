@@ -199,7 +199,8 @@ impl Group {
     /// as it is.
     ///
     /// add: key packages, as the MLSMessages somebody published. remove: leaves. proposals: of other kinds.
-    /// psks: the values of the external pre-shared keys that are proposed, by identifier.
+    /// psks: the values of the external pre-shared keys that are proposed, by identifier; none empty. One that is proposed
+    /// twice is mixed in twice, each time under a nonce of its own.
     /// path: rekey our own path although nothing demands it. A commit that removes, or changes nothing, always has one.
     /// authenticated_data: sent in the clear, covered by the signature.
     /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not.
@@ -208,8 +209,9 @@ impl Group {
     /// members' `Successor` rule allows it. Load what follows with that client.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
-    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``missing_psk``, ``bad_proposal`` if
-    /// the proposals do not go together (RFC 9420 section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
+    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``missing_psk``, ``bad_psk``,
+    /// ``bad_proposal`` if the proposals do not go together (RFC 9420 section 12.2), ``group_ended``, ``spent_key`` (see
+    /// `Commit.parent`).
     #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step", client=None))]
     #[allow(clippy::too_many_arguments)]
     fn commit(
@@ -247,7 +249,7 @@ impl Group {
 
     /// Checks somebody else's commit and processes it on a clone.
     ///
-    /// psks: external pre-shared keys by identifier, should it ask for one.
+    /// psks: external pre-shared keys by identifier, should it ask for one; none empty (LocalProtocolError ``bad_psk``).
     /// now: seconds since 1970, against which the lifetimes of those who join and all new certificates are checked; without
     /// it they are not.
     /// Raises RemoteProtocolError with the reason; this group is as it was, and the genuine commit still applies.

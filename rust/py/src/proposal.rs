@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::convert::{extensions, short_hex};
+use crate::errors::Result;
 
 /// What a group is to be in its next life (RFC 9420 section 12.1.5).
 #[pyclass(frozen, eq, hash, module = "mlsrtc._core")]
@@ -113,13 +114,16 @@ impl Proposal {
     /// Something the application defines (RFC 9420 section 12.1.8): carried, agreed upon, and not looked into.
     ///
     /// proposal_type: one that all members have among their `proposal_types`; 0xF000 to 0xFFFF are for private use. If your
-    /// type is one that needs a path, commit it with ``path=True``: the engine does not know.
+    /// type is one that needs a path, commit it with ``path=True``: the engine does not know. Raises LocalProtocolError
+    /// (``bad_proposal``) if it is 0 to 7, the standard's own (RFC 9420 section 17.4).
     #[staticmethod]
-    fn custom(proposal_type: u16, data: Vec<u8>) -> Self {
-        Self(mlsrtc_core::Proposal::Custom {
+    fn custom(proposal_type: u16, data: Vec<u8>) -> Result<Self> {
+        let made = mlsrtc_core::Proposal::Custom {
             number: proposal_type,
             data,
-        })
+        };
+        made.check()?;
+        Ok(Self(made))
     }
 
     /// Its name in the standard: ``add``, ``update``, ``remove``, ``psk``, ``reinit``, ``external_init``,

@@ -152,6 +152,7 @@ impl Group {
         builder: CommitBuilder<'a, Config>,
         proposal: &Proposal,
     ) -> Result<CommitBuilder<'a, Config>> {
+        proposal.check()?;
         let added = match proposal {
             Proposal::Add(key_package) => builder.add_member(self.key_package(key_package)?),
             Proposal::Remove(leaf) => {
@@ -177,7 +178,7 @@ impl Group {
                 builder.set_group_context_ext(list(extensions))
             }
             Proposal::Custom { number, data } => {
-                Ok(builder.custom_proposal(proposals::custom(*number, data)?))
+                Ok(builder.custom_proposal(proposals::custom(*number, data)))
             }
             // A committer updates itself by the path (RFC 9420 section 12.2).
             Proposal::Update | Proposal::ExternalInit => {

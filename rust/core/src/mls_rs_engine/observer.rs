@@ -71,6 +71,7 @@ impl Observer {
         proposal: &Proposal,
         authenticated_data: &[u8],
     ) -> Result<Vec<u8>> {
+        proposal.check()?;
         let mut engine = self.0.engine.clone();
         let data = authenticated_data.to_vec();
         let made = match proposal {
@@ -101,7 +102,7 @@ impl Observer {
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {
-                engine.propose_custom(proposals::custom(*number, body)?, data)
+                engine.propose_custom(proposals::custom(*number, body), data)
             }
             Proposal::Update | Proposal::ExternalInit => {
                 return Err(proposals::cannot_be_proposed(proposal))

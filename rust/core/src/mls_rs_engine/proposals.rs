@@ -18,21 +18,8 @@ use crate::{Client, Error, KeyPackage, Result};
 pub(super) const OF_A_GROUP: [WireFormat; 2] =
     [WireFormat::PublicMessage, WireFormat::PrivateMessage];
 
-/// The proposals that the standard defines; a custom one must not take their numbers (RFC 9420 section 17.4).
-const STANDARD: std::ops::RangeInclusive<u16> = 0..=7;
-
-pub(super) fn custom(number: u16, data: &[u8]) -> Result<CustomProposal> {
-    if STANDARD.contains(&number) {
-        return Err(Error::local(
-            "bad_proposal",
-            format!("{number} is a proposal type of the standard"),
-        )
-        .section("RFC 9420 section 17.4"));
-    }
-    Ok(CustomProposal::new(
-        ProposalType::new(number),
-        data.to_vec(),
-    ))
+pub(super) fn custom(number: u16, data: &[u8]) -> CustomProposal {
+    CustomProposal::new(ProposalType::new(number), data.to_vec())
 }
 
 /// What a member or somebody outside may ask for, where the engine has no word for it.

@@ -59,6 +59,7 @@ impl Group {
                 ));
             }
         }
+        proposal.check()?;
         let mut engine = self.engine_of(client)?;
         let call = self.begin(&[]);
         call.encrypt(private.is_some(), private.unwrap_or_default());
@@ -99,7 +100,7 @@ impl Group {
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {
-                engine.propose_custom(proposals::custom(*number, body)?, data)
+                engine.propose_custom(proposals::custom(*number, body), data)
             }
             Proposal::ExternalInit => return Err(proposals::cannot_be_proposed(proposal)),
         };
