@@ -481,6 +481,8 @@ LOCAL = {
     "Clients and keys": [
         Case("an unknown suite", lambda w: SigningKey.generate(99), "unsupported_suite"),
         Case("a secret that is no key", lambda w: SigningKey.load(1, Secret(bytes(64))), "bad_key"),
+        Case("a seed of 31 bytes", lambda w: SigningKey.from_seed(Secret(bytes(31))), "bad_key"),
+        Case("a seed for ECDSA", lambda w: SigningKey.from_seed(Secret(bytes(32)), 2), "bad_key"),
         Case("a wiped secret", lambda w: SigningKey.load(1, wiped()), "wiped"),
         Case("to see a wiped secret", lambda w: wiped().expose(), "wiped"),
         Case("no key package", lambda w: KeyPackage.load(Secret(b"x")), "bad_saved_state"),

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given, settings
@@ -344,6 +345,33 @@ def test_no_repr_shows_a_secret() -> None:
     secrets = [key.save().expose()[:32].hex(), made.group.epoch_authenticator().expose().hex()]
     for shown in (key, owner, package, made, made.group, made.group.members()):
         assert not any(secret[:16] in repr(shown) for secret in secrets)
+
+
+@pytest.mark.parametrize("suite", [1, 3, 0x4D])
+def test_an_ed25519_key_comes_from_its_seed(suite: int) -> None:
+    """As other libraries have it; the first test of RFC 8032 section 7.1, and `cryptography`."""
+    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    key = SigningKey.from_seed(Secret(seed), suite)
+    assert key.suite == suite
+    assert key.public.hex() == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    assert key.sign(b"").hex().startswith("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155")
+    assert key.save().expose() == seed + key.public
+    theirs = Ed25519PrivateKey.generate()
+    ours = SigningKey.from_seed(Secret(theirs.private_bytes_raw()), suite)
+    assert ours.public == theirs.public_key().public_bytes_raw()
+    assert Client(b"moved", ours).create_group(b"group").epoch == 0
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_a_seed_has_32_bytes(length: int) -> None:
+    with pytest.raises(LocalProtocolError, match="bad_key"):
+        SigningKey.from_seed(Secret(bytes(length)))
+
+
+def test_keys_without_a_seed() -> None:
+    for suite, reason in ((2, "bad_key"), (5, "bad_key"), (7, "bad_key"), (99, "unsupported_suite")):
+        with pytest.raises(LocalProtocolError, match=reason):
+            SigningKey.from_seed(Secret(bytes(32)), suite)
 
 
 @pytest.mark.parametrize("suite", suites(post_quantum=True))

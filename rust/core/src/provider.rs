@@ -116,6 +116,30 @@ pub(crate) fn can_be_sealed_to(number: u16, key: &[u8]) -> bool {
     }
 }
 
+/// The public half of an Ed25519 key, from its seed (RFC 8032 section 5.1.5); nothing if the seed is none. The engine's
+/// providers take the public half from what they are given.
+pub(crate) fn ed25519_public(seed: &[u8]) -> Option<Vec<u8>> {
+    #[cfg(feature = "awslc")]
+    {
+        use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        Some(pair.public_key().as_ref().to_vec())
+    }
+    #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+    {
+        let pair = ed25519_dalek::SigningKey::from_bytes(seed.try_into().ok()?);
+        Some(pair.verifying_key().to_bytes().to_vec())
+    }
+}
+
+/// Whether the suite signs with Ed25519 (RFC 9420 section 17.1); the post-quantum one does too.
+pub(crate) fn signs_with_ed25519(number: u16) -> bool {
+    !matches!(
+        CipherSuite::new(number),
+        CipherSuite::P256_AES128 | CipherSuite::P384_AES256 | CipherSuite::P521_AES256
+    )
+}
+
 pub(crate) fn failed(error: &ProviderError) -> Error {
     Error::local("provider_failure", format!("{error:?}"))
 }

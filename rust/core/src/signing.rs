@@ -3,8 +3,9 @@
 use std::fmt;
 
 use mls_rs_core::crypto::{CipherSuiteProvider, SignaturePublicKey, SignatureSecretKey};
+use zeroize::Zeroizing;
 
-use crate::provider::{failed, suite};
+use crate::provider::{ed25519_public, failed, signs_with_ed25519, suite};
 use crate::shield::{shielded, shielded_locally};
 use crate::{Error, Result, Secret};
 
@@ -53,6 +54,21 @@ impl SigningKey {
                 public,
             })
         })
+    }
+
+    /// The Ed25519 key pair of a 32-byte seed (RFC 8032 section 5.1.5), the private key of most other libraries.
+    pub fn from_seed(number: u16, seed: &Secret) -> Result<Self> {
+        suite(number)?;
+        if !signs_with_ed25519(number) {
+            return Err(Error::local(
+                "bad_key",
+                "keys of this cipher suite have no seed: load the scalar",
+            ));
+        }
+        let public = ed25519_public(seed.expose())
+            .ok_or_else(|| Error::local("bad_key", "a seed has 32 bytes"))?;
+        let both = Zeroizing::new([seed.expose(), &public].concat());
+        Self::load(number, &Secret::from(both))
     }
 
     pub fn save(&self) -> Secret {
@@ -146,6 +162,26 @@ mod tests {
                 .reason,
             "bad_key"
         );
+    }
+
+    #[test]
+    fn the_seed_of_a_saved_key_gives_the_same_key() {
+        for number in suites() {
+            let key = SigningKey::generate(number).unwrap();
+            let saved = key.save();
+            let seed = Secret::from(saved.expose().split_at(32).0);
+            match SigningKey::from_seed(number, &seed) {
+                Ok(again) => assert_eq!(again.save(), saved),
+                Err(error) => {
+                    assert!(!signs_with_ed25519(number));
+                    assert_eq!(error.reason, "bad_key");
+                }
+            }
+        }
+        for wrong in [0, 31, 33, 64] {
+            let refused = SigningKey::from_seed(1, &Secret::from(vec![7; wrong])).unwrap_err();
+            assert_eq!(refused.reason, "bad_key");
+        }
     }
 
     #[test]

@@ -34,6 +34,19 @@ impl SigningKey {
         )?))
     }
 
+    /// The key pair of a 32-byte Ed25519 seed (RFC 8032 section 5.1.5), which is what other libraries keep as the private
+    /// key. suite: 1, 3 or 0x4D; keys for the NIST curves have no seed, `load()` takes their scalar.
+    ///
+    /// Raises LocalProtocolError: ``bad_key`` if it has another length or the suite has no seeds, ``unsupported_suite``.
+    #[staticmethod]
+    #[pyo3(signature = (seed, suite=1))]
+    fn from_seed(seed: &Secret, suite: u16) -> Result<Self> {
+        Ok(Self(mlsrtc_core::SigningKey::from_seed(
+            suite,
+            &seed.value()?,
+        )?))
+    }
+
     /// The public key as RFC 9420 section 5.1.1 encodes it: 32 bytes for Ed25519.
     #[getter]
     fn public<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
