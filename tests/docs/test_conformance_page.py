@@ -23,6 +23,7 @@ CHAPTERS = {
     12: "Group evolution",
     13: "Extensibility",
     15: "Application messages",
+    17: "IANA considerations",
 }
 
 HEAD = """# Attacks by a signed member

@@ -229,6 +229,12 @@ def senders(credential_type: int) -> tuple[int, bytes]:
     return twins.EXTERNAL_SENDERS, twins.OPAQUE.write(sender.encode())
 
 
+def named(key: bytes) -> tuple[int, bytes]:
+    """external_senders with one sender of this key."""
+    sender = twins.ExternalSender(key, Credential(twins.BASIC, b"a sender"))
+    return twins.EXTERNAL_SENDERS, twins.OPAQUE.write(sender.encode())
+
+
 def lasting(seconds: int) -> Touch:
     return change("leaf.body", Lifetime(0, seconds))
 
@@ -243,6 +249,12 @@ NEW_MEMBER = Sender(twins.NEW_MEMBER_PROPOSAL)
 OUTSIDE = Sender(twins.EXTERNAL, 0)
 TWO_PSKS = (psk(b"named"), psk(b"second"))
 TWO_VALUES = {b"named": b"value", b"second": b"another"}
+
+NO_PLACES = (
+    "the standard says where an extension stands and not that who finds it elsewhere refuses; ours refuse to make it"
+)
+REQUIRES_NOTHING = Extension(twins.REQUIRED_CAPABILITIES, twins.RequiredCapabilities().encode())
+NAMES_NOBODY = Extension(twins.EXTERNAL_SENDERS, twins.OPAQUE.write(b""))
 
 # fmt: off
 ATTACKS = (
@@ -634,5 +646,19 @@ ATTACKS = (
     # -- 15 Application messages ----------------------------------------------------------------------------
     Attack("15.3", "a generation is not too far ahead", "it is the last one there is", "too_far_ahead",
            spoken({"plain": both(change("sender_data.generation", 2**32 - 1), change("key_of", 0))})),
+    # -- 17 IANA considerations -----------------------------------------------------------------------------
+    Attack("17.3", "required_capabilities stand in a GroupContext", "a path's leaf has them", "bad_capabilities",
+           commit(touch={"leaf": change("leaf.extensions", [REQUIRES_NOTHING])}), told="7.3"),
+    Attack("17.3", "external_senders stand in a GroupContext", "an Add's leaf has them", "bad_capabilities",
+           commit(add(leaf=change("leaf.extensions", [NAMES_NOBODY])), lawful=[add()], path=False), told="7.3"),
+    Attack("17.3", "required_capabilities stand in a GroupContext", "a KeyPackage has them", "misplaced_extension",
+           offered({"package": change("package.extensions", [REQUIRES_NOTHING])}), taken=NO_PLACES),
+    Attack("17.3", "ratchet_tree stands in a GroupInfo", "a new GroupContext has it", "misplaced_extension",
+           commit(extensions((twins.RATCHET_TREE, b"")), lawful=[extensions()]), taken=NO_PLACES),
+    Attack("17.3", "external_pub stands in a GroupInfo", "a new GroupContext has it", "misplaced_extension",
+           commit(extensions((twins.EXTERNAL_PUB, b"")), lawful=[extensions()]), taken=NO_PLACES),
+    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes", "bad_key",
+           commit(extensions(named(b"no")), lawful=[extensions(named(ROGUE.public))]),
+           taken="nothing verifies under it, so that nobody proposes by it; only its credential is to be validated"),
 )
 # fmt: on

@@ -492,6 +492,18 @@ LOCAL = {
             "duplicate_extension",
         ),
         Case(
+            "a leaf's extension that is a GroupContext's",
+            lambda w: client("x", leaf_extensions=[external_senders([])]),
+            "misplaced_extension",
+            section=rfc("17.3"),
+        ),
+        Case(
+            "a key package's extension that is a leaf's",
+            lambda w: w.client.key_package(extensions=[(1, b"\4name")]),
+            "misplaced_extension",
+            section=rfc("17.3"),
+        ),
+        Case(
             "a chain without a root",
             lambda w: Client(Credential.x509([b"noise"]), SigningKey.generate()),
             "bad_credential",
@@ -535,6 +547,24 @@ LOCAL = {
             "bad_capabilities",
             section=rfc("7.3", "11.1", "12.1.7"),
         ),
+        Case(
+            "a GroupContext's extension that is a GroupInfo's",
+            lambda w: w.client.create_group(b"", extensions=[(2, b"")]),
+            "misplaced_extension",
+            section=rfc("17.3"),
+        ),
+        Case(
+            "required capabilities that are noise",
+            lambda w: w.client.create_group(b"", extensions=[(3, b"noise")]),
+            "bad_extension",
+            section=rfc("11.1"),
+        ),
+        Case(
+            "an external sender's key that is none of the suite",
+            lambda w: w.client.create_group(b"", extensions=[external_senders([(b"x", b"no")])]),
+            "bad_key",
+            section=rfc("5.1.1", "12.1.8.1"),
+        ),
         Case("somebody else's key package", lambda w: w.client.join(w.welcome, w.package), "wrong_client"),
         Case("somebody else's state", lambda w: w.client.load_group(w.ann.save()), "wrong_client"),
         Case(
@@ -571,6 +601,12 @@ LOCAL = {
             lambda w: w.ann.commit(proposals=[Proposal.context_extensions([(BODY, b"")])]),
             "bad_capabilities",
             section=rfc("13.4"),
+        ),
+        Case(
+            "a new GroupContext's extension that is a GroupInfo's",
+            lambda w: w.ann.propose(Proposal.context_extensions([(4, b"")])),
+            "misplaced_extension",
+            section=rfc("17.3"),
         ),
         Case(
             "an end and something else",

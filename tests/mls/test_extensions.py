@@ -1,5 +1,8 @@
 """Extensions and capabilities (RFC 9420 sections 7.2, 11.1 and 13), and proposals from outside (section 12.1.8)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from clients import PUBLIC, circle, client
 
@@ -243,3 +246,76 @@ def test_external_senders_have_believable_credentials() -> None:
     odd = external_senders([(Credential.custom(0xF0AB, b"door"), SigningKey.generate().public)])
     with pytest.raises(LocalProtocolError, match="bad_credential"):
         circle("ann", "ben")["ann"].commit(proposals=[Proposal.context_extensions([odd])])
+
+
+APPLICATION_ID, RATCHET_TREE, REQUIRED_CAPABILITIES, EXTERNAL_PUB, EXTERNAL_SENDERS, LAST_RESORT = 1, 2, 3, 4, 5, 10
+REQUIRED, SENDERS = required_capabilities(), external_senders([])
+OUT_OF_PLACE = {
+    "leaf": [(0, b""), (RATCHET_TREE, b""), REQUIRED, (EXTERNAL_PUB, b""), SENDERS, (LAST_RESORT, b"")],
+    "key package": [(0, b""), (APPLICATION_ID, b"\0"), (RATCHET_TREE, b""), REQUIRED, (EXTERNAL_PUB, b""), SENDERS],
+    "context": [
+        (0, b""),
+        (APPLICATION_ID, b"\0"),
+        (RATCHET_TREE, b""),
+        (EXTERNAL_PUB, b""),
+        (LAST_RESORT, b""),
+        (0x2A2A, b"grease"),
+    ],
+}
+"""Where each may not stand, by RFC 9420 section 17.3."""
+
+
+def makers(place: str) -> list[Callable[[list[tuple[int, bytes]]], object]]:
+    """Everything that puts extensions of the caller's there."""
+    ann = client("ann")
+    group = ann.create_group(b"group", extensions=[external_senders([(b"ann", ann.signing_key.public)])])
+    observer = Observer.observe(group.group_info(with_tree=True), sender=ann)
+    context, end = Proposal.context_extensions, partial(Proposal.reinit, b"next")
+    return {
+        "leaf": [lambda found: client("x", leaf_extensions=found)],
+        "key package": [lambda found: ann.key_package(extensions=found)],
+        "context": [
+            lambda found: ann.create_group(b"other", extensions=found),
+            lambda found: group.commit(proposals=[context(found)]),
+            lambda found: group.propose(context(found)),
+            lambda found: observer.propose(context(found)),
+            lambda found: group.commit(proposals=[end(extensions=found)]),
+            lambda found: group.propose(end(extensions=found)),
+            lambda found: observer.propose(end(extensions=found)),
+        ],
+    }[place]
+
+
+@pytest.mark.parametrize("place", OUT_OF_PLACE)
+def test_an_extension_stands_where_the_registry_has_it(place: str) -> None:
+    for make in makers(place):
+        for extension in OUT_OF_PLACE[place]:
+            with pytest.raises(LocalProtocolError, match="misplaced_extension") as caught:
+                make([extension])
+            assert caught.value.section == "RFC 9420 section 17.3"
+
+
+@pytest.mark.parametrize("suite", suites(post_quantum=True))
+def test_the_key_of_an_external_sender_is_one_of_the_suite(suite: int) -> None:
+    key = SigningKey.generate(suite).public
+    ann = client("ann", suite)
+    group = ann.create_group(b"group", extensions=[external_senders([(b"door", key)])])
+    other = SigningKey.generate(2 if suite != 2 else 1).public
+    for wrong in (b"no", key[:-1], key + b"\0", other):
+        bad = [external_senders([(b"door", key), (b"gate", wrong)])]
+        for act in (
+            lambda bad=bad: ann.create_group(b"group", extensions=bad),
+            lambda bad=bad: group.commit(proposals=[Proposal.context_extensions(bad)]),
+            lambda bad=bad: group.propose(Proposal.context_extensions(bad)),
+            lambda bad=bad: group.propose(Proposal.reinit(b"next", suite=suite, extensions=bad)),
+        ):
+            with pytest.raises(LocalProtocolError, match="bad_key") as caught:
+                act()
+            assert caught.value.section == "RFC 9420 sections 5.1.1, 12.1.8.1"
+
+
+def test_the_contents_of_the_standards_extensions_are_what_their_type_says() -> None:
+    for number, section in ((REQUIRED_CAPABILITIES, "11.1"), (EXTERNAL_SENDERS, "12.1.8.1")):
+        with pytest.raises(LocalProtocolError, match="bad_extension") as caught:
+            client("ann").create_group(b"group", extensions=[(number, b"noise")])
+        assert caught.value.section == f"RFC 9420 section {section}"

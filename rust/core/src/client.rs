@@ -1,7 +1,8 @@
 //! Who a member is. Holds no state of any group: everything else is handed in and out.
 
 use crate::engine::Extensions;
-use crate::{Credential, Error, IdentityRules, Limits, Result, SigningKey};
+use crate::place::Place;
+use crate::{Credential, IdentityRules, Limits, Result, SigningKey};
 
 /// A credential, the key that signs for it, what its leaves say, and whom it believes.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ impl Client {
         rules.credential_types.dedup();
         rules.check_roots()?;
         rules.check(&credential, signing_key.public_key())?;
-        distinct(&leaf_extensions)?;
+        Place::Leaf.check(&leaf_extensions)?;
         let mut types: Vec<u16> = extension_types;
         types.extend(leaf_extensions.iter().map(|(number, _)| *number));
         types.sort_unstable();
@@ -67,17 +68,4 @@ impl Client {
     pub fn signing_key(&self) -> &SigningKey {
         &self.signing_key
     }
-}
-
-/// An extension type stands at most once in a list (RFC 9420 section 13.4).
-pub(crate) fn distinct(extensions: &Extensions) -> Result<()> {
-    let mut types: Vec<u16> = extensions.iter().map(|(number, _)| *number).collect();
-    types.sort_unstable();
-    if types.windows(2).any(|pair| pair.first() == pair.last()) {
-        return Err(Error::local(
-            "duplicate_extension",
-            "an extension type is given twice",
-        ));
-    }
-    Ok(())
 }

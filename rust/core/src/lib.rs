@@ -11,6 +11,7 @@ mod error;
 mod key_package;
 mod message;
 mod mls_rs_engine;
+mod place;
 #[cfg(feature = "awslc")]
 mod post_quantum;
 mod proposal;

@@ -116,6 +116,19 @@ pub(crate) fn can_be_sealed_to(number: u16, key: &[u8]) -> bool {
     }
 }
 
+/// Whether this can be a public signature key of the suite (RFC 9420 section 5.1.1): the length is looked at, and for the
+/// NIST curves, on which the suite's KEM works too, whether it is a point of the curve. Of a suite unknown here anything can.
+pub(crate) fn is_signature_key(number: u16, key: &[u8]) -> bool {
+    const ED25519: usize = 32;
+    if suite(number).is_err() {
+        true
+    } else if signs_with_ed25519(number) {
+        key.len() == ED25519
+    } else {
+        can_be_sealed_to(number, key)
+    }
+}
+
 /// The public half of an Ed25519 key, from its seed (RFC 8032 section 5.1.5); nothing if the seed is none. The engine's
 /// providers take the public half from what they are given.
 pub(crate) fn ed25519_public(seed: &[u8]) -> Option<Vec<u8>> {
@@ -201,6 +214,21 @@ mod tests {
             assert!(!can_be_sealed_to(number, &vec![0; key.len()]));
         }
         assert!(!can_be_sealed_to(0xF000, &[0; 32]));
+    }
+
+    #[test]
+    fn the_signature_keys_of_every_suite_are_keys_and_others_are_not() {
+        for number in suites().into_iter().chain(post_quantum_suites()) {
+            let (_, key) = suite(number).unwrap().signature_key_generate().unwrap();
+            assert!(is_signature_key(number, &key));
+            assert!(!is_signature_key(number, &[7; 2]));
+            assert!(!is_signature_key(number, key.split_last().unwrap().1));
+            assert!(!is_signature_key(number, &[&key[..], &[0]].concat()));
+            if !signs_with_ed25519(number) {
+                assert!(!is_signature_key(number, &vec![4; key.len()]));
+            }
+        }
+        assert!(is_signature_key(0xF000, &[7; 2]));
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl KeyPackage {
 ///
 /// It holds no state of any group: key packages, groups and saved states are handed in and out. Everything it makes is of
 /// the cipher suite of its key. Raises LocalProtocolError: ``duplicate_extension`` if a type is given twice,
+/// ``misplaced_extension`` if it does not belong into a leaf (section 17.3),
 /// ``bad_credential`` if a chain does not lead to a root or is for another key, ``bad_root`` if one of `roots` is no
 /// certificate; the text says which.
 #[pyclass(frozen, module = "mlsrtc._core")]
@@ -243,6 +244,9 @@ impl Client {
     /// one of this minute, and every joiner looks at the lifetime of every leaf that never committed (RFC 9420 section 7.3).
     /// last_resort: it says of itself that it may be used more than once, for want of a fresh one (RFC 9420 section 16.8).
     /// extensions: of the key package, not of its leaf: (type, contents) pairs.
+    ///
+    /// Raises LocalProtocolError: ``duplicate_extension``, ``misplaced_extension`` if a type does not belong into a key package
+    /// (RFC 9420 section 17.3), ``bad_lifetime``.
     #[pyo3(signature = (*, not_before=None, not_after=None, last_resort=false, extensions=Vec::new()))]
     fn key_package(
         &self,
@@ -268,6 +272,10 @@ impl Client {
     ///
     /// group_id: should be unique; whoever makes the rules of the application decides how.
     /// extensions: of the GroupContext, (type, contents) pairs; the client must understand them.
+    ///
+    /// Raises LocalProtocolError: ``duplicate_extension``, ``misplaced_extension`` if a type does not belong into a GroupContext
+    /// (RFC 9420 section 17.3), ``bad_extension`` if the contents of one of the standard's are not what its type says,
+    /// ``bad_key`` if an external sender's key is none of the group's suite, ``bad_capabilities``.
     #[pyo3(signature = (group_id, *, extensions=Vec::new()))]
     fn create_group(
         &self,

@@ -137,7 +137,8 @@ pub fn required_capabilities(
 /// The extension of a GroupContext that names who may propose without being a member (RFC 9420 section 12.1.8.1): a
 /// (type, contents) pair for `create_group(extensions=...)` or `Proposal.context_extensions()`.
 ///
-/// senders: (credential, public signature key) pairs; bytes are a basic credential. `Proposed.sender` tells the place here.
+/// senders: (credential, public signature key) pairs; bytes are a basic credential. `Proposed.sender` tells the place here. The
+/// keys are of the group's cipher suite, which is looked at where the group is made or changed.
 #[pyfunction]
 pub fn external_senders<'py>(
     py: Python<'py>,

@@ -105,7 +105,8 @@ impl Proposal {
         }))
     }
 
-    /// Put these in the place of all extensions of the GroupContext (RFC 9420 section 12.1.7): (type, contents) pairs.
+    /// Put these in the place of all extensions of the GroupContext (RFC 9420 section 12.1.7): (type, contents) pairs. Where it
+    /// is proposed or committed they are looked at as `Client.create_group()` does.
     #[staticmethod]
     fn context_extensions(extensions: Vec<(u16, Vec<u8>)>) -> Self {
         Self(mlsrtc_core::Proposal::ContextExtensions(extensions))

@@ -9,11 +9,11 @@ use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
 use super::config::{list, signing_identity, Config};
+use super::extensions::of_context;
 use super::group::{occupied, Group};
 use super::keys;
 use super::proposals::{self, OF_A_GROUP};
 use super::roster::{all, changes};
-use crate::client::distinct;
 use crate::encoding::message;
 use crate::engine::{Changes, CommitRequest, Committed, PreSharedKeys};
 use crate::key_package::received;
@@ -165,7 +165,7 @@ impl Group {
                 builder.add_resumption_psk(epoch)
             }
             Proposal::ReInit(next) => {
-                distinct(&next.extensions)?;
+                of_context(next.suite, &next.extensions)?;
                 builder.reinit(
                     Some(next.group_id.clone()),
                     next.version.into(),
@@ -174,7 +174,7 @@ impl Group {
                 )
             }
             Proposal::ContextExtensions(extensions) => {
-                distinct(extensions)?;
+                of_context(self.suite(), extensions)?;
                 builder.set_group_context_ext(list(extensions))
             }
             Proposal::Custom { number, data } => {

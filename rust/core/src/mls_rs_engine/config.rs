@@ -29,8 +29,8 @@ use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
 use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
-use crate::client::distinct;
 use crate::engine::Extensions;
+use crate::place::Place;
 use crate::provider::Provider;
 use crate::{Client, Error, IdentityRules, KeyPackage, Lifetime, Result};
 
@@ -137,7 +137,7 @@ pub(super) fn key_package(
             "not_after lies before not_before",
         ));
     }
-    distinct(extensions)?;
+    Place::KeyPackage.check(extensions)?;
     let types: Vec<u16> = extensions.iter().map(|(number, _)| *number).collect();
     let call = Call::begin();
     engine_client_for(client, Some(lifetime), &types)

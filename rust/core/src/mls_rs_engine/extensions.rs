@@ -5,7 +5,36 @@ use mls_rs::extension::MlsExtension;
 use mls_rs::identity::SigningIdentity;
 use mls_rs_core::crypto::SignaturePublicKey;
 
+use super::config::list;
+use crate::engine::Extensions;
+use crate::place::Place;
+use crate::provider::is_signature_key;
 use crate::{Credential, Error, Result};
+
+/// Extensions that the caller wants in a GroupContext of this suite: each in its place, the standard's readable, and the
+/// keys in them keys.
+pub(super) fn of_context(suite: u16, extensions: &Extensions) -> Result<()> {
+    Place::GroupContext.check(extensions)?;
+    let unreadable = |section| {
+        move |_| {
+            Error::local("bad_extension", "the contents are not what its type says")
+                .section(section)
+        }
+    };
+    let list = list(extensions);
+    list.get_as::<RequiredCapabilitiesExt>()
+        .map_err(unreadable("RFC 9420 section 11.1"))?;
+    let senders = list
+        .get_as::<ExternalSendersExt>()
+        .map_err(unreadable("RFC 9420 section 12.1.8.1"))?;
+    let fits = |one: &SigningIdentity| is_signature_key(suite, &one.signature_key);
+    if senders.is_none_or(|named| named.allowed_senders().iter().all(fits)) {
+        Ok(())
+    } else {
+        let detail = "an external sender's key is no signature key of the group's cipher suite";
+        Err(Error::local("bad_key", detail).section("RFC 9420 sections 5.1.1, 12.1.8.1"))
+    }
+}
 
 /// What every member must understand (RFC 9420 section 11.1), as an extension of the GroupContext.
 pub fn required_capabilities(

@@ -8,10 +8,10 @@ use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
 use super::config::{engine_client, list};
+use super::extensions::of_context;
 use super::group::{occupied, Group};
 use super::resumption::ours;
 use super::table::Call;
-use crate::client::distinct;
 use crate::encoding::{decode, message};
 use crate::engine::{Committed, Extensions, ExternalJoin, PreSharedKeys};
 use crate::{Client, Error, KeyPackage, Lifetime, Result};
@@ -22,7 +22,7 @@ impl Group {
         group_id: &[u8],
         extensions: &Extensions,
     ) -> Result<Self> {
-        distinct(extensions)?;
+        of_context(client.signing_key.suite(), extensions)?;
         let call = Call::begin();
         let engine = engine_client(client, Some(Lifetime::WIDEST))
             .create_group_with_id(

@@ -13,10 +13,10 @@ use mls_rs_core::psk::ExternalPskId;
 
 use super::blame::Doing;
 use super::config::{list, observer_client, ObserverConfig};
+use super::extensions::of_context;
 use super::group::occupied;
 use super::proposals;
 use super::roster::{context, members};
-use crate::client::distinct;
 use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
 use crate::key_package::received;
@@ -88,7 +88,7 @@ impl Observer {
                 engine.propose_resumption_psk(epoch, data)
             }
             Proposal::ReInit(next) => {
-                distinct(&next.extensions)?;
+                of_context(next.suite, &next.extensions)?;
                 engine.propose_reinit(
                     Some(next.group_id.clone()),
                     next.version.into(),
@@ -98,7 +98,7 @@ impl Observer {
                 )
             }
             Proposal::ContextExtensions(extensions) => {
-                distinct(extensions)?;
+                of_context(self.0.context.suite, extensions)?;
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {

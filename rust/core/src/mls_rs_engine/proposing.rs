@@ -6,10 +6,10 @@ use mls_rs_core::psk::ExternalPskId;
 
 use super::blame::Doing;
 use super::config::{list, signing_identity};
+use super::extensions::of_context;
 use super::group::{occupied, Group};
 use super::keys;
 use super::proposals::{self, OF_A_GROUP};
-use crate::client::distinct;
 use crate::encoding::message;
 use crate::key_package::received;
 use crate::message::{Outgoing, Padding};
@@ -86,7 +86,7 @@ impl Group {
                 engine.propose_resumption_psk(epoch, data)
             }
             Proposal::ReInit(next) => {
-                distinct(&next.extensions)?;
+                of_context(next.suite, &next.extensions)?;
                 engine.propose_reinit(
                     Some(next.group_id.clone()),
                     next.version.into(),
@@ -96,7 +96,7 @@ impl Group {
                 )
             }
             Proposal::ContextExtensions(extensions) => {
-                distinct(extensions)?;
+                of_context(self.suite(), extensions)?;
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {
