@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from attacking import Attack
-from attacks import ATTACKS
+from attacks import ATTACKS, LAWFUL
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "conformance.md"
 
@@ -38,7 +38,8 @@ taken. Run them with `pytest tests/mls/test_attacks.py`; the table is `tests/mls
 
 Where the error names another section, it is given in brackets: the check that catches it stands there.
 
-{taken} more are [taken](#taken-although-the-standard-forbids-it), with the reason.
+{taken} more are [taken](#taken-although-the-standard-forbids-it), with the reason, and {lawful} things
+that it may do are [refused](#refused-although-the-standard-allows-it).
 """
 
 TAKEN = """
@@ -50,6 +51,17 @@ The tests expect these to be taken and fail when one is refused, so that this li
 | --- | --- | --- | --- |
 """
 
+REFUSED = """
+## Refused, although the standard allows it
+
+The tests expect these to be refused and fail when one is taken. `Client` refuses to make such a leaf
+(`unsupported_extension`); it refuses other implementations' with the reason here, so that they are not added and
+a group that has one is not joined.
+
+| section | what is allowed | what the member did | reason | why it is refused |
+| --- | --- | --- | --- | --- |
+"""
+
 
 def chapter(attack: Attack) -> int:
     return int(attack.section.split(".")[0])
@@ -58,7 +70,7 @@ def chapter(attack: Attack) -> int:
 def written() -> str:
     refused = sorted((one for one in ATTACKS if not one.taken), key=chapter)
     taken = [one for one in ATTACKS if one.taken]
-    page = HEAD.format(refused=len(refused), taken=len(taken))
+    page = HEAD.format(refused=len(refused), taken=len(taken), lawful=len(LAWFUL))
     for number, attacks in groupby(refused, chapter):
         page += f"\n## {number} {CHAPTERS[number]}\n\n| section | what must be | what the member did | reason |\n"
         page += "| --- | --- | --- | --- |\n"
@@ -67,6 +79,10 @@ def written() -> str:
             page += f"| {section} | {one.must} | {one.how} | `{one.reason}` |\n"
     page += TAKEN
     page += "".join(f"| {one.section} | {one.must} | {one.how} | {one.taken} |\n" for one in taken)
+    page += REFUSED
+    page += "".join(
+        f"| {one.section} ({one.told}) | {one.must} | {one.how} | `{one.reason}` | {one.refused} |\n" for one in LAWFUL
+    )
     return page
 
 

@@ -104,6 +104,7 @@ class Attack:
     world: Callable[[], World] = plain
     told: str = ""  # the section that the error names, if it is not `section`
     taken: str = ""  # why the engine takes it although it must not
+    refused: str = ""  # why the engine refuses it although it should not
 
 
 # -- how they are made ---------------------------------------------------------------------------------------

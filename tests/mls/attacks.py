@@ -255,6 +255,11 @@ NO_PLACES = (
 )
 REQUIRES_NOTHING = Extension(twins.REQUIRED_CAPABILITIES, twins.RequiredCapabilities().encode())
 NAMES_NOBODY = Extension(twins.EXTERNAL_SENDERS, twins.OPAQUE.write(b""))
+NAME = Extension(twins.APPLICATION_ID, twins.OPAQUE.write(b"name"))
+NOT_LISTED = (
+    "the engine wants the type in the leaf's capabilities (section 7.3), where section 7.2 forbids to list it; it "
+    "refuses a leaf that does list it too"
+)
 
 # fmt: off
 ATTACKS = (
@@ -660,5 +665,17 @@ ATTACKS = (
     Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes", "bad_key",
            commit(extensions(named(b"no")), lawful=[extensions(named(ROGUE.public))]),
            taken="nothing verifies under it, so that nobody proposes by it; only its credential is to be validated"),
+)
+
+LAWFUL = (
+    Attack("5.3.3", "a leaf may have an application_id", "a path's leaf has one", "bad_capabilities",
+           commit(touch={"leaf": change("leaf.extensions", [NAME])}), told="7.3", refused=NOT_LISTED),
+    Attack("5.3.3", "a leaf may have an application_id", "an Add's leaf has one", "bad_capabilities",
+           commit(add(leaf=change("leaf.extensions", [NAME])), lawful=[add()], path=False), told="7.3",
+           refused=NOT_LISTED),
+    Attack("5.3.3", "a leaf may have an application_id", "a KeyPackage's leaf has one", "bad_capabilities",
+           offered({"leaf": change("leaf.extensions", [NAME])}), told="7.3", refused=NOT_LISTED),
+    Attack("5.3.3", "a leaf may have an application_id", "a member's has one where somebody joins", "bad_capabilities",
+           welcomed({"leaf": change("leaf.extensions", [NAME])}), told="7.3", refused=NOT_LISTED),
 )
 # fmt: on

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from attacking import Attack, Attempt, Greeted, Offered, Proposed, Sent, Shown, Spoken
-from attacks import ATTACKS
+from attacks import ATTACKS, LAWFUL
 from world import World
 
 from mlsrtc.errors import RemoteProtocolError
@@ -95,6 +95,29 @@ def test_it_is_refused_without_a_trace(attack: Attack) -> None:
             made = genuine[1 if victim.group.own_leaf == 0 else 0]
             after = victim.group.stage(made.message).apply()
             assert after.epoch_authenticator() == made.group.epoch_authenticator()
+            assert not victim.group.proposals
+
+
+@pytest.mark.parametrize(
+    "lawful",
+    [pytest.param(one, id=ids(one), marks=pytest.mark.xfail(reason=one.refused, strict=True)) for one in LAWFUL],
+)
+def test_what_the_standard_allows_is_taken(lawful: Attack) -> None:
+    world = lawful.world()
+    for victim in victims(world, lawful.make(world, True)):
+        victim.reached()
+
+
+@pytest.mark.parametrize("lawful", LAWFUL, ids=ids)
+def test_what_is_lawful_and_refused_all_the_same_leaves_no_trace(lawful: Attack) -> None:
+    world = lawful.world()
+    for victim in victims(world, lawful.make(world, False)):
+        victim.reached()
+    for victim in victims(world, lawful.make(world, True)):
+        with pytest.raises(RemoteProtocolError) as caught:
+            victim.reached()
+        assert (caught.value.reason, lawful.told in sections(caught.value)) == (lawful.reason, True), victim.name
+        if victim.group is not None:
             assert not victim.group.proposals
 
 

@@ -492,6 +492,12 @@ LOCAL = {
             "duplicate_extension",
         ),
         Case(
+            "an application_id in a leaf",
+            lambda w: client("x", leaf_extensions=[(1, b"\4name")]),
+            "unsupported_extension",
+            section=rfc("5.3.3"),
+        ),
+        Case(
             "a leaf's extension that is a GroupContext's",
             lambda w: client("x", leaf_extensions=[external_senders([])]),
             "misplaced_extension",

@@ -295,6 +295,15 @@ def test_an_extension_stands_where_the_registry_has_it(place: str) -> None:
             assert caught.value.section == "RFC 9420 section 17.3"
 
 
+def test_an_application_id_is_refused_before_anything_is_made() -> None:
+    """The engine refuses every leaf with one (tests/mls/test_attacks.py): what we made, nobody on it could take."""
+    with pytest.raises(LocalProtocolError, match="unsupported_extension") as caught:
+        client("ann", leaf_extensions=[(APPLICATION_ID, b"\4name")])
+    assert caught.value.section == "RFC 9420 section 5.3.3"
+    understood = client("ann", extension_types=[APPLICATION_ID])
+    assert understood.create_group(b"group").epoch == 0
+
+
 @pytest.mark.parametrize("suite", suites(post_quantum=True))
 def test_the_key_of_an_external_sender_is_one_of_the_suite(suite: int) -> None:
     key = SigningKey.generate(suite).public

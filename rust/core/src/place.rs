@@ -35,6 +35,15 @@ impl Place {
                     Error::local("misplaced_extension", detail).section("RFC 9420 section 17.3")
                 );
             }
+            // Section 7.2 forbids to list it in the capabilities, and the engine refuses, by the letter of section 7.3, what
+            // is not listed: our own leaf as well as everybody else's.
+            if number == APPLICATION_ID {
+                return Err(Error::local(
+                    "unsupported_extension",
+                    "the engine takes no leaf with an application_id",
+                )
+                .section("RFC 9420 section 5.3.3"));
+            }
         }
         Ok(())
     }
@@ -105,6 +114,7 @@ mod tests {
         assert_eq!(reason(Place::Leaf, &[7, 0xf001]), Ok(()));
         assert_eq!(reason(Place::Leaf, &[7, 8, 7]), Err("duplicate_extension"));
         assert_eq!(reason(Place::Leaf, &[3]), Err("misplaced_extension"));
+        assert_eq!(reason(Place::Leaf, &[1]), Err("unsupported_extension"));
         assert_eq!(
             reason(Place::GroupContext, &[1]),
             Err("misplaced_extension")

@@ -153,7 +153,8 @@ impl KeyPackage {
 ///
 /// identity: bytes for a basic credential, or a `Credential`. No two leaves of a group may have the same, nor two
 /// certificates with one subject.
-/// leaf_extensions: (type, contents) pairs that every leaf of this client carries (RFC 9420 section 13.4).
+/// leaf_extensions: (type, contents) pairs that every leaf of this client carries (RFC 9420 section 13.4). Not application_id
+/// (type 1, section 5.3.3): the engine refuses every leaf with it.
 /// extension_types: further extension types this client understands; a group with context extensions admits only who does.
 /// proposal_types: custom types of proposals this client understands.
 /// credential_types: types of credentials it believes besides its own kind. Nothing proves a basic or custom one: look at
@@ -165,7 +166,7 @@ impl KeyPackage {
 ///
 /// It holds no state of any group: key packages, groups and saved states are handed in and out. Everything it makes is of
 /// the cipher suite of its key. Raises LocalProtocolError: ``duplicate_extension`` if a type is given twice,
-/// ``misplaced_extension`` if it does not belong into a leaf (section 17.3),
+/// ``misplaced_extension`` if it does not belong into a leaf (section 17.3), ``unsupported_extension`` for application_id,
 /// ``bad_credential`` if a chain does not lead to a root or is for another key, ``bad_root`` if one of `roots` is no
 /// certificate; the text says which.
 #[pyclass(frozen, module = "mlsrtc._core")]

@@ -215,3 +215,36 @@ fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
     }
     assert!(at_two.stage(&update, &[], None).is_ok());
 }
+
+/// Section 7.2 forbids to list a default type in the capabilities, and section 7.3, taken by its letter, wants every extension
+/// of a leaf listed. The engine does both, for its own leaves too, so that no leaf can have an application_id.
+#[test]
+fn the_engine_takes_no_leaf_with_an_application_id_listed_or_not() {
+    use mls_rs::error::MlsError;
+    use mls_rs_core::extension::ExtensionType;
+    let who = client("one", 1);
+    let leaf = config::list(&vec![(1, b"\x04name".to_vec())]);
+    let found = |listed: Option<ExtensionType>| {
+        mls_rs::Client::builder()
+            .crypto_provider(crate::provider::Provider::new())
+            .identity_provider(mls_rs::identity::basic::BasicIdentityProvider)
+            .extension_types(listed)
+            .signing_identity(
+                config::signing_identity(&who),
+                who.signing_key.secret().clone(),
+                1.into(),
+            )
+            .build()
+            .create_group(Default::default(), leaf.clone(), None)
+            .err()
+            .unwrap()
+    };
+    assert!(matches!(
+        found(None),
+        MlsError::ExtensionNotInCapabilities(ExtensionType::APPLICATION_ID)
+    ));
+    assert!(matches!(
+        found(Some(ExtensionType::APPLICATION_ID)),
+        MlsError::DefaultValueListed
+    ));
+}
