@@ -284,7 +284,7 @@ COMMITS: list[Case] = [
     ("commit event oversized", commit("commit", to=LONG), "oversized", "content.commit"),
     ("commit event with the epoch as text", commit("epoch", to="2"), "wrong_type", "content.epoch"),
     ("commit event without slot", commit("slot_id", to=None), "missing_field", "content.slot_id"),
-    ("commit of no MLS version", commit("commit", to="AAAA"), "unknown_version", "commit.version"),
+    ("commit of no MLS version", commit("commit", to="AAAA"), "unsupported_version", "commit.version"),
     (
         "commit truncated",
         lambda here: replace(
@@ -297,7 +297,7 @@ COMMITS: list[Case] = [
     (
         "GroupInfo in the commit's place",
         lambda here: replace(here.commit, content={**here.commit.content, "commit": here.commit.content["group_info"]}),
-        "wrong_wire_format",
+        "wrong_message_type",
         "commit.wire_format",
     ),
     (

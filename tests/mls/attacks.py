@@ -264,12 +264,12 @@ NOT_LISTED = (
 # fmt: off
 ATTACKS = (
     # -- 2 Presentation language ----------------------------------------------------------------------------
-    Attack("2.1.1", "an optional's first byte is 0 or 1", "the path's is 2", "malformed",
+    Attack("2.1.1", "an optional's first byte is 0 or 1", "the path's is 2", "unknown_value",
            commit(add(), path=False, touch={"content": change("commit.path", Raw(b"\2"))}), told="2.1"),
-    Attack("2.1.2", "a length takes as few bytes as it can", "that of the proposals takes two", "malformed",
-           commit(remove(5), touch={"content": change("commit.proposals", longer)}, victims=(0, 1, 4, 7)), told="2.1"),
-    Attack("2.1.2", "a length does not start with bits 11", "that of the authenticated data does", "malformed",
-           commit(touch={"content": change("content.authenticated_data", Raw(b"\xc0\0\0\0\0\0\0\0"))}), told="2.1"),
+    Attack("2.1.2", "a length takes as few bytes as it can", "that of the proposals takes two", "length_not_minimal",
+           commit(remove(5), touch={"content": change("commit.proposals", longer)}, victims=(0, 1, 4, 7))),
+    Attack("2.1.2", "a length does not start with bits 11", "that of the authenticated data does", "length_reserved",
+           commit(touch={"content": change("content.authenticated_data", Raw(b"\xc0\0\0\0\0\0\0\0"))})),
     # -- 5 Cryptographic objects ----------------------------------------------------------------------------
     Attack("5.3.1", "a new credential is validated", "an Add's is of an unknown type", "bad_credential",
            commit(add(leaf=credential(99)), lawful=[add()], path=False)),
@@ -634,13 +634,13 @@ ATTACKS = (
     # -- 13 Extensibility -----------------------------------------------------------------------------------
     Attack("13.2", "everybody supports a proposal's type", "nobody", "bad_proposal",
            commit(CUSTOM, lawful=[])),
-    Attack("13.4", "no list has two extensions of a type", "a leaf's has", "malformed",
+    Attack("13.4", "no list has two extensions of a type", "a leaf's has", "repeated_extension",
            commit(touch={"leaf": change("leaf.extensions", twice)})),
-    Attack("13.4", "no list has two extensions of a type", "the GroupContext's has", "malformed",
+    Attack("13.4", "no list has two extensions of a type", "the GroupContext's has", "repeated_extension",
            commit(extensions((KNOWN, b"1"), (KNOWN, b"2")), lawful=[extensions((KNOWN, b"1"))])),
-    Attack("13.4", "no list has two extensions of a type", "a KeyPackage's has", "malformed",
+    Attack("13.4", "no list has two extensions of a type", "a KeyPackage's has", "repeated_extension",
            offered({"package": change("package.extensions", twice)})),
-    Attack("13.4", "no list has two extensions of a type", "a GroupInfo's has", "malformed",
+    Attack("13.4", "no list has two extensions of a type", "a GroupInfo's has", "repeated_extension",
            welcomed({"info": change("info.extensions", twice)})),
     Attack("13.4", "a new member supports the group's extensions", "an Add's does not", "bad_capabilities",
            commit(add(leaf=NO_KNOWN), lawful=[add()], path=False), strict, told="7.3"),

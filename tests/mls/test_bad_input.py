@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -122,14 +122,16 @@ def rfc(*sections: str) -> str:
     return f"RFC 9420 section{'s' * (len(sections) > 1)} {', '.join(sections)}"
 
 
-TLS = "RFC 8446 section 3"
+TLS = rfc("2.1")
 
 REMOTE = {
     "Any message": [
-        Case("noise", lambda w: w.ben.stage(b"noise"), "malformed", "commit", rfc("2.1")),
-        Case("nothing", lambda w: w.ben.stage(b""), "malformed", "commit", rfc("2.1")),
-        Case("a byte too many", lambda w: w.ben.stage(w.update.message + b"\0"), "malformed", "commit", rfc("2.1")),
-        Case("cut short", lambda w: w.ben.stage(w.update.message[:-1]), "malformed", "commit", rfc("2.1")),
+        Case("noise", lambda w: w.ben.stage(b"noise"), "unsupported_version", "commit", rfc("6")),
+        Case("nothing", lambda w: w.ben.stage(b""), "truncated", "commit", rfc("2.1")),
+        Case(
+            "a byte too many", lambda w: w.ben.stage(w.update.message + b"\0"), "trailing_bytes", "commit", rfc("2.1")
+        ),
+        Case("cut short", lambda w: w.ben.stage(w.update.message[:-1]), "truncated", "commit", rfc("2.1")),
         Case(
             "another version",
             lambda w: w.ben.stage(b"\0\2" + w.update.message[2:]),
@@ -331,7 +333,7 @@ REMOTE = {
             "commit",
             rfc("7.3", "11.1", "12.1.7"),
         ),
-        Case("noise", lambda w: w.ann.commit(add=[b"noise"]), "malformed", "key_package", rfc("2.1")),
+        Case("noise", lambda w: w.ann.commit(add=[b"noise"]), "unsupported_version", "key_package", rfc("6")),
     ],
     "Welcomes": [
         Case(
@@ -473,7 +475,7 @@ REMOTE = {
             "suite",
             rfc("17.1"),
         ),
-        Case("noise, observed", lambda w: w.observer.follow(b"noise"), "malformed", "commit", rfc("2.1")),
+        Case("noise, observed", lambda w: w.observer.follow(b"noise"), "unsupported_version", "commit", rfc("6")),
     ],
 }
 
@@ -754,3 +756,31 @@ def test_the_world_is_as_it_was() -> None:
     assert w.ben.stage(w.update.message).apply().epoch_authenticator() == w.update.group.epoch_authenticator()
     assert w.join(w.welcome, tree=w.added.tree).epoch_authenticator() == w.added.group.epoch_authenticator()
     assert w.ann.decrypt(w.sent.message).data == b"hello"
+
+
+READERS: dict[str, tuple[Callable[[World], bytes], Callable[[bytes], object], Callable[[World, bytes], object]]] = {
+    "commit": (lambda w: w.update.message, inspect_commit, lambda w, found: w.ben.stage(found)),
+    "key package": (lambda w: w.package.public, inspect_key_package, lambda w, found: w.ann.commit(add=[found])),
+    "Welcome": (lambda w: w.welcome, inspect_welcome, lambda w, found: w.join(found, tree=w.added.tree)),
+    "GroupInfo": (lambda w: w.info, inspect_group_info, lambda w, found: Observer.observe(found)),
+    "tree": (lambda w: w.added.tree, inspect_tree, lambda w, found: w.join(w.welcome, tree=found)),
+}
+
+
+def told(read: Callable[[bytes], object], found: bytes) -> tuple[str, str]:
+    with pytest.raises(RemoteProtocolError) as caught:
+        read(found)
+    return caught.value.reason, caught.value.section
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_what_cannot_be_read_is_told_alike_with_and_without_a_group(kind: str) -> None:
+    """The reader that needs no group is not the engine's: both name what is wrong by one word, and one section."""
+    w = world()
+    genuine, alone, inside = READERS[kind]
+    whole = genuine(w)
+    spoiled = [*(whole[:length] for length in range(len(whole))), whole + b"\0"]
+    if kind != "tree":
+        spoiled += [b"noise", b"\0\2" + whole[2:], whole[:3] + b"\x63" + whole[4:]]
+    for found in spoiled:
+        assert told(alone, found) == told(partial(inside, w), found)

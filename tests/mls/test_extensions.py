@@ -154,7 +154,7 @@ def test_a_wish_to_join_that_was_changed_or_is_for_another_group_is_refused() ->
         cal.propose_join(at["ann"].group_info(), client("cal").key_package())
     with pytest.raises(RemoteProtocolError) as caught:
         cal.propose_join(b"noise", package)
-    assert caught.value.reason == "malformed"
+    assert caught.value.reason == "unsupported_version"
 
 
 def served(**rules: object) -> tuple[Client, Client, list[tuple[int, bytes]]]:

@@ -134,7 +134,7 @@ def messages(case: Case) -> None:
         assert found == (kind == 1, kind == 3, kind == 6, () if kind in (1, 3, 6) else (kind,))
     assert refusal(message["public_message_proposal"]) == "not_a_commit"
     assert refusal(message["public_message_application"]) == "not_a_commit"
-    assert refusal(message["private_message"]) == "wrong_wire_format"
+    assert refusal(message["private_message"]) == "wrong_message_type"
 
 
 def welcome(case: Case) -> None:

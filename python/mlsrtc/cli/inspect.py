@@ -202,7 +202,7 @@ def _message(data: bytes) -> dict[str, Any]:
             return reader(data)
         except RemoteProtocolError as error:
             failures.append(error)
-    raise next((error for error in failures if error.reason != "wrong_wire_format"), failures[0])
+    raise next((error for error in failures if error.reason != "wrong_message_type"), failures[0])
 
 
 def _commit(data: bytes) -> dict[str, Any]:

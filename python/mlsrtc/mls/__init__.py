@@ -72,10 +72,10 @@ that a program can read, and has changed nothing; what a caller asked for in err
 `mlsrtc.errors.LocalProtocolError`. Both have a `reason`.
 
 >>> try:
-...     at_alice.stage(b"noise")
+...     at_alice.stage(b"")
 ... except RemoteProtocolError as error:
 ...     error.reason
-'malformed'
+'truncated'
 
 `Credential` says who somebody is, `Limits` how late messages may be, `Storage` where all of it is kept. The tutorial in
 the documentation goes through every part.

@@ -410,8 +410,8 @@ impl WelcomeFacts {
 }
 
 /// Reads an MLSMessage with a commit as PublicMessage. Raises RemoteProtocolError with the reason
-/// (truncated, trailing_bytes, length_not_minimal, length_reserved, oversized, unknown_version,
-/// wrong_wire_format, not_a_commit, wrong_sender, unknown_value, repeated_extension) and the place in
+/// (truncated, trailing_bytes, length_not_minimal, length_reserved, oversized, unsupported_version,
+/// wrong_message_type, not_a_commit, wrong_sender, unknown_value, repeated_extension) and the place in
 /// `where`.
 #[pyfunction]
 pub fn inspect_commit(py: Python<'_>, message: &[u8]) -> PyResult<CommitFacts> {

@@ -1,6 +1,7 @@
 //! mls-rs' errors, mapped once: to a reason a program can read, the section that demands it, and whose fault it is.
 
 use mls_rs::error::MlsError;
+use mls_rs_core::error::AnyError;
 
 use crate::{encoding, Error, Fault};
 
@@ -60,7 +61,7 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
     use MlsError as E;
     use Whose::{Either, Ours, Theirs};
     match error {
-        E::SerializationError(_) | E::ExtensionError(_) => (Theirs, "malformed"),
+        E::SerializationError(inner) | E::ExtensionError(inner) => (Theirs, unreadable(inner).0),
         E::UnexpectedMessageType => (Theirs, "wrong_message_type"),
         E::UnsupportedProtocolVersion(_) | E::ProtocolVersionMismatch => {
             (Theirs, "unsupported_version")
@@ -175,6 +176,14 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
     }
 }
 
+/// What the codec found, as a reason and a section.
+fn unreadable(inner: &AnyError) -> (&'static str, &'static str) {
+    inner
+        .inner_dyn_error()
+        .downcast_ref()
+        .map_or(("malformed", "RFC 9420 section 2.1"), encoding::unreadable)
+}
+
 /// Places of messages that a member, or somebody who becomes one, sends to the members.
 const OF_A_MEMBER: [&str; 3] = ["commit", "proposal", "message"];
 
@@ -183,10 +192,7 @@ const OF_A_MEMBER: [&str; 3] = ["commit", "proposal", "message"];
 fn section(error: &MlsError, place: &str) -> &'static str {
     use MlsError as E;
     match (error, place) {
-        (E::SerializationError(inner) | E::ExtensionError(inner), _) => inner
-            .inner_dyn_error()
-            .downcast_ref()
-            .map_or("RFC 9420 section 2.1", encoding::section),
+        (E::SerializationError(inner) | E::ExtensionError(inner), _) => unreadable(inner).1,
         (E::UnexpectedMessageType, _) => "RFC 9420 section 6",
         (E::ProtocolVersionMismatch, _) => "RFC 9420 sections 10, 10.1",
         (E::UnsupportedProtocolVersion(_) | E::GroupIdMismatch, _) => "RFC 9420 section 6",

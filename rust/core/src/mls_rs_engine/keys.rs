@@ -119,10 +119,10 @@ pub(super) fn of_key_package(message: &[u8]) -> Result<()> {
     let checked = inspect_key_package(message).and_then(|facts| facts.check_keys());
     checked.map_err(|refused| match refused.reason {
         Reason::BadKey => bad_key("key_package", "RFC 9420 section 10"),
-        Reason::UnknownVersion => Error::remote("unsupported_version", refused.to_string())
+        Reason::UnknownVersion => Error::remote(refused.reason.slug(), refused.to_string())
             .at("key_package")
             .section("RFC 9420 sections 10, 10.1"),
-        reason => Error::remote("malformed", refused.to_string())
+        reason => Error::remote(reason.slug(), refused.to_string())
             .at("key_package")
             .section(reason.section()),
     })

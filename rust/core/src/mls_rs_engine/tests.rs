@@ -205,7 +205,7 @@ fn every_message_that_is_cut_or_flipped_is_refused_without_a_panic() {
                 .stage(&update[..position], &[], None)
                 .unwrap_err()
                 .reason,
-            "malformed"
+            "truncated"
         );
     }
     for position in 0..welcome.len() {

@@ -33,8 +33,8 @@ impl Reason {
             Self::LengthNotMinimal => "length_not_minimal",
             Self::LengthReserved => "length_reserved",
             Self::Oversized => "oversized",
-            Self::UnknownVersion => "unknown_version",
-            Self::WrongWireFormat => "wrong_wire_format",
+            Self::UnknownVersion => "unsupported_version",
+            Self::WrongWireFormat => "wrong_message_type",
             Self::NotACommit => "not_a_commit",
             Self::UnknownValue => "unknown_value",
             Self::RepeatedExtension => "repeated_extension",
@@ -51,7 +51,7 @@ impl Reason {
     /// Where RFC 9420 demands it.
     pub const fn section(self) -> &'static str {
         match self {
-            Self::Truncated | Self::TrailingBytes | Self::UnknownValue => "RFC 8446 section 3",
+            Self::Truncated | Self::TrailingBytes | Self::UnknownValue => "RFC 9420 section 2.1",
             Self::LengthNotMinimal | Self::LengthReserved => "RFC 9420 section 2.1.2",
             // A size is ours to bound.
             Self::Oversized => "",
