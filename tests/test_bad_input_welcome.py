@@ -83,6 +83,12 @@ class Scene:
         later = made.group.commit()
         self.later = replace(self.genuine, tree=later.group.tree(), expected=epoch_of(later.group))
         self.message, self.group_info = made.message, made.group_info
+        asking = self.first.client.load_group(root.group.save()).commit(
+            add=[self.guest.public_key_package],
+            proposals=[mls.Proposal.psk(b"door")],
+            psks={b"door": mls.Secret(b"known to nobody else")},
+        )
+        self.asking = entry(asking, self.guest, self.everybody)
         pair = [participant(self.devices[name], suite=3) for name in ("first", "guest")]
         self.third_suite = entry(self.commit(self.create(pair[0]), pair[1]), pair[1], pair)
 
@@ -248,6 +254,12 @@ WELCOMES: list[Case] = [
         "Welcome replayed under a later epoch with its tree",
         by(expected="later", tree="later"),
         "bad_tree",
+        "welcome",
+    ),
+    (
+        "Welcome that asks for a pre-shared key",
+        by(welcome="asking", tree="asking", expected="asking", leaves="asking"),
+        "missing_psk",
         "welcome",
     ),
     (

@@ -11,7 +11,7 @@ from mlsrtc.evidence import Committed
 from mlsrtc.group import check, follow
 from mlsrtc.identifiers import EpochId, LeafIndex
 from mlsrtc.judge import Judged
-from mlsrtc.mls import Group
+from mlsrtc.mls import Group, Proposal, Secret
 
 FIRST, SECOND, THIRD, FOURTH, STRANGER = devices("first second third fourth stranger")
 
@@ -28,6 +28,19 @@ def test_a_group_follows_the_commit_that_was_judged() -> None:
     before, commit, judged = last_step()
     reached = follow(before, commit, judged.committed, external_pub=judged.external_pub)
     check(reached, judged.committed)
+
+
+def test_a_commit_that_asks_for_a_pre_shared_key_is_its_authors_fault() -> None:
+    """The door asks the caller for the key. A call has none, and whoever made the commit knows that."""
+    call = Call(FIRST, [SECOND])
+    judged = call.judged
+    assert judged is not None
+    asking = call.groups[FIRST.member_id].commit(
+        proposals=[Proposal.psk(b"door")], psks={b"door": Secret(b"known to nobody else")}
+    )
+    with pytest.raises(RemoteProtocolError) as caught:
+        follow(call.groups[SECOND.member_id], asking.message, judged.committed, external_pub=None)
+    assert (caught.value.reason, caught.value.where) == ("missing_psk", "commit")
 
 
 def seated(committed: Committed, *places: int) -> Committed:

@@ -90,7 +90,11 @@ def follow(group: mls.Group, commit: bytes, expected: Committed, *, external_pub
     Raises RemoteProtocolError: what the engine found, `wrong_epoch`, `bad_tree` or `wrong_external_pub` (a false one
     would keep joiners out, RFC 9420 section 8.3). `group` stays as it was.
     """
-    staged = group.stage(commit)
+    try:
+        staged = group.stage(commit)
+    except LocalProtocolError as error:
+        _blame_author(error, "commit")
+        raise
     reached = staged.apply()
     _check_epoch(reached, expected.id)
     _check_changes(staged, expected)
@@ -107,9 +111,20 @@ def enter(participation: Participation, welcome: bytes, tree: bytes | None, expe
     """
     if participation.key_package is None:
         raise LocalProtocolError("no Welcome opens any more: the KeyPackage's private keys are deleted")
-    group = participation.client.join(welcome, participation.key_package, tree=tree)
+    try:
+        group = participation.client.join(welcome, participation.key_package, tree=tree)
+    except LocalProtocolError as error:
+        _blame_author(error, "welcome")
+        raise
     check(group, expected)
     return group
+
+
+def _blame_author(error: LocalProtocolError, where: str) -> None:
+    """Raises RemoteProtocolError for what the engine asks its caller for and an author did not send, or cannot: the
+    tree beside a Welcome, and a pre-shared key, of which a call has none."""
+    if error.reason in {"missing_tree", "missing_psk"}:
+        raise RemoteProtocolError(error.reason, "nobody sent it", where=where, section=error.section) from error
 
 
 def check(group: mls.Group, expected: Committed) -> None:

@@ -105,6 +105,7 @@ class Attack:
     told: str = ""  # the section that the error names, if it is not `section`
     taken: str = ""  # why the engine takes it although it must not
     refused: str = ""  # why the engine refuses it although it should not
+    asks: bool = False  # it asks for what a call may give: the error is the caller's, who knows better
 
 
 # -- how they are made ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from attacking import Attack, Attempt, Greeted, Offered, Proposed, Sent, Shown, 
 from attacks import ATTACKS, LAWFUL
 from world import World
 
-from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.mls import Group, Observer
 
 
@@ -56,7 +56,7 @@ def sent(attempt: Sent, group: Group) -> object:
     return group.stage(attempt.message, psks=dict(attempt.psks))
 
 
-def sections(error: RemoteProtocolError) -> list[str]:
+def sections(error: LocalProtocolError | RemoteProtocolError) -> list[str]:
     """The sections that an error names."""
     assert error.section.startswith("RFC 9420 section")
     return re.findall(r"\d+(?:\.\d+)*", error.section.removeprefix("RFC 9420"))
@@ -86,7 +86,7 @@ def test_it_is_refused_without_a_trace(attack: Attack) -> None:
     attempt = attack.make(world, True)
     genuine = {author: world.groups[author].commit() for author in (0, 1)}
     for victim in victims(world, attempt):
-        with pytest.raises(RemoteProtocolError) as caught:
+        with pytest.raises(LocalProtocolError if attack.asks else RemoteProtocolError) as caught:
             victim.reached()
         error = caught.value
         assert error.reason == attack.reason, victim.name

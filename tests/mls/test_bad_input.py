@@ -188,11 +188,13 @@ REMOTE = {
             rfc("12.4"),
         ),
         Case(
-            "a pre-shared key we do not have",
-            lambda w: w.ben.stage(w.ann.commit(proposals=[Proposal.psk(b"door")], psks=KEY).message),
+            "the secret of an epoch we were not in",
+            lambda w: w.join(w.welcome, tree=w.added.tree).stage(
+                w.added.group.commit(proposals=[Proposal.resumption_psk(1)]).message
+            ),
             "missing_psk",
             "commit",
-            rfc("12.4.2"),
+            rfc("8.4"),
         ),
         Case(
             "another pre-shared key than ours",
@@ -343,7 +345,6 @@ REMOTE = {
             "welcome",
             rfc("12.4.3.1"),
         ),
-        Case("without the tree", lambda w: w.join(w.welcome), "missing_tree", "welcome", rfc("12.4.3.3")),
         Case(
             "with another tree",
             lambda w: w.join(w.welcome, tree=w.ann.tree()),
@@ -355,16 +356,6 @@ REMOTE = {
             "changed on the way",
             lambda w: w.join(flipped(w.welcome), tree=w.added.tree),
             "crypto_refused",
-            "welcome",
-            rfc("12.4.3.1"),
-        ),
-        Case(
-            "a pre-shared key we do not have",
-            lambda w: w.join(
-                welcomed(w.ann.commit(add=[w.package.public], proposals=[Proposal.psk(b"door")], psks=KEY)),
-                tree=w.added.tree,
-            ),
-            "missing_psk",
             "welcome",
             rfc("12.4.3.1"),
         ),
@@ -390,13 +381,6 @@ REMOTE = {
             "bad_signature",
             "group_info",
             rfc("7.3", "12.4.3"),
-        ),
-        Case(
-            "without the tree",
-            lambda w: client("dan").join_external(w.ann.group_info()),
-            "missing_tree",
-            "group_info",
-            rfc("12.4.3.3"),
         ),
         Case(
             "of another suite",
@@ -583,6 +567,39 @@ LOCAL = {
         Case("a key package as a state", lambda w: w.client.load_group(w.package.save()), "bad_saved_state"),
         Case("an exporter that is too long", lambda w: w.ann.export("", b"", 2**14), "bad_length"),
     ],
+    "Joining": [
+        Case(
+            "without a key package", lambda w: w.client.join(w.welcome, []), "no_key_package", section=rfc("12.4.3.1")
+        ),
+        Case(
+            "a branch without a key package",
+            lambda w: w.ben.join_branch(branched()[0], [], tree=branched()[1]),
+            "no_key_package",
+            section=rfc("12.4.3.1"),
+        ),
+        Case("without the tree", lambda w: w.join(w.welcome), "missing_tree", section=rfc("12.4.3.3")),
+        Case(
+            "from outside, without the tree",
+            lambda w: client("dan").join_external(w.ann.group_info()),
+            "missing_tree",
+            section=rfc("12.4.3.3"),
+        ),
+        Case(
+            "to observe without the tree",
+            lambda w: Observer.observe(w.ann.group_info()),
+            "missing_tree",
+            section=rfc("12.4.3.3"),
+        ),
+        Case(
+            "without a pre-shared key that the Welcome asks for",
+            lambda w: w.join(
+                welcomed(w.ann.commit(add=[w.package.public], proposals=[Proposal.psk(b"door")], psks=KEY)),
+                tree=w.added.tree,
+            ),
+            "missing_psk",
+            section=rfc("12.4.3.1"),
+        ),
+    ],
     "Commits and proposals": [
         Case("to remove nobody", lambda w: w.ann.commit(remove=[9]), "unknown_leaf"),
         Case("to remove ourselves", lambda w: w.ann.commit(remove=[0]), "bad_proposal", section=rfc("12.2")),
@@ -621,6 +638,24 @@ LOCAL = {
             lambda w: w.ann.commit(proposals=[Proposal.reinit(b"next")], remove=[1]),
             "bad_proposal",
             section=rfc("12.2"),
+        ),
+        Case(
+            "to add a key package twice",
+            lambda w: w.ann.commit(add=[w.package.public] * 2),
+            "duplicate_leaf",
+            section=rfc("7.3"),
+        ),
+        Case(
+            "to add our own key package",
+            lambda w: w.ben.commit(add=[w.client.key_package().public]),
+            "duplicate_leaf",
+            section=rfc("7.3"),
+        ),
+        Case(
+            "to stage without a pre-shared key that the commit asks for",
+            lambda w: w.ben.stage(w.ann.commit(proposals=[Proposal.psk(b"door")], psks=KEY).message),
+            "missing_psk",
+            section=rfc("12.4.2"),
         ),
         Case(
             "a pre-shared key that is not given",
@@ -667,6 +702,18 @@ LOCAL = {
             section=rfc("11.3"),
         ),
         Case(
+            "a branch with one's own key package",
+            lambda w: w.ben.branch(b"aside", [w.client.key_package().public]),
+            "duplicate_leaf",
+            section=rfc("7.3"),
+        ),
+        Case(
+            "without the extensions that were agreed on",
+            lambda w: agreed().reinitialize(client("ann"), []),
+            "bad_capabilities",
+            section=rfc("13.4"),
+        ),
+        Case(
             "a branch with a stranger",
             lambda w: w.ann.branch(b"aside", [w.package.public]),
             "not_a_subgroup",
@@ -690,6 +737,13 @@ LOCAL = {
         ),
     ],
 }
+
+
+@cache
+def agreed() -> Group:
+    """A group that has ended for one with an extension."""
+    at = circle("ann", extension_types=[BODY])
+    return at["ann"].commit(proposals=[Proposal.reinit(b"next", extensions=[(BODY, b"")])]).group
 
 
 @cache

@@ -546,7 +546,7 @@ def test_a_welcome_for_somebody_else_names_no_key_package() -> None:
     made = client("0").create_group(b"group").commit(add=[client("1").key_package().public])
     assert made.welcome is not None
     stranger = client("2")
-    for packages in ([], [stranger.key_package()], stranger.key_package()):
+    for packages in ([stranger.key_package()], stranger.key_package()):
         with pytest.raises(RemoteProtocolError) as caught:
             stranger.join(made.welcome, packages, tree=made.tree)
         assert caught.value.reason == "no_key_package"

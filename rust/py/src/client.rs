@@ -299,8 +299,10 @@ impl Client {
     /// now: seconds since 1970, against which the lifetimes of leaves that never committed and the certificates of all are
     /// checked; without it they are not, and no clock is asked.
     ///
-    /// Raises RemoteProtocolError, ``no_key_package`` if it is
-    /// for somebody else; LocalProtocolError (``wrong_client``) if a key package has another signature key.
+    /// Raises RemoteProtocolError: ``no_key_package`` if the Welcome names none of those given, since it is for somebody else;
+    /// ``bad_tree``, ``crypto_refused``, ... LocalProtocolError for what the call did not give: ``no_key_package`` (none at all),
+    /// ``missing_tree`` if the Welcome carries none either, ``missing_psk``; ``wrong_client`` if a key package has another
+    /// signature key.
     #[pyo3(signature = (welcome, key_packages, *, tree=None, psks=None, now=None))]
     #[allow(clippy::too_many_arguments)]
     fn join(
@@ -349,6 +351,8 @@ impl Client {
     /// now: seconds since 1970; see `join()`.
     ///
     /// Nothing has happened until the members apply the commit's message; the state to save meanwhile is `commit.group.save()`.
+    /// Raises RemoteProtocolError: ``bad_signature``, ``bad_tree``, ``wrong_suite``, ... LocalProtocolError: ``missing_tree`` if
+    /// neither the GroupInfo nor the call brings one, ``unknown_leaf``.
     #[pyo3(signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=b"".as_slice(), now=None))]
     #[allow(clippy::too_many_arguments)]
     fn join_external(

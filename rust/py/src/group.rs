@@ -209,9 +209,9 @@ impl Group {
     /// members' `Successor` rule allows it. Load what follows with that client.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
-    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``missing_psk``, ``bad_psk``,
-    /// ``bad_proposal`` if the proposals do not go together (RFC 9420 section 12.2), ``group_ended``, ``spent_key`` (see
-    /// `Commit.parent`).
+    /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``duplicate_leaf`` if a key package is
+    /// given twice or is our own, ``missing_psk``, ``bad_psk``, ``bad_proposal`` if the proposals do not go together (RFC 9420
+    /// section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
     #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step", client=None))]
     #[allow(clippy::too_many_arguments)]
     fn commit(
@@ -249,7 +249,9 @@ impl Group {
 
     /// Checks somebody else's commit and processes it on a clone.
     ///
-    /// psks: external pre-shared keys by identifier, should it ask for one; none empty (LocalProtocolError ``bad_psk``).
+    /// psks: external pre-shared keys by identifier, should it ask for one; none empty (LocalProtocolError ``bad_psk``). Without
+    /// one that it asks for, LocalProtocolError (``missing_psk``) is raised: whether you should have it, only you know. A member
+    /// may ask for what nobody has.
     /// now: seconds since 1970, against which the lifetimes of those who join and all new certificates are checked; without
     /// it they are not.
     /// Raises RemoteProtocolError with the reason; this group is as it was, and the genuine commit still applies.
@@ -280,8 +282,8 @@ impl Group {
     /// group_id: of the new group. key_packages: fresh ones of those others who are to be in it. Whoever joins it knows that
     /// all in it are in this group now; this one goes on beside it.
     ///
-    /// The lifetimes in the key packages are checked against the system's clock. Raises LocalProtocolError
-    /// (``not_a_subgroup``) if one of them is no member's.
+    /// The lifetimes in the key packages are checked against the system's clock. Raises LocalProtocolError:
+    /// ``not_a_subgroup`` if one of them is no member's, ``duplicate_leaf`` if one is given twice or is our own.
     fn branch(
         &self,
         py: Python<'_>,
@@ -298,7 +300,7 @@ impl Group {
     ///
     /// key_packages: the one, or those, that the Welcome may name; with the signature key we have here. tree: unless the
     /// Welcome carries it. Raises RemoteProtocolError: ``not_a_subgroup`` if somebody is in it who is not in this group,
-    /// ``bad_welcome``, ``wrong_suite``, ``wrong_epoch``, ...
+    /// ``bad_welcome``, ``wrong_suite``, ``wrong_epoch``, ...; LocalProtocolError as `Client.join()`.
     #[pyo3(signature = (welcome, key_packages, *, tree=None))]
     fn join_branch(
         &self,
@@ -320,8 +322,9 @@ impl Group {
     /// client: who we are in it, of its cipher suite. key_packages: fresh ones of all the others. One member does this; the
     /// members agree on which. The lifetimes in the key packages are checked against the system's clock.
     ///
-    /// Raises LocalProtocolError: ``wrong_state`` if this group has not ended, ``wrong_client``, ``not_a_subgroup`` if not
-    /// exactly the members are in it.
+    /// Raises LocalProtocolError: ``wrong_state`` if this group has not ended, ``wrong_client``, ``bad_capabilities`` if the
+    /// client does not understand what was agreed on, ``not_a_subgroup`` if not exactly the members are in it,
+    /// ``duplicate_leaf``. RemoteProtocolError if a key package does not hold, or lacks what was agreed on.
     fn reinitialize(
         &self,
         py: Python<'_>,
@@ -339,7 +342,7 @@ impl Group {
     ///
     /// client: who we are in it. key_packages: the one, or those, that the Welcome may name. tree: unless the Welcome carries
     /// it. Raises RemoteProtocolError: ``not_a_subgroup``, ``bad_welcome`` if its extensions are not those agreed on,
-    /// ``wrong_group``, ``wrong_suite``, ...; LocalProtocolError: ``wrong_state``, ``wrong_client``.
+    /// ``wrong_group``, ``wrong_suite``, ...; LocalProtocolError: ``wrong_state``, and as `Client.join()`.
     #[pyo3(signature = (client, welcome, key_packages, *, tree=None))]
     fn join_reinitialized(
         &self,

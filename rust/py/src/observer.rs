@@ -24,7 +24,8 @@ impl Observer {
     /// successor, credential_types, roots: the rules the members use (see `Client`); basic credentials are always believed.
     /// sender: who proposes from outside, if the group names it among its external senders; `propose()` needs it.
     ///
-    /// Raises RemoteProtocolError; LocalProtocolError (``bad_root``) if one of `roots` is no certificate.
+    /// Raises RemoteProtocolError: ``bad_signature``, ``bad_tree``, ...; LocalProtocolError: ``missing_tree`` if the tree is
+    /// neither inside nor given, ``bad_root`` if one of `roots` is no certificate.
     #[staticmethod]
     #[pyo3(signature = (group_info, tree=None, *, successor=None, credential_types=Vec::new(), roots=Vec::new(), sender=None))]
     #[allow(clippy::too_many_arguments)]

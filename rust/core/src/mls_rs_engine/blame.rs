@@ -3,6 +3,7 @@
 use mls_rs::error::MlsError;
 use mls_rs_core::error::AnyError;
 
+use crate::reader::inspect_key_package;
 use crate::{encoding, Error, Fault};
 
 /// Whose fault a mistake is that either side can make.
@@ -22,7 +23,7 @@ pub(super) enum Doing {
 enum Whose {
     /// Only bytes from outside can be so.
     Theirs,
-    /// Only a call can be so.
+    /// Only a call can be so, or can bring what is missing.
     Ours,
     /// The caller's when making, the other side's when reading.
     Either,
@@ -47,6 +48,37 @@ impl Doing {
             place,
             section: section(&error, place),
         }
+    }
+
+    /// The same where these key packages were added by whoever has the signature key `own`. Each may be good by itself: that
+    /// one is given twice, or is the caller's own, is the caller's doing.
+    pub(super) fn failed_adding(
+        self,
+        error: MlsError,
+        key_packages: &[&[u8]],
+        own: &[u8],
+    ) -> Error {
+        let told = self.failed(error);
+        let twice = |place: usize, one: &&[u8]| {
+            key_packages
+                .iter()
+                .skip(place + 1)
+                .any(|other| other == one)
+        };
+        let ours = |one: &&[u8]| {
+            inspect_key_package(one).is_ok_and(|facts| facts.leaf.signature_key == own)
+        };
+        let asked_for = || {
+            let mut given = key_packages.iter().enumerate();
+            given.any(|(place, one)| twice(place, one) || ours(one))
+        };
+        if told.reason == "duplicate_leaf" && asked_for() {
+            return Error {
+                fault: Fault::Local,
+                ..told
+            };
+        }
+        told
     }
 
     const fn place(self) -> &'static str {
@@ -75,7 +107,7 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
         E::CantProcessMessageFromSelf => (Theirs, "own_message"),
         E::WelcomeKeyPackageNotFound => (Theirs, "no_key_package"),
         E::CommitMissingPath => (Theirs, "missing_path"),
-        E::RatchetTreeNotFound => (Theirs, "missing_tree"),
+        E::RatchetTreeNotFound => (Ours, "missing_tree"),
         E::MissingExternalPubExtension => (Theirs, "missing_external_pub"),
         E::CryptoProviderError(_) => (Theirs, "crypto_refused"),
         // A message names a leaf, its sender's or another, where nobody sits.
@@ -120,7 +152,9 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
         | E::MemberNotFound
         | E::RemovingNonExistingMember
         | E::UpdatingNonExistingMember => (Either, "unknown_leaf"),
-        E::MissingRequiredPsk | E::OldGroupStateNotFound => (Either, "missing_psk"),
+        E::MissingRequiredPsk => (Ours, "missing_psk"),
+        // No call can give the PSK of an epoch.
+        E::OldGroupStateNotFound => (Either, "missing_psk"),
         E::InvalidTypeOrUsageInPreSharedKeyProposal
         | E::InvalidPskNonceLength
         | E::DuplicatePskIds

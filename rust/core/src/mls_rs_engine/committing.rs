@@ -74,13 +74,24 @@ impl Group {
 
     pub(super) fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed<Self>> {
         // What the group knew and is not valid is left out. So what fails comes from a key package, or else from the caller.
-        let adds = |one: &Proposal| matches!(one, Proposal::Add(_));
-        let doing = if request.proposals.iter().any(adds) {
-            Doing::Making("commit")
-        } else {
-            Doing::Alone("commit")
+        let added: Vec<&[u8]> = request
+            .proposals
+            .iter()
+            .filter_map(|one| match one {
+                Proposal::Add(key_package) => Some(key_package.as_slice()),
+                _ => None,
+            })
+            .collect();
+        let own = match request.client {
+            Some(client) => client.signing_key.public(),
+            None => self.own_key()?,
         };
-        let making = |error| doing.failed(error);
+        let doing = if added.is_empty() {
+            Doing::Alone("commit")
+        } else {
+            Doing::Making("commit")
+        };
+        let making = |error| doing.failed_adding(error, &added, own);
         let mut time = request.now.unwrap_or(u64::MAX);
         let mut engine = self.engine_of(request.client)?;
         let limits = request.client.map_or(self.0.limits, |client| client.limits);

@@ -97,6 +97,13 @@ impl Group {
         self.0.engine.current_member_index()
     }
 
+    /// The public signature key of our leaf.
+    pub(super) fn own_key(&self) -> Result<&[u8]> {
+        let own = self.0.engine.current_member_signing_identity();
+        own.map(|own| own.signature_key.as_bytes())
+            .map_err(|error| Doing::Alone("group").failed(error))
+    }
+
     pub(super) fn context(&self) -> &GroupContext {
         &self.0.shared.context
     }

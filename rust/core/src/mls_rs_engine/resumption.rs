@@ -15,6 +15,7 @@ use super::table::Call;
 use crate::encoding::{decode, message, put};
 use crate::engine::Founded;
 use crate::key_package::received;
+use crate::proposal::ReInit;
 use crate::{Client, Error, KeyPackage, Lifetime, Limits, Result};
 
 const ALWAYS: u64 = Lifetime::WIDEST.not_before;
@@ -23,12 +24,15 @@ impl Group {
     /// A group of some of this one's members, who are added by fresh key packages of theirs.
     pub(super) fn branch(&self, group_id: &[u8], key_packages: &[&[u8]]) -> Result<Founded<Self>> {
         let packages = decoded(key_packages)?;
+        let own = self.own_key()?;
         let call = self.begin(&[]);
         let (engine, welcomes) = self
             .0
             .engine
             .branch(group_id.to_vec(), packages, Some(MlsTime::from(ALWAYS)))
-            .map_err(|error| Doing::Making("key_package").failed(error))?;
+            .map_err(|error| {
+                Doing::Making("key_package").failed_adding(error, key_packages, own)
+            })?;
         founded(engine, &welcomes, &call, self.0.limits)
     }
 
@@ -38,12 +42,7 @@ impl Group {
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
     ) -> Result<Self> {
-        let own = self
-            .0
-            .engine
-            .current_member_signing_identity()
-            .map_err(|error| Doing::Alone("group").failed(error))?;
-        ours(key_packages, &own.signature_key)?;
+        ours(key_packages, self.own_key()?)?;
         let (welcome, tree) = opened(welcome, tree)?;
         let call = self.begin(&[]);
         call.lay_key_packages(key_packages.iter().map(|one| one.entry()).collect());
@@ -62,6 +61,9 @@ impl Group {
         key_packages: &[&[u8]],
     ) -> Result<Founded<Self>> {
         let packages = decoded(key_packages)?;
+        // What the new group asks of all and we ourselves do not understand is not the others' fault.
+        let next = self.followed_by(client)?;
+        Self::create(client, &next.group_id, &next.extensions)?;
         let (old, call) = self.successor(client)?;
         let (engine, welcomes) = old
             .commit(
@@ -69,7 +71,10 @@ impl Group {
                 list(&client.leaf_extensions),
                 Some(MlsTime::from(ALWAYS)),
             )
-            .map_err(|error| Doing::Making("key_package").failed(error))?;
+            .map_err(|error| {
+                let own = client.signing_key.public();
+                Doing::Making("key_package").failed_adding(error, key_packages, own)
+            })?;
         founded(engine, &welcomes, &call, client.limits)
     }
 
@@ -90,12 +95,8 @@ impl Group {
         Self::first(engine, &call, client.limits)
     }
 
-    /// The engine's client for the group that follows.
-    ///
-    /// The engine compares the old tree with the new one by their numbers of nodes, so that a group with a blank leaf in its
-    /// midst could never be followed by another. It is shown the old group with its leaves moved together; nothing but the
-    /// identities in them is looked at from here on. Loading it also takes the rules and capabilities of `client`.
-    fn successor(&self, client: &Client) -> Result<(ReinitClient<Config>, Call)> {
+    /// What follows this group, if it has ended and `client` can be in that.
+    fn followed_by(&self, client: &Client) -> Result<&ReInit> {
         let next = self.reinit().ok_or_else(|| {
             Error::local("wrong_state", "this group has not ended").section("RFC 9420 section 11.2")
         })?;
@@ -105,6 +106,16 @@ impl Group {
                     .section("RFC 9420 section 11.2"),
             );
         }
+        Ok(next)
+    }
+
+    /// The engine's client for the group that follows.
+    ///
+    /// The engine compares the old tree with the new one by their numbers of nodes, so that a group with a blank leaf in its
+    /// midst could never be followed by another. It is shown the old group with its leaves moved together; nothing but the
+    /// identities in them is looked at from here on. Loading it also takes the rules and capabilities of `client`.
+    fn successor(&self, client: &Client) -> Result<(ReinitClient<Config>, Call)> {
+        self.followed_by(client)?;
         let state = Zeroizing::new(self.state()?.to_vec());
         let tree = moved_together(&self.0.engine)?;
         let call = Call::begin();
@@ -169,8 +180,14 @@ fn opened(
     Ok((welcome, tree))
 }
 
-/// Key packages that the caller hands in to join with are its own.
+/// Key packages that the caller hands in to join with are its own, and there is one.
 pub(super) fn ours(key_packages: &[&KeyPackage], key: &[u8]) -> Result<()> {
+    if key_packages.is_empty() {
+        return Err(
+            Error::local("no_key_package", "no key package is given to open it with")
+                .section("RFC 9420 section 12.4.3.1"),
+        );
+    }
     if key_packages.iter().all(|one| one.signature_key() == key) {
         Ok(())
     } else {
