@@ -1,6 +1,6 @@
 //! Who a member is. Holds no state of any group: everything else is handed in and out.
 
-use crate::engine::Extensions;
+use crate::extensions::Extensions;
 use crate::place::Place;
 use crate::{Credential, IdentityRules, Limits, Result, SigningKey};
 

@@ -5,12 +5,10 @@
 
 use std::fmt::Debug;
 
+use crate::extensions::Extensions;
 use crate::message::{Outgoing, Padding, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::{Client, Credential, IdentityRules, KeyPackage, Lifetime, Result, Secret};
-
-/// Extension types and their contents (RFC 9420 section 13.4).
-pub type Extensions = Vec<(u16, Vec<u8>)>;
 
 /// External pre-shared keys by their identifier (RFC 9420 section 8.4), given to a call that may need them.
 pub type PreSharedKeys = [(Vec<u8>, Secret)];

@@ -8,6 +8,7 @@ mod credential;
 mod encoding;
 mod engine;
 mod error;
+mod extensions;
 mod key_package;
 mod message;
 mod mls_rs_engine;
@@ -28,10 +29,11 @@ mod x_wing;
 pub use client::Client;
 pub use credential::{Credential, IdentityRules};
 pub use engine::{
-    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, Founded, GroupContext,
-    Member, PreSharedKeys,
+    Changes, CommitRequest, Committed, Engine, ExternalJoin, Founded, GroupContext, Member,
+    PreSharedKeys,
 };
 pub use error::{Error, Fault, Result};
+pub use extensions::Extensions;
 pub use key_package::{KeyPackage, Lifetime, LAST_RESORT};
 pub use message::{Limits, Outgoing, Padding, Received};
 pub use mls_rs_engine::{external_senders, required_capabilities, MlsRs};

@@ -1,6 +1,6 @@
 //! Where an extension may stand (RFC 9420 section 17.3). Knows the types, and nothing of their contents.
 
-use crate::engine::Extensions;
+use crate::extensions::Extensions;
 use crate::{Error, Result, LAST_RESORT};
 
 const APPLICATION_ID: u16 = 1;

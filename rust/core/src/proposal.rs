@@ -1,6 +1,6 @@
 //! Proposals as values (RFC 9420 section 12.1): what somebody asks for, and what a commit does. Knows no engine.
 
-use crate::engine::Extensions;
+use crate::extensions::Extensions;
 use crate::{Error, Result};
 
 /// What a proposal asks for.

@@ -29,7 +29,7 @@ use mls_rs_core::time::MlsTime;
 
 use super::blame::Doing;
 use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
-use crate::engine::Extensions;
+use crate::extensions::Extensions;
 use crate::place::Place;
 use crate::provider::Provider;
 use crate::{Client, Error, IdentityRules, KeyPackage, Lifetime, Result};

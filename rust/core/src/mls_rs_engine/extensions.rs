@@ -1,12 +1,14 @@
-//! Extensions whose contents the standard defines, encoded (RFC 9420 sections 11.1 and 12.1.8.1).
+//! Extensions between our values and the engine's, and those whose contents the standard defines, encoded (RFC 9420
+//! sections 11.1 and 12.1.8.1).
 
 use mls_rs::extension::built_in::{ExternalSendersExt, RequiredCapabilitiesExt};
 use mls_rs::extension::MlsExtension;
 use mls_rs::identity::SigningIdentity;
+use mls_rs::ExtensionList;
 use mls_rs_core::crypto::SignaturePublicKey;
 
 use super::config::list;
-use crate::engine::Extensions;
+use crate::extensions::Extensions;
 use crate::place::Place;
 use crate::provider::is_signature_key;
 use crate::{Credential, Error, Result};
@@ -34,6 +36,13 @@ pub(super) fn of_context(suite: u16, extensions: &Extensions) -> Result<()> {
         let detail = "an external sender's key is no signature key of the group's cipher suite";
         Err(Error::local("bad_key", detail).section("RFC 9420 sections 5.1.1, 12.1.8.1"))
     }
+}
+
+/// The engine's list as values.
+pub(super) fn values(list: &ExtensionList) -> Extensions {
+    list.iter()
+        .map(|one| (one.extension_type.raw_value(), one.extension_data.clone()))
+        .collect()
 }
 
 /// What every member must understand (RFC 9420 section 11.1), as an extension of the GroupContext.

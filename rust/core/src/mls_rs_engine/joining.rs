@@ -13,7 +13,8 @@ use super::group::{occupied, Group};
 use super::resumption::ours;
 use super::table::Call;
 use crate::encoding::{decode, message};
-use crate::engine::{Committed, Extensions, ExternalJoin, PreSharedKeys};
+use crate::engine::{Committed, ExternalJoin, PreSharedKeys};
+use crate::extensions::Extensions;
 use crate::{Client, Error, KeyPackage, Lifetime, Result};
 
 impl Group {

@@ -20,9 +20,10 @@ mod table;
 use zeroize::Zeroizing;
 
 use crate::engine::{
-    Changes, CommitRequest, Committed, Engine, Extensions, ExternalJoin, Founded, GroupContext,
-    Member, PreSharedKeys,
+    Changes, CommitRequest, Committed, Engine, ExternalJoin, Founded, GroupContext, Member,
+    PreSharedKeys,
 };
+use crate::extensions::Extensions;
 use crate::message::{Outgoing, Padding, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::provider::{failed, sha256_suite};

@@ -8,7 +8,7 @@ use mls_rs::mls_rules::ProposalInfo;
 use mls_rs::WireFormat;
 use mls_rs_codec::{byte_vec, MlsDecode, MlsEncode};
 
-use super::roster::extensions;
+use super::extensions::values;
 use crate::encoding::{message, put};
 use crate::key_package::HEADER;
 use crate::proposal::{Proposal, Proposed, Proposer, ReInit, ResumptionPsk};
@@ -86,9 +86,7 @@ pub(super) fn proposal(found: &EngineProposal) -> Result<Proposal> {
         EngineProposal::Psk(psk) => pre_shared_key(psk)?,
         EngineProposal::ReInit(reinit) => Proposal::ReInit(self::reinit(reinit)),
         EngineProposal::ExternalInit(_) => Proposal::ExternalInit,
-        EngineProposal::GroupContextExtensions(list) => {
-            Proposal::ContextExtensions(extensions(list))
-        }
+        EngineProposal::GroupContextExtensions(list) => Proposal::ContextExtensions(values(list)),
         EngineProposal::Custom(custom) => Proposal::Custom {
             number: custom.proposal_type().raw_value(),
             data: custom.data().to_vec(),
@@ -102,7 +100,7 @@ pub(super) fn reinit(found: &mls_rs::group::proposal::ReInitProposal) -> ReInit 
         group_id: found.group_id().to_vec(),
         version: found.new_version().raw_value(),
         suite: found.new_cipher_suite().raw_value(),
-        extensions: extensions(found.new_group_context_extensions()),
+        extensions: values(found.new_group_context_extensions()),
     }
 }
 

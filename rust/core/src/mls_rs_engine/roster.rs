@@ -10,8 +10,9 @@ use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_codec::MlsEncode;
 use mls_rs_core::group::Member as EngineMember;
 
+use super::extensions::values;
 use super::proposals::{proposed, reinit};
-use crate::engine::{Changes, Extensions, GroupContext, Member};
+use crate::engine::{Changes, GroupContext, Member};
 use crate::proposal::{Proposal as OurProposal, Proposed, Proposer};
 use crate::{Credential, Error, Result};
 
@@ -24,14 +25,8 @@ fn member(found: EngineMember) -> Member {
         leaf: found.index,
         credential: Credential::of_engine(&found.signing_identity.credential),
         signature_key: found.signing_identity.signature_key.to_vec(),
-        extensions: extensions(&found.extensions),
+        extensions: values(&found.extensions),
     }
-}
-
-pub(super) fn extensions(list: &mls_rs::ExtensionList) -> Extensions {
-    list.iter()
-        .map(|one| (one.extension_type.raw_value(), one.extension_data.clone()))
-        .collect()
 }
 
 pub(super) fn context(found: &EngineContext) -> Result<GroupContext> {
@@ -43,7 +38,7 @@ pub(super) fn context(found: &EngineContext) -> Result<GroupContext> {
         group_id: found.group_id.clone(),
         epoch: found.epoch,
         tree_hash: found.tree_hash.clone(),
-        extensions: extensions(&found.extensions),
+        extensions: values(&found.extensions),
     })
 }
 
