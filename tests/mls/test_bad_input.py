@@ -674,6 +674,17 @@ LOCAL = {
             "missing_psk",
             section=rfc("8.4"),
         ),
+        Case(
+            "an end for a suite that we do not know",
+            lambda w: w.ann.propose(Proposal.reinit(b"next", suite=99)),
+            "unsupported_suite",
+        ),
+        Case(
+            "an end for an extension that not all understand",
+            lambda w: w.ann.commit(proposals=[Proposal.reinit(b"next", extensions=[(BODY, b"")])]),
+            "bad_capabilities",
+            section=rfc("11"),
+        ),
         Case("after the group has ended", lambda w: w.ended.commit(), "group_ended", section=rfc("11.2")),
         Case("to go where we are removed", lambda w: w.ben.stage(w.ann.commit(remove=[1]).message).apply(), "removed"),
         Case("unknown padding", lambda w: w.ann.encrypt(b"", padding="much"), "bad_padding"),  # type: ignore[arg-type]

@@ -1,12 +1,25 @@
 """Groups that follow on another one: reinitialization and branching (RFC 9420 sections 11.2 and 11.3)."""
 
 import pytest
+import twins
 from clients import Circle, circle, client
+from world import plain
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import Founded, Group, KeyPackage, Proposal, Secret, suites
+from mlsrtc.mls import (
+    Client,
+    Founded,
+    Group,
+    KeyPackage,
+    Observer,
+    Proposal,
+    Secret,
+    external_senders,
+    required_capabilities,
+    suites,
+)
 
-TOPIC = 0xF004
+TOPIC, MOOD = 0xF004, 0xF005
 
 
 def fresh(at: Circle, *names: str, **rules: object) -> tuple[dict[str, KeyPackage], list[bytes]]:
@@ -67,8 +80,100 @@ def test_the_commit_that_ends_a_group_says_so() -> None:
     assert commit.group.reinit == staged.apply().reinit == staged.reinit
     assert at["ben"].reinit is None
     assert commit.group.epoch_authenticator() == staged.apply().epoch_authenticator()
+    alike = circle("cal", suite=2)["cal"].commit(proposals=[Proposal.reinit(b"next")]).group.reinit
+    assert alike is not None
+    assert (alike.group_id, alike.suite, alike.version, alike.extensions) == (b"next", 2, 1, ())
     with_path = at["ann"].commit(proposals=[Proposal.reinit(b"next")], path=True)
     assert [member.identity for member in at["ben"].stage(with_path.message).updated] == [b"ann"]
+
+
+def test_a_reinitialization_in_the_groups_own_suite_is_told_with_it() -> None:
+    at = circle("ann", "ben", suite=3)
+    asked = Proposal.reinit(b"next")
+    assert (asked.kind, asked.type, asked.follows) == ("reinit", 5, None)
+    made = at["ann"].propose(asked)
+    told = at["ben"].with_proposal(made.message).proposals[0].proposal
+    assert told == made.group.proposals[0].proposal == Proposal.reinit(b"next", suite=3)
+    assert told.follows is not None
+    assert told.follows.suite == 3
+
+
+def required(**types: list[int]) -> list[tuple[int, bytes]]:
+    return [required_capabilities(**types)]
+
+
+@pytest.mark.parametrize(
+    ("proposal", "reason"),
+    [
+        (Proposal.reinit(b"next", suite=1001), "unsupported_suite"),
+        (Proposal.reinit(b"next", suite=99), "unsupported_suite"),
+        (Proposal.reinit(b"next", suite=0), "unsupported_suite"),
+        (Proposal.reinit(b"next", extensions=[(TOPIC, b""), (TOPIC, b"")]), "duplicate_extension"),
+        (Proposal.reinit(b"next", extensions=[(TOPIC, b"tea"), (MOOD, b"calm")]), "bad_capabilities"),
+        (Proposal.reinit(b"next", suite=3, extensions=required(extensions=[MOOD])), "bad_capabilities"),
+        (Proposal.reinit(b"next", extensions=required(proposals=[MOOD])), "bad_capabilities"),
+        (Proposal.reinit(b"next", extensions=required(credentials=[MOOD])), "bad_capabilities"),
+        (Proposal.reinit(b"next", extensions=[(3, b"noise")]), "malformed"),
+    ],
+)
+def test_a_group_is_not_ended_for_one_that_nobody_can_make(proposal: Proposal, reason: str) -> None:
+    at = circle("ann", "ben", extension_types=[TOPIC])
+    door = client("door")
+    named = external_senders([(b"door", door.signing_key.public)])
+    watched = circle("cal", extensions=[named], extension_types=[TOPIC])["cal"]
+    outside = Observer.observe(watched.group_info(with_tree=True), sender=door)
+    for ask in (at["ann"].propose, outside.propose, lambda asked: at["ann"].commit(proposals=[asked])):
+        with pytest.raises(LocalProtocolError) as caught:
+            ask(proposal)
+        assert caught.value.reason == reason
+    assert at["ann"].commit(proposals=[Proposal.reinit(b"next", extensions=[(TOPIC, b"tea")])]).group.reinit is not None
+
+
+def test_who_understands_more_says_so_before_a_group_ends_for_it() -> None:
+    at = circle("ann", "ben")
+    wanted = Proposal.reinit(b"next", extensions=[(TOPIC, b"tea")])
+    for name in ("ann", "ben"):
+        with pytest.raises(LocalProtocolError, match="bad_capabilities"):
+            at["ann"].commit(proposals=[wanted])
+        more = Client(name.encode(), at.clients[name].signing_key, extension_types=[TOPIC])
+        at.commit(name, client=more)
+    assert at.commit("ann", proposals=[wanted]).group.reinit == at["ben"].reinit
+
+
+NOBODYS = twins.Proposal(twins.REINIT, twins.ReInit(group_id=b"next", cipher_suite=0xABCD))
+"""A reinitialization in a suite that no client here has, which only the rogue makes."""
+
+
+def test_a_group_is_not_ended_for_a_suite_that_a_member_does_not_list() -> None:
+    world = plain()
+    with pytest.raises(LocalProtocolError, match="bad_capabilities"):
+        world.groups[0].commit(proposals=[Proposal.reinit(b"next", suite=3)])
+    assert world.groups[0].commit(proposals=[Proposal.reinit(b"next")]).group.reinit is not None
+
+
+def test_a_proposal_of_somebody_else_that_nobody_could_follow_is_left_out() -> None:
+    world = plain()
+    knows = world.groups[0].with_proposal(world.rogue.propose(NOBODYS).bytes)
+    assert [one.proposal.follows.suite for one in knows.proposals if one.proposal.follows] == [0xABCD]
+    made = knows.commit()
+    assert made.group.reinit is None
+    assert [one.proposal.kind for one in made.left_out] == ["reinit"]
+
+
+def test_a_commit_of_somebody_else_ends_the_group_for_a_suite_that_nobody_has() -> None:
+    """The standard allows it, so the others follow too. Whoever looks before it applies can stay behind."""
+    world = plain()
+    staged = world.groups[0].stage(world.rogue.commit([NOBODYS]).bytes)
+    assert staged.reinit is not None
+    assert staged.reinit.suite == 0xABCD
+    ended = staged.apply()
+    with pytest.raises(LocalProtocolError, match="group_ended"):
+        ended.commit()
+    with pytest.raises(LocalProtocolError, match="wrong_client"):
+        ended.reinitialize(world.clients[0], [])
+    with pytest.raises(LocalProtocolError, match="unsupported_suite"):
+        client("zero", 0xABCD)
+    assert world.groups[0].commit().group.epoch == ended.epoch
 
 
 def test_a_group_with_a_gap_in_its_tree_can_be_followed_by_another() -> None:

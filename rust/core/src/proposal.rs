@@ -16,6 +16,11 @@ pub enum Proposal {
     /// A secret of an earlier epoch.
     ResumptionPsk(ResumptionPsk),
     ReInit(ReInit),
+    /// The same in the suite of the group it is proposed in, which is known only there.
+    ReInitInSuite {
+        group_id: Vec<u8>,
+        extensions: Extensions,
+    },
     /// Only in an external commit.
     ExternalInit,
     /// All extensions of the GroupContext, in the place of those there are.
@@ -49,7 +54,7 @@ impl Proposal {
             Self::Update => 2,
             Self::Remove(_) => 3,
             Self::ExternalPsk(_) | Self::ResumptionPsk(_) => 4,
-            Self::ReInit(_) => 5,
+            Self::ReInit(_) | Self::ReInitInSuite { .. } => 5,
             Self::ExternalInit => 6,
             Self::ContextExtensions(_) => 7,
             Self::Custom { number, .. } => *number,

@@ -130,7 +130,8 @@ impl Staged {
         proposed_tuple(py, &MlsRs::inspect(&self.0).left_out)
     }
 
-    /// What is to follow this group, if the commit ends it (RFC 9420 section 11.2); else None.
+    /// What is to follow this group, if the commit ends it (RFC 9420 section 11.2); else None. Look before you apply: its
+    /// suite may be one that you do not have (`suites()`), and then nothing follows for you.
     #[getter]
     fn reinit(&self) -> Option<ReInit> {
         MlsRs::inspect(&self.0).reinit.clone().map(ReInit)

@@ -93,16 +93,27 @@ impl Proposal {
 
     /// End this group, so that another can follow it (RFC 9420 section 12.1.5). A commit covers nothing else.
     ///
-    /// group_id, suite, extensions: what the new group is to have.
+    /// group_id, suite, extensions: what the new group is to have; without a suite, that of the group it is proposed in.
+    ///
+    /// Nothing brings an ended group back. So whoever proposes or commits it is refused (LocalProtocolError) if nobody could
+    /// make the new group: ``unsupported_suite`` if we do not know the suite, ``bad_capabilities`` if some member's leaf does
+    /// not list it, or not what the extensions ask of all. A member says that it understands more by a commit with another
+    /// `client`. A commit of ours leaves out such a proposal of somebody else; a commit of somebody else does end the group.
     #[staticmethod]
-    #[pyo3(signature = (group_id, *, suite=1, extensions=Vec::new()))]
-    fn reinit(group_id: Vec<u8>, suite: u16, extensions: Vec<(u16, Vec<u8>)>) -> Self {
-        Self(mlsrtc_core::Proposal::ReInit(mlsrtc_core::ReInit {
-            group_id,
-            version: 1,
-            suite,
-            extensions,
-        }))
+    #[pyo3(signature = (group_id, *, suite=None, extensions=Vec::new()))]
+    fn reinit(group_id: Vec<u8>, suite: Option<u16>, extensions: Vec<(u16, Vec<u8>)>) -> Self {
+        Self(match suite {
+            Some(suite) => mlsrtc_core::Proposal::ReInit(mlsrtc_core::ReInit {
+                group_id,
+                version: 1,
+                suite,
+                extensions,
+            }),
+            None => mlsrtc_core::Proposal::ReInitInSuite {
+                group_id,
+                extensions,
+            },
+        })
     }
 
     /// Put these in the place of all extensions of the GroupContext (RFC 9420 section 12.1.7): (type, contents) pairs. Where it
@@ -137,7 +148,7 @@ impl Proposal {
             P::Update => "update",
             P::Remove(_) => "remove",
             P::ExternalPsk(_) | P::ResumptionPsk(_) => "psk",
-            P::ReInit(_) => "reinit",
+            P::ReInit(_) | P::ReInitInSuite { .. } => "reinit",
             P::ExternalInit => "external_init",
             P::ContextExtensions(_) => "group_context_extensions",
             P::Custom { .. } => "custom",
@@ -186,7 +197,7 @@ impl Proposal {
         }
     }
 
-    /// Of a reinitialization: what is to follow.
+    /// Of a reinitialization: what is to follow. None if it leaves the suite to a group in which it is not yet proposed.
     #[getter]
     fn follows(&self) -> Option<ReInit> {
         match &self.0 {

@@ -7,10 +7,11 @@ use mls_rs::MlsMessage;
 use mls_rs_core::psk::ExternalPskId;
 use mls_rs_core::time::MlsTime;
 
+use super::asked;
 use super::blame::Doing;
-use super::config::{list, signing_identity, Config};
-use super::extensions::of_context;
-use super::group::{occupied, Group};
+use super::config::{signing_identity, Config};
+use super::extensions::list;
+use super::group::Group;
 use super::keys;
 use super::proposals::{self, OF_A_GROUP};
 use super::roster::{all, changes};
@@ -163,37 +164,27 @@ impl Group {
         builder: CommitBuilder<'a, Config>,
         proposal: &Proposal,
     ) -> Result<CommitBuilder<'a, Config>> {
-        proposal.check()?;
-        let added = match proposal {
+        let allowed = asked::allowed(proposal, &self.0.engine.roster(), self.context())?;
+        let added = match &*allowed {
             Proposal::Add(key_package) => builder.add_member(self.key_package(key_package)?),
-            Proposal::Remove(leaf) => {
-                occupied(&self.0.engine.roster(), *leaf)?;
-                builder.remove_member(*leaf)
-            }
+            Proposal::Remove(leaf) => builder.remove_member(*leaf),
             Proposal::ExternalPsk(id) => builder.add_external_psk(ExternalPskId::new(id.clone())),
-            Proposal::ResumptionPsk(psk) => {
-                let epoch = proposals::own_epoch(psk, &self.0.shared.context.group_id)?;
-                builder.add_resumption_psk(epoch)
-            }
-            Proposal::ReInit(next) => {
-                of_context(next.suite, &next.extensions)?;
-                builder.reinit(
-                    Some(next.group_id.clone()),
-                    next.version.into(),
-                    next.suite.into(),
-                    list(&next.extensions),
-                )
-            }
+            Proposal::ResumptionPsk(psk) => builder.add_resumption_psk(psk.epoch),
+            Proposal::ReInit(next) => builder.reinit(
+                Some(next.group_id.clone()),
+                next.version.into(),
+                next.suite.into(),
+                list(&next.extensions),
+            ),
             Proposal::ContextExtensions(extensions) => {
-                of_context(self.suite(), extensions)?;
                 builder.set_group_context_ext(list(extensions))
             }
             Proposal::Custom { number, data } => {
-                Ok(builder.custom_proposal(proposals::custom(*number, data)))
+                Ok(builder.custom_proposal(asked::custom(*number, data)))
             }
             // A committer updates itself by the path (RFC 9420 section 12.2).
-            Proposal::Update | Proposal::ExternalInit => {
-                return Err(proposals::cannot_be_proposed(proposal))
+            Proposal::Update | Proposal::ExternalInit | Proposal::ReInitInSuite { .. } => {
+                return Err(asked::cannot_be_proposed(proposal))
             }
         };
         added.map_err(|error| Doing::Making("commit").failed(error))

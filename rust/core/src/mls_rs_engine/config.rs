@@ -14,20 +14,23 @@ use mls_rs::external_client::builder::{
     WithIdentityProvider as ObserverWithIdentityProvider,
 };
 use mls_rs::external_client::ExternalClient;
-use mls_rs::group::proposal::{ProposalType, RemoveProposal, UpdateProposal};
+use mls_rs::group::proposal::{ProposalType, ReInitProposal, RemoveProposal, UpdateProposal};
 use mls_rs::group::{GroupContext, Roster, Sender};
 use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::{
     CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle,
 };
-use mls_rs::{Client as EngineClient, Extension, ExtensionList, MlsRules};
+use mls_rs::{Client as EngineClient, ExtensionList, MlsRules};
 use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::error::IntoAnyError;
 use mls_rs_core::extension::ExtensionType;
 use mls_rs_core::identity::{CredentialType, IdentityProvider, MemberValidationContext};
 use mls_rs_core::time::MlsTime;
 
+use super::asked;
 use super::blame::Doing;
+use super::extensions::list;
+use super::proposals::reinit;
 use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
 use crate::extensions::Extensions;
 use crate::place::Place;
@@ -153,13 +156,6 @@ pub(super) fn key_package(
     KeyPackage::from_data(data)
 }
 
-pub(super) fn list(extensions: &Extensions) -> ExtensionList {
-    extensions
-        .iter()
-        .map(|(number, data)| Extension::new(ExtensionType::new(*number), data.clone()))
-        .collect()
-}
-
 /// One Welcome for all, the tree beside it; commits in the clear (whoever orders them reads them) unless the call says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules;
@@ -169,12 +165,12 @@ impl MlsRules for Rules {
 
     /// A leaf is changed once by a commit: a removal comes before an update, and of several updates one is taken (RFC 9420
     /// section 12.2). The engine blanks the leaf once, and would name the other updates in its commit all the same, so that
-    /// nobody could follow it.
+    /// nobody could follow it. Nor does a commit of ours end the group for one that not all can be in, whoever proposed it.
     fn filter_proposals(
         &self,
         direction: CommitDirection,
         _: CommitSource,
-        _: &Roster<'_>,
+        roster: &Roster<'_>,
         _: &GroupContext,
         mut proposals: ProposalBundle,
     ) -> std::result::Result<ProposalBundle, NotBelieved> {
@@ -188,6 +184,9 @@ impl MlsRules for Rules {
                     Sender::Member(leaf) => changed.insert(leaf),
                     _ => true,
                 })
+            })?;
+            proposals.retain_by_type::<ReInitProposal, _, _>(|one| {
+                Ok(asked::can_follow(&reinit(&one.proposal), roster).is_ok())
             })?;
         }
         Ok(proposals)

@@ -4,10 +4,10 @@
 use mls_rs::extension::built_in::{ExternalSendersExt, RequiredCapabilitiesExt};
 use mls_rs::extension::MlsExtension;
 use mls_rs::identity::SigningIdentity;
-use mls_rs::ExtensionList;
+use mls_rs::{Extension, ExtensionList};
 use mls_rs_core::crypto::SignaturePublicKey;
+use mls_rs_core::extension::ExtensionType;
 
-use super::config::list;
 use crate::extensions::Extensions;
 use crate::place::Place;
 use crate::provider::is_signature_key;
@@ -42,6 +42,14 @@ pub(super) fn of_context(suite: u16, extensions: &Extensions) -> Result<()> {
 pub(super) fn values(list: &ExtensionList) -> Extensions {
     list.iter()
         .map(|one| (one.extension_type.raw_value(), one.extension_data.clone()))
+        .collect()
+}
+
+/// Our values as the engine's list.
+pub(super) fn list(extensions: &Extensions) -> ExtensionList {
+    extensions
+        .iter()
+        .map(|(number, data)| Extension::new(ExtensionType::new(*number), data.clone()))
         .collect()
 }
 

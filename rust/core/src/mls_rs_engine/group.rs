@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use mls_rs::group::{Group as EngineGroup, Roster};
+use mls_rs::group::Group as EngineGroup;
 use mls_rs::ExtensionList;
 use mls_rs_codec::MlsDecode;
 use zeroize::Zeroizing;
@@ -283,17 +283,6 @@ pub(super) fn write(engine: &mut EngineGroup<Config>, call: &Call) -> Result<Zer
         .map_err(|error| Doing::Alone("group").failed(error))?;
     call.take_state()
         .ok_or_else(|| Error::local("store_failure", "the engine wrote no state"))
-}
-
-/// Only a leaf that somebody sits in can be removed; the engine would tell of node indexes.
-pub(super) fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
-    match roster.member_with_index(leaf) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Error::local(
-            "unknown_leaf",
-            format!("nobody sits in leaf {leaf}"),
-        )),
-    }
 }
 
 impl fmt::Debug for Group {

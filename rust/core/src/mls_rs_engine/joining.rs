@@ -6,10 +6,11 @@ use mls_rs::WireFormat;
 use mls_rs_core::psk::ExternalPskId;
 use mls_rs_core::time::MlsTime;
 
+use super::asked::occupied;
 use super::blame::Doing;
-use super::config::{engine_client, list};
-use super::extensions::of_context;
-use super::group::{occupied, Group};
+use super::config::engine_client;
+use super::extensions::{list, of_context};
+use super::group::Group;
 use super::resumption::ours;
 use super::table::Call;
 use crate::encoding::{decode, message};

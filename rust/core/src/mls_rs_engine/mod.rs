@@ -1,5 +1,6 @@
 //! The engine in use: mls-rs. The only module that names it, with `key_package.rs` for the wire types it borrows.
 
+mod asked;
 mod blame;
 mod committing;
 mod config;

@@ -11,11 +11,10 @@ use mls_rs::group::ExportedTree;
 use mls_rs::WireFormat;
 use mls_rs_core::psk::ExternalPskId;
 
+use super::asked;
 use super::blame::Doing;
-use super::config::{list, observer_client, ObserverConfig};
-use super::extensions::of_context;
-use super::group::occupied;
-use super::proposals;
+use super::config::{observer_client, ObserverConfig};
+use super::extensions::list;
 use super::roster::{context, members};
 use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
@@ -71,41 +70,31 @@ impl Observer {
         proposal: &Proposal,
         authenticated_data: &[u8],
     ) -> Result<Vec<u8>> {
-        proposal.check()?;
         let mut engine = self.0.engine.clone();
         let data = authenticated_data.to_vec();
-        let made = match proposal {
+        let allowed = asked::allowed(proposal, &engine.roster(), &self.0.context)?;
+        let made = match &*allowed {
             Proposal::Add(key_package) => engine.propose_add(received(key_package)?, data),
-            Proposal::Remove(leaf) => {
-                occupied(&engine.roster(), *leaf)?;
-                engine.propose_remove(*leaf, data)
-            }
+            Proposal::Remove(leaf) => engine.propose_remove(*leaf, data),
             Proposal::ExternalPsk(id) => {
                 engine.propose_external_psk(ExternalPskId::new(id.clone()), data)
             }
-            Proposal::ResumptionPsk(psk) => {
-                let epoch = proposals::own_epoch(psk, &self.0.context.group_id)?;
-                engine.propose_resumption_psk(epoch, data)
-            }
-            Proposal::ReInit(next) => {
-                of_context(next.suite, &next.extensions)?;
-                engine.propose_reinit(
-                    Some(next.group_id.clone()),
-                    next.version.into(),
-                    next.suite.into(),
-                    list(&next.extensions),
-                    data,
-                )
-            }
+            Proposal::ResumptionPsk(psk) => engine.propose_resumption_psk(psk.epoch, data),
+            Proposal::ReInit(next) => engine.propose_reinit(
+                Some(next.group_id.clone()),
+                next.version.into(),
+                next.suite.into(),
+                list(&next.extensions),
+                data,
+            ),
             Proposal::ContextExtensions(extensions) => {
-                of_context(self.0.context.suite, extensions)?;
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {
-                engine.propose_custom(proposals::custom(*number, body), data)
+                engine.propose_custom(asked::custom(*number, body), data)
             }
-            Proposal::Update | Proposal::ExternalInit => {
-                return Err(proposals::cannot_be_proposed(proposal))
+            Proposal::Update | Proposal::ExternalInit | Proposal::ReInitInSuite { .. } => {
+                return Err(asked::cannot_be_proposed(proposal))
             }
         };
         made.and_then(|message| message.to_bytes())

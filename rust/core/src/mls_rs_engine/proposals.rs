@@ -1,8 +1,6 @@
 //! Proposals between our values and the engine's.
 
-use mls_rs::group::proposal::{
-    AddProposal, CustomProposal, PreSharedKeyProposal, Proposal as EngineProposal, ProposalType,
-};
+use mls_rs::group::proposal::{AddProposal, PreSharedKeyProposal, Proposal as EngineProposal};
 use mls_rs::group::{ProposalMessageDescription, ProposalSender, Sender};
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs::WireFormat;
@@ -18,19 +16,6 @@ use crate::{Client, Error, KeyPackage, Result};
 pub(super) const OF_A_GROUP: [WireFormat; 2] =
     [WireFormat::PublicMessage, WireFormat::PrivateMessage];
 
-pub(super) fn custom(number: u16, data: &[u8]) -> CustomProposal {
-    CustomProposal::new(ProposalType::new(number), data.to_vec())
-}
-
-/// What a member or somebody outside may ask for, where the engine has no word for it.
-pub(super) fn cannot_be_proposed(proposal: &Proposal) -> Error {
-    Error::local(
-        "bad_proposal",
-        format!("nobody proposes type {} here", proposal.number()),
-    )
-    .section("RFC 9420 section 12.2")
-}
-
 /// What others may propose. The engine remembers what it would not commit, and panics over an Update by somebody outside
 /// when it makes its own commit.
 pub(super) fn may_be_sent(received: &ProposalMessageDescription) -> Result<()> {
@@ -44,18 +29,6 @@ pub(super) fn may_be_sent(received: &ProposalMessageDescription) -> Result<()> {
             .at("proposal")
             .section(section),
     )
-}
-
-/// The PSK of an epoch of the same group; one of another group is known to nobody here.
-pub(super) fn own_epoch(psk: &ResumptionPsk, group_id: &[u8]) -> Result<u64> {
-    match &psk.group_id {
-        Some(other) if other != group_id => Err(Error::local(
-            "missing_psk",
-            "resumption PSKs of other groups are not kept",
-        )
-        .section("RFC 9420 section 8.4")),
-        _ => Ok(psk.epoch),
-    }
 }
 
 pub(super) fn proposed(info: &ProposalInfo<EngineProposal>) -> Result<Proposed> {

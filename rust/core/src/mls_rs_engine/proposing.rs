@@ -4,10 +4,11 @@ use mls_rs::group::ReceivedMessage;
 use mls_rs::MlsMessage;
 use mls_rs_core::psk::ExternalPskId;
 
+use super::asked;
 use super::blame::Doing;
-use super::config::{list, signing_identity};
-use super::extensions::of_context;
-use super::group::{occupied, Group};
+use super::config::signing_identity;
+use super::extensions::list;
+use super::group::Group;
 use super::keys;
 use super::proposals::{self, OF_A_GROUP};
 use crate::encoding::message;
@@ -59,12 +60,12 @@ impl Group {
                 ));
             }
         }
-        proposal.check()?;
         let mut engine = self.engine_of(client)?;
         let call = self.begin(&[]);
         call.encrypt(private.is_some(), private.unwrap_or_default());
         let data = authenticated_data.to_vec();
-        let made = match proposal {
+        let allowed = asked::allowed(proposal, &self.0.engine.roster(), self.context())?;
+        let made = match &*allowed {
             Proposal::Add(key_package) => engine.propose_add(self.key_package(key_package)?, data),
             Proposal::Update => match client {
                 Some(client) => engine.propose_update_with_identity(
@@ -74,35 +75,27 @@ impl Group {
                 ),
                 None => engine.propose_update(data),
             },
-            Proposal::Remove(leaf) => {
-                occupied(&self.0.engine.roster(), *leaf)?;
-                engine.propose_remove(*leaf, data)
-            }
+            Proposal::Remove(leaf) => engine.propose_remove(*leaf, data),
             Proposal::ExternalPsk(id) => {
                 engine.propose_external_psk(ExternalPskId::new(id.clone()), data)
             }
-            Proposal::ResumptionPsk(psk) => {
-                let epoch = proposals::own_epoch(psk, &self.0.shared.context.group_id)?;
-                engine.propose_resumption_psk(epoch, data)
-            }
-            Proposal::ReInit(next) => {
-                of_context(next.suite, &next.extensions)?;
-                engine.propose_reinit(
-                    Some(next.group_id.clone()),
-                    next.version.into(),
-                    next.suite.into(),
-                    list(&next.extensions),
-                    data,
-                )
-            }
+            Proposal::ResumptionPsk(psk) => engine.propose_resumption_psk(psk.epoch, data),
+            Proposal::ReInit(next) => engine.propose_reinit(
+                Some(next.group_id.clone()),
+                next.version.into(),
+                next.suite.into(),
+                list(&next.extensions),
+                data,
+            ),
             Proposal::ContextExtensions(extensions) => {
-                of_context(self.suite(), extensions)?;
                 engine.propose_group_context_extensions(list(extensions), data)
             }
             Proposal::Custom { number, data: body } => {
-                engine.propose_custom(proposals::custom(*number, body), data)
+                engine.propose_custom(asked::custom(*number, body), data)
             }
-            Proposal::ExternalInit => return Err(proposals::cannot_be_proposed(proposal)),
+            Proposal::ExternalInit | Proposal::ReInitInSuite { .. } => {
+                return Err(asked::cannot_be_proposed(proposal))
+            }
         };
         let message = made
             .and_then(|message| message.to_bytes())

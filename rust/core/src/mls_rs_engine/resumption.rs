@@ -9,7 +9,8 @@ use mls_rs_core::time::MlsTime;
 use zeroize::Zeroizing;
 
 use super::blame::Doing;
-use super::config::{engine_client, list, signing_identity, Config};
+use super::config::{engine_client, signing_identity, Config};
+use super::extensions::list;
 use super::group::Group;
 use super::table::Call;
 use crate::encoding::{decode, message, put};
