@@ -353,7 +353,12 @@ class Group:
     def with_proposal(self, message: bytes) -> Group: ...
     def branch(self, group_id: bytes, key_packages: Sequence[bytes]) -> Founded: ...
     def join_branch(
-        self, welcome: bytes, key_packages: KeyPackage | Sequence[KeyPackage], *, tree: bytes | None = None
+        self,
+        welcome: bytes,
+        key_packages: KeyPackage | Sequence[KeyPackage],
+        *,
+        tree: bytes | None = None,
+        now: int | None = None,
     ) -> Group: ...
     def reinitialize(self, client: Client, key_packages: Sequence[bytes]) -> Founded: ...
     def join_reinitialized(
@@ -363,6 +368,7 @@ class Group:
         key_packages: KeyPackage | Sequence[KeyPackage],
         *,
         tree: bytes | None = None,
+        now: int | None = None,
     ) -> Group: ...
     def save(self) -> Secret: ...
 

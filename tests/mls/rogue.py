@@ -186,15 +186,21 @@ class Announced(Touched):
     def message(self) -> bytes:
         return twins.message(self.package)
 
+    def given(self, welcome: bytes) -> GroupSecrets:
+        """What a Welcome says to this one alone."""
+        suite, found = self.person.suite, twins.MLSMessage.decode(welcome).body
+        ours = key_package_reference(suite, self.package)
+        sealed = next(one.encrypted_group_secrets for one in found.secrets if one.new_member == ours)
+        return GroupSecrets.decode(
+            suite.decrypt_with_label(self.init_key, "Welcome", found.encrypted_group_info, sealed)
+        )
+
     def open(
         self, welcome: bytes, psks: Mapping[bytes, bytes] | None = None
     ) -> tuple[GroupSecrets, GroupInfo, Secrets]:
         """What a Welcome brings (section 12.4.3.1). Nothing is checked. `psks` are external, by their names."""
         suite, found = self.person.suite, twins.MLSMessage.decode(welcome).body
-        ours = key_package_reference(suite, self.package)
-        sealed = next(one.encrypted_group_secrets for one in found.secrets if one.new_member == ours)
-        opened = suite.decrypt_with_label(self.init_key, "Welcome", found.encrypted_group_info, sealed)
-        given = GroupSecrets.decode(opened)
+        given = self.given(welcome)
         psk = psk_secret(suite, [(one, (psks or {})[one.body]) for one in given.psks])
         half = Secrets(suite, given.joiner_secret, psk, b"")
         info = GroupInfo.decode(suite.aead.open(*half.welcome_key(), found.encrypted_group_info))

@@ -1,19 +1,26 @@
 """Groups that follow on another one: reinitialization and branching (RFC 9420 sections 11.2 and 11.3)."""
 
+import time
+from functools import partial
+
 import pytest
 import twins
+from certificates import private_key, root
 from clients import Circle, circle, client
-from world import plain
+from rogue import group_secrets
+from world import ROGUE, newcomer, plain
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.mls import (
     Client,
+    Credential,
     Founded,
     Group,
     KeyPackage,
     Observer,
     Proposal,
     Secret,
+    SigningKey,
     external_senders,
     required_capabilities,
     suites,
@@ -282,3 +289,77 @@ def test_the_resumption_secret_comes_from_the_saved_state_too() -> None:
     for name in ("ben", "cal"):
         joined = loaded[name].join_reinitialized(at.clients[name], welcome, [packages[name]], tree=tree)
         assert joined.epoch == 1
+
+
+def outlived(at: Circle, name: str) -> bytes:
+    return at.clients[name].key_package(not_before=5, not_after=9).public
+
+
+def test_only_who_makes_a_group_on_another_one_asks_the_systems_clock() -> None:
+    """The engine makes the commit inside, without a word about the time. Whoever is given `now` uses that."""
+    at = circle("ann", "ben", "cal")
+    at["ann"].commit(add=[client("dan").key_package(not_before=5, not_after=9).public])
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["ann"].branch(b"aside", [outlived(at, "ben")])
+    assert (caught.value.reason, caught.value.where) == ("bad_lifetime", "key_package")
+    later = int(time.time()) + 10_000
+    early = at.clients["ben"].key_package(not_before=later, not_after=later + 9).public
+    with pytest.raises(RemoteProtocolError, match="bad_lifetime"):
+        at["ann"].branch(b"aside", [early])
+    over = ended("ann", "ben", "cal")
+    with pytest.raises(RemoteProtocolError, match="bad_lifetime"):
+        over["ann"].reinitialize(over.clients["ann"], [outlived(over, "ben"), fresh(over, "cal")[1][0]])
+
+
+@pytest.mark.parametrize("reload", [False, True])
+@pytest.mark.parametrize("founder", ["ann", "ben"])
+def test_whoever_joins_a_group_on_another_one_may_give_the_time(founder: str, reload: bool) -> None:
+    at, over = circle("ann", "ben", "cal"), ended("ann", "ben", "cal")
+    if reload:
+        at.reload()
+        over.reload()
+    now = int(time.time())
+    other = "ben" if founder == "ann" else "ann"
+    good = at.clients[other].key_package(not_before=now - 50, not_after=now + 500)
+    packages, published = fresh(at, "cal")
+    welcome, tree = founded_by(at[founder].branch(b"aside", [good.public, *published]))
+    for time_given in (None, now):
+        assert at["cal"].join_branch(welcome, packages["cal"], tree=tree, now=time_given).epoch == 1
+    with pytest.raises(RemoteProtocolError) as caught:
+        at["cal"].join_branch(welcome, packages["cal"], tree=tree, now=now + 501)
+    assert (caught.value.reason, caught.value.where) == ("bad_lifetime", "welcome")
+    good = over.clients[other].key_package(not_before=now - 50, not_after=now + 500)
+    packages, published = fresh(over, "cal")
+    welcome, tree = founded_by(over[founder].reinitialize(over.clients[founder], [good.public, *published]))
+    join = partial(over["cal"].join_reinitialized, over.clients["cal"], welcome, packages["cal"], tree=tree)
+    for time_given in (None, now):
+        assert join(now=time_given).epoch == 1
+    with pytest.raises(RemoteProtocolError, match="bad_lifetime"):
+        join(now=now + 501)
+
+
+def test_the_certificates_in_a_branch_are_measured_by_the_systems_clock() -> None:
+    authority, now = root(), int(time.time())
+
+    def certified(name: str, end: int) -> Client:
+        key = SigningKey.generate()
+        chain = [authority.issue(name, private_key(key), begin=now - 500, end=end)]
+        return Client(Credential.x509(chain), key, roots=[authority.certificate])
+
+    ann, ben = certified("Ann", now + 500), certified("Ben", now - 5)
+    package = ben.key_package()
+    made = ann.create_group(b"group").commit(add=[package.public])
+    with pytest.raises(RemoteProtocolError) as caught:
+        made.group.branch(b"aside", [ben.key_package().public])
+    assert caught.value.reason == "bad_credential"
+
+
+def test_a_branch_has_one_pre_shared_key_and_no_other() -> None:
+    """The resumption PSK of the group it is made on. The engine mixes in nothing else."""
+    world = plain()
+    announced = newcomer(ROGUE)
+    founded = world.groups[0].branch(b"aside", [announced.message])
+    assert founded.welcome is not None
+    (only,) = group_secrets(announced, twins.MLSMessage.decode(founded.welcome).body).psks
+    assert (only.type, only.body.usage) == (twins.RESUMPTION_PSK, twins.USED_BY_BRANCH)
+    assert (only.body.group_id, only.body.epoch) == (world.groups[0].group_id, world.groups[0].epoch)

@@ -183,6 +183,7 @@ pub trait Engine {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self::Group>;
     /// Makes the group that follows one that has ended (RFC 9420 section 11.2).
     fn reinitialize(
@@ -196,6 +197,7 @@ pub trait Engine {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self::Group>;
     /// What follows this group, if it has ended.
     fn reinit(group: &Self::Group) -> Option<&ReInit>;

@@ -282,7 +282,9 @@ impl Group {
     /// group_id: of the new group. key_packages: fresh ones of those others who are to be in it. Whoever joins it knows that
     /// all in it are in this group now; this one goes on beside it.
     ///
-    /// The lifetimes in the key packages are checked against the system's clock. Raises LocalProtocolError:
+    /// The lifetimes in the key packages, and the certificates, are checked against the system's clock (``bad_lifetime``,
+    /// ``bad_credential``): the engine makes the commit inside and takes no time for it, nor external pre-shared keys. Key
+    /// packages without a lifetime of their own (`Client.key_package()`) are good at any time. Raises LocalProtocolError:
     /// ``not_a_subgroup`` if one of them is no member's, ``duplicate_leaf`` if one is given twice or is our own.
     fn branch(
         &self,
@@ -299,28 +301,31 @@ impl Group {
     /// The group that a member of this one made by `branch()`, at the epoch this group stands on.
     ///
     /// key_packages: the one, or those, that the Welcome may name; with the signature key we have here. tree: unless the
-    /// Welcome carries it. Raises RemoteProtocolError: ``not_a_subgroup`` if somebody is in it who is not in this group,
-    /// ``bad_welcome``, ``wrong_suite``, ``wrong_epoch``, ...; LocalProtocolError as `Client.join()`.
-    #[pyo3(signature = (welcome, key_packages, *, tree=None))]
+    /// Welcome carries it. now: seconds since 1970; see `Client.join()`.
+    ///
+    /// Raises RemoteProtocolError: ``not_a_subgroup`` if somebody is in it who is not in this group, ``bad_welcome``,
+    /// ``wrong_suite``, ``wrong_epoch``, ...; LocalProtocolError as `Client.join()`.
+    #[pyo3(signature = (welcome, key_packages, *, tree=None, now=None))]
     fn join_branch(
         &self,
         py: Python<'_>,
         welcome: &[u8],
         key_packages: KeyPackages<'_>,
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self> {
         let given = key_packages.list();
         let packages: Vec<&mlsrtc_core::KeyPackage> =
             given.iter().map(|one| &one.get().0).collect();
         Ok(Self(py.detach(|| {
-            MlsRs::join_branch(&self.0, welcome, &packages, tree)
+            MlsRs::join_branch(&self.0, welcome, &packages, tree, now)
         })?))
     }
 
     /// Makes the group that follows this one, which has ended (RFC 9420 section 11.2); see `reinit`.
     ///
     /// client: who we are in it, of its cipher suite. key_packages: fresh ones of all the others. One member does this; the
-    /// members agree on which. The lifetimes in the key packages are checked against the system's clock.
+    /// members agree on which. The lifetimes in the key packages are checked against the system's clock, as by `branch()`.
     ///
     /// Raises LocalProtocolError: ``wrong_state`` if this group has not ended, ``wrong_client``, ``bad_capabilities`` if the
     /// client does not understand what was agreed on, ``not_a_subgroup`` if not exactly the members are in it,
@@ -341,9 +346,12 @@ impl Group {
     /// The group that another member made by `reinitialize()`.
     ///
     /// client: who we are in it. key_packages: the one, or those, that the Welcome may name. tree: unless the Welcome carries
-    /// it. Raises RemoteProtocolError: ``not_a_subgroup``, ``bad_welcome`` if its extensions are not those agreed on,
+    /// it. now: seconds since 1970; see `Client.join()`.
+    ///
+    /// Raises RemoteProtocolError: ``not_a_subgroup``, ``bad_welcome`` if its extensions are not those agreed on,
     /// ``wrong_group``, ``wrong_suite``, ...; LocalProtocolError: ``wrong_state``, and as `Client.join()`.
-    #[pyo3(signature = (client, welcome, key_packages, *, tree=None))]
+    #[pyo3(signature = (client, welcome, key_packages, *, tree=None, now=None))]
+    #[allow(clippy::too_many_arguments)]
     fn join_reinitialized(
         &self,
         py: Python<'_>,
@@ -351,13 +359,14 @@ impl Group {
         welcome: &[u8],
         key_packages: KeyPackages<'_>,
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self> {
         let given = key_packages.list();
         let packages: Vec<&mlsrtc_core::KeyPackage> =
             given.iter().map(|one| &one.get().0).collect();
         let client = &client.get().0;
         Ok(Self(py.detach(|| {
-            MlsRs::join_reinitialized(&self.0, client, welcome, &packages, tree)
+            MlsRs::join_reinitialized(&self.0, client, welcome, &packages, tree, now)
         })?))
     }
 

@@ -60,6 +60,13 @@ pub(super) fn engine_client(client: &Client, lifetime: Option<Lifetime>) -> Engi
     engine_client_for(client, lifetime, &[])
 }
 
+/// Of the leaf that founds a branch, from the first moment there is: with the engine's year it would be over since 1971. An
+/// external commit adds the time of day to it, although its leaf has none.
+const LONG: Lifetime = Lifetime {
+    not_before: Lifetime::WIDEST.not_before,
+    not_after: Lifetime::WIDEST.not_after / 2,
+};
+
 /// `extension_types` are understood besides the client's own.
 fn engine_client_for(
     client: &Client,
@@ -68,7 +75,7 @@ fn engine_client_for(
 ) -> EngineClient<Config> {
     let identity = signing_identity(client);
     let suite = CipherSuite::new(client.signing_key.suite());
-    let mut builder = ClientBuilder::new()
+    let builder = ClientBuilder::new()
         .group_state_storage(GroupStates)
         .key_package_repo(KeyPackages)
         .psk_store(Psks)
@@ -93,15 +100,13 @@ fn engine_client_for(
                 .filter(|kind| !kind.is_default()),
         )
         .signing_identity(identity, client.signing_key.secret().clone(), suite);
-    if let Some(Lifetime {
+    let Lifetime {
         not_before,
         not_after,
-    }) = lifetime
-    {
-        builder =
-            builder.key_package_lifetime(Duration::from_secs(not_after.saturating_sub(not_before)));
-    }
-    builder.build()
+    } = lifetime.unwrap_or(LONG);
+    builder
+        .key_package_lifetime(Duration::from_secs(not_after.saturating_sub(not_before)))
+        .build()
 }
 
 pub(super) fn signing_identity(client: &Client) -> SigningIdentity {

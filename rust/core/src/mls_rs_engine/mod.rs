@@ -142,8 +142,9 @@ impl Engine for MlsRs {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Group> {
-        shielded(|| group.join_branch(welcome, key_packages, tree))
+        shielded(|| group.join_branch(welcome, key_packages, tree, now))
     }
 
     fn reinitialize(
@@ -160,8 +161,9 @@ impl Engine for MlsRs {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Group> {
-        shielded(|| group.join_reinitialized(client, welcome, key_packages, tree))
+        shielded(|| group.join_reinitialized(client, welcome, key_packages, tree, now))
     }
 
     fn reinit(group: &Group) -> Option<&ReInit> {

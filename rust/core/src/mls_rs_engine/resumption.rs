@@ -1,6 +1,7 @@
 //! Groups that follow on another one with its resumption PSK: reinitialization and branching (RFC 9420 sections 11.2, 11.3).
 //!
-//! Making one is the one thing for which the engine reads the clock: it checks the lifetimes of the key packages.
+//! Making one is the one thing for which the engine reads the clock: the commit inside takes no time from outside, and
+//! checks the lifetimes of the key packages. Nor does it take proposals: the resumption PSK is the only one mixed in.
 
 use mls_rs::group::{ExportedTree, Group as EngineGroup, ReinitClient};
 use mls_rs::{MlsMessage, WireFormat};
@@ -42,6 +43,7 @@ impl Group {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self> {
         ours(key_packages, self.own_key()?)?;
         let (welcome, tree) = opened(welcome, tree)?;
@@ -50,7 +52,7 @@ impl Group {
         let (engine, _) = self
             .0
             .engine
-            .join_subgroup(&welcome, tree, None)
+            .join_subgroup(&welcome, tree, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
         Self::first(engine, &call, self.0.limits)
     }
@@ -85,13 +87,14 @@ impl Group {
         welcome: &[u8],
         key_packages: &[&KeyPackage],
         tree: Option<&[u8]>,
+        now: Option<u64>,
     ) -> Result<Self> {
         ours(key_packages, client.signing_key.public())?;
         let (welcome, tree) = opened(welcome, tree)?;
         let (old, call) = self.successor(client)?;
         call.lay_key_packages(key_packages.iter().map(|one| one.entry()).collect());
         let (engine, _) = old
-            .join(&welcome, tree, None)
+            .join(&welcome, tree, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
         Self::first(engine, &call, client.limits)
     }
