@@ -142,7 +142,14 @@ REMOTE = {
         Case("of another kind", lambda w: w.ben.stage(w.welcome), "wrong_message_type", "commit", rfc("6")),
     ],
     "Commits": [
-        Case("our own", lambda w: w.ann.stage(w.update.message), "own_message", "commit", rfc("12.4.2")),
+        Case("our own, with a path", lambda w: w.ann.stage(w.update.message), "own_message", "commit", rfc("12.4.2")),
+        Case(
+            "our own, encrypted",
+            lambda w: w.ann.stage(w.ann.commit(add=[w.package.public], private=True).message),
+            "own_message",
+            "commit",
+            rfc("12.4.2"),
+        ),
         Case(
             "of another group",
             lambda w: circle("ann", "ben")["ben"].stage(client("x").create_group(b"other").commit().message),

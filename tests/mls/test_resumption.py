@@ -7,7 +7,6 @@ import pytest
 import twins
 from certificates import private_key, root
 from clients import Circle, circle, client
-from rogue import group_secrets
 from world import ROGUE, newcomer, plain
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
@@ -360,6 +359,6 @@ def test_a_branch_has_one_pre_shared_key_and_no_other() -> None:
     announced = newcomer(ROGUE)
     founded = world.groups[0].branch(b"aside", [announced.message])
     assert founded.welcome is not None
-    (only,) = group_secrets(announced, twins.MLSMessage.decode(founded.welcome).body).psks
+    (only,) = announced.given(founded.welcome).psks
     assert (only.type, only.body.usage) == (twins.RESUMPTION_PSK, twins.USED_BY_BRANCH)
     assert (only.body.group_id, only.body.epoch) == (world.groups[0].group_id, world.groups[0].epoch)

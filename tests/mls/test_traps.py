@@ -119,6 +119,19 @@ def test_the_echo_of_a_detached_commit_is_refused_and_its_group_goes_on() -> Non
     assert pending.epoch_authenticator() == at_other.stage(made.message).apply().epoch_authenticator()
 
 
+def test_the_echo_of_a_commit_without_a_path_leads_where_its_group_stands() -> None:
+    """It brings no secret, so that its author can follow it like others, also after it has forgotten the commit."""
+    one, at_one, _, _ = two()
+    package = client("third").key_package().public
+    key = {b"door": Secret(b"known to all")}
+    for what in ({"add": [package]}, {"proposals": [Proposal.psk(b"door")]}, {"proposals": [Proposal.reinit(b"next")]}):
+        made = at_one.commit(psks=key, **what)
+        for own in (at_one, one.load_group(at_one.save())):
+            reached = own.stage(made.message, psks=key).apply()
+            assert reached.epoch_authenticator() == made.group.epoch_authenticator()
+            assert reached.reinit == made.group.reinit
+
+
 def test_clones_share_no_store_so_rivals_apply_from_one_parent() -> None:
     """The bundled store is shared by clones and refuses a rival epoch when it is applied."""
     one, at_one, other, at_other = two()

@@ -12,8 +12,9 @@ use crate::proposal::{proposed_tuple, ReInit};
 /// A commit that was made here (RFC 9420 section 12.4), by a member or from outside.
 ///
 /// Nothing has happened yet: the parent group is as it was, and `group` is the epoch this commit leads to. Save
-/// `group.save()` before sending `message`; when the message comes back as the winner, go on with `group`. The echo of one's
-/// own commit cannot be staged: compare the bytes.
+/// `group.save()` before sending `message`; when the message comes back as the winner, go on with `group`: compare the bytes.
+/// Staged by its author, a commit with a path, or an encrypted one, is refused (``own_message``), for its secrets are in
+/// `group` alone; one without a path has none, and leads where `group` stands.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
 pub struct Commit(pub(crate) Committed<EngineGroup>);
