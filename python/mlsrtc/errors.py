@@ -1,6 +1,8 @@
 """What can go wrong, by whose fault it is. Knows nothing of the rest.
 
-`LocalProtocolError`: the caller asked for something that its own state does not allow; the call can be mended.
+`LocalProtocolError`: the caller asked for something that its own state does not allow, or gave a value that no such
+argument has, a number out of range say; the call can be mended. Of another type than the signature says it is a
+TypeError, as everywhere in Python.
 `RemoteProtocolError`: bytes that came from outside do not hold; nothing was changed and the next genuine message
 applies. Neither ever carries a secret: messages name what was wrong and where, never the value of a key.
 """

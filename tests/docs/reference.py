@@ -146,10 +146,7 @@ def _parameter(found: Source, one: ast.arg, default: ast.expr | None) -> str:
     kind = found.type(one.annotation)
     if default is None:
         return f"{one.arg}: {kind}"
-    value = ast.unparse(default)
-    # A stub may leave a default out; there, it is always the empty one.
-    empty = "b''" if kind == "bytes" else "()"
-    return f"{one.arg}: {kind} = {empty if value == '...' else value}"
+    return f"{one.arg}: {kind} = {ast.unparse(default)}"
 
 
 def _signature(head: str, parameters: Sequence[str], tail: str = "") -> str:

@@ -51,7 +51,10 @@ DOOR = Page(
     "The API of `mlsrtc.mls`",
     "RFC 9420 in Python. How the parts go together is shown in the [tutorial](../tutorial.md) and on "
     "[its second page](../tutorial-messages.md); what is refused, and how each refusal was made, in "
-    "[what the MLS door refuses](mls-errors.md). All binary values are `bytes` as the standard encodes them, and every "
+    "[what the MLS door refuses](mls-errors.md). All binary values are `bytes` as the standard encodes them; where it "
+    "says `Buffer`, give `bytes`, a `bytearray`, a `memoryview` or another buffer of bytes: it is read at once. An "
+    "argument of another type is a TypeError, a number out of range a LocalProtocolError (`out_of_range`), and so is "
+    "text with a lone surrogate (`bad_text`); each names the argument. Every "
     "value but a `Secret` and the storages is frozen. Below a function stand the reasons for which it refuses "
     "in the tests, gathered by running them. `authenticated_data` is sent in the clear beside "
     "a message, covered by its signature (RFC 9420 section 6.1).",

@@ -471,6 +471,11 @@ REMOTE = {
 }
 
 LOCAL = {
+    "Any argument": [
+        Case("a number below 0", lambda w: w.ann.commit(remove=[-1]), "out_of_range"),
+        Case("a number past its end", lambda w: SigningKey.generate(2**16), "out_of_range"),
+        Case("text with a lone surrogate", lambda w: w.ann.export("\ud800", b"", 32), "bad_text"),
+    ],
     "Clients and keys": [
         Case("an unknown suite", lambda w: SigningKey.generate(99), "unsupported_suite"),
         Case("a secret that is no key", lambda w: SigningKey.load(1, Secret(bytes(64))), "bad_key"),
@@ -697,6 +702,7 @@ LOCAL = {
         Case("unknown padding", lambda w: w.ann.encrypt(b"", padding="much"), "bad_padding"),  # type: ignore[arg-type]
     ],
     "Application messages": [
+        Case("too long", lambda w: w.ann.encrypt(bytes(2**29 + 1)), "too_long", section=rfc("2.1.2")),
         Case("with a group that has encrypted before", lambda w: twice(), "spent_key", section=rfc("6.3.1")),
         Case("while a proposal waits", lambda w: w.proposal.group.encrypt(b""), "commit_required", section=rfc("12.4")),
     ],

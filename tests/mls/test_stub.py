@@ -45,26 +45,41 @@ def decorators(function: ast.FunctionDef) -> set[str]:
     return {node.id for node in function.decorator_list if isinstance(node, ast.Name)}
 
 
-def from_stub(function: ast.FunctionDef) -> list[tuple[str, str, bool]]:
-    """Name, kind and whether there is a default, for every parameter but self and cls."""
+NONE = "no default"
+
+
+def from_stub(function: ast.FunctionDef) -> list[tuple[str, str, object]]:
+    """Name, kind and default, for every parameter but self and cls. A default that is no literal is no value here."""
     given = function.args
-    optional = len(given.args) - len(given.defaults)
-    found = [(one.arg, "positional", at >= optional) for at, one in enumerate(given.args)]
-    found += [
-        (one.arg, "keyword", default is not None)
-        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    missing: list[ast.expr | None] = [None] * (len(given.args) - len(given.defaults))
+    found = [(one, "positional", default) for one, default in zip(given.args, [*missing, *given.defaults], strict=True)]
+    found += [(one, "keyword", default) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    return [
+        (one.arg, kind, NONE if default is None else ast.literal_eval(default))
+        for one, kind, default in found
+        if one.arg not in {"self", "cls"}
     ]
-    return [one for one in found if one[0] not in {"self", "cls"}]
 
 
-def from_binary(thing: object) -> list[tuple[str, str, bool]]:
+def from_binary(thing: object) -> list[tuple[str, str, object]]:
     kinds: dict[object, str] = {
         inspect.Parameter.POSITIONAL_OR_KEYWORD: "positional",
         inspect.Parameter.POSITIONAL_ONLY: "positional",
         inspect.Parameter.KEYWORD_ONLY: "keyword",
     }
     parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
-    return [(one.name, kinds[one.kind], one.default is not one.empty) for one in parameters if one.name != "self"]
+    return [
+        (one.name, kinds[one.kind], NONE if one.default is one.empty else one.default)
+        for one in parameters
+        if one.name != "self"
+    ]
+
+
+def test_no_default_is_left_out() -> None:
+    functions = [node for node in ast.walk(TREE) if isinstance(node, ast.FunctionDef)]
+    defaults = [default for node in functions for _, _, default in from_stub(node)]
+    assert len([one for one in defaults if one != NONE]) > 50
+    assert ... not in defaults  # and the binary's are compared with these
 
 
 def test_the_module_has_the_names_of_the_stub() -> None:

@@ -5,9 +5,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::commit::Commit;
-use crate::convert::{short_hex, PskArgument};
-use crate::credential::{Credential, CredentialArgument};
+use crate::convert::short_hex;
+use crate::credential::Credential;
 use crate::errors::Result;
+use crate::given::{given, Bytes, Given, KeyPackages, Many, Psks};
 use crate::group::Group;
 use crate::keys::SigningKey;
 use crate::message::Limits;
@@ -33,8 +34,9 @@ impl Successor {
 
     /// Equal in the first `count` fields (0 to 255); a credential may always succeed itself.
     #[staticmethod]
-    fn first_fields(count: u8) -> Self {
-        Self(mlsrtc_core::Successor::FirstFields(count))
+    fn first_fields(count: Given<u8>) -> Result<Self> {
+        given!(count);
+        Ok(Self(mlsrtc_core::Successor::FirstFields(count)))
     }
 
     fn __repr__(&self) -> String {
@@ -50,7 +52,7 @@ impl Successor {
 const X509: u16 = 2;
 
 pub(crate) fn rules(
-    successor: Option<&Bound<'_, Successor>>,
+    successor: Option<&Successor>,
     mut credential_types: Vec<u16>,
     roots: Vec<Vec<u8>>,
 ) -> mlsrtc_core::IdentityRules {
@@ -58,7 +60,7 @@ pub(crate) fn rules(
         credential_types.push(X509);
     }
     mlsrtc_core::IdentityRules {
-        successor: successor.map_or_else(Default::default, |given| given.get().0),
+        successor: successor.map_or_else(Default::default, |given| given.0),
         credential_types,
         roots,
     }
@@ -76,7 +78,8 @@ pub struct KeyPackage(pub(crate) mlsrtc_core::KeyPackage);
 impl KeyPackage {
     /// The key package whose `save()` this is. Raises LocalProtocolError (``bad_saved_state``) if it is not whole.
     #[staticmethod]
-    fn load(data: &Secret) -> Result<Self> {
+    fn load(data: Given<&Secret>) -> Result<Self> {
+        given!(data);
         Ok(Self(mlsrtc_core::KeyPackage::load(&data.value()?)?))
     }
 
@@ -85,9 +88,14 @@ impl KeyPackage {
     /// For tests and for moving a device; keys of one's own come from `Client.key_package()`. Raises LocalProtocolError
     /// (``bad_key_package``) if it is none or the init keys do not fit.
     #[staticmethod]
-    fn from_keys(public: &[u8], init_key: &Secret, leaf_key: &Secret) -> Result<Self> {
+    fn from_keys(
+        public: Given<Bytes<'_>>,
+        init_key: Given<&Secret>,
+        leaf_key: Given<&Secret>,
+    ) -> Result<Self> {
+        given!(public, init_key, leaf_key);
         Ok(Self(mlsrtc_core::KeyPackage::from_keys(
-            public,
+            &public,
             &init_key.value()?,
             &leaf_key.value()?,
         )?))
@@ -173,45 +181,39 @@ impl KeyPackage {
 #[derive(Debug)]
 pub struct Client(pub(crate) mlsrtc_core::Client);
 
-/// One key package or several.
-#[derive(FromPyObject)]
-pub(crate) enum KeyPackages<'py> {
-    One(Bound<'py, KeyPackage>),
-    Several(Vec<Bound<'py, KeyPackage>>),
-}
-
-impl<'py> KeyPackages<'py> {
-    pub(crate) fn list(self) -> Vec<Bound<'py, KeyPackage>> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Several(several) => several,
-        }
-    }
-}
-
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (identity, signing_key, *, leaf_extensions=Vec::new(), extension_types=Vec::new(), proposal_types=Vec::new(), credential_types=Vec::new(), roots=Vec::new(), successor=None, limits=None))]
+    #[pyo3(
+        signature = (identity, signing_key, *, leaf_extensions=Given::default(), extension_types=Given::default(), proposal_types=Given::default(), credential_types=Given::default(), roots=Given::default(), successor=None, limits=None),
+        text_signature = "(identity, signing_key, *, leaf_extensions=(), extension_types=(), proposal_types=(), credential_types=(), roots=(), successor=None, limits=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        identity: CredentialArgument<'_>,
-        signing_key: &SigningKey,
-        leaf_extensions: Vec<(u16, Vec<u8>)>,
-        extension_types: Vec<u16>,
-        proposal_types: Vec<u16>,
-        credential_types: Vec<u16>,
-        roots: Vec<Vec<u8>>,
-        successor: Option<&Bound<'_, Successor>>,
-        limits: Option<&Bound<'_, Limits>>,
+        identity: Given<mlsrtc_core::Credential>,
+        signing_key: Given<&SigningKey>,
+        leaf_extensions: Given<Many<(u16, Vec<u8>)>>,
+        extension_types: Given<Many<u16>>,
+        proposal_types: Given<Many<u16>>,
+        credential_types: Given<Many<u16>>,
+        roots: Given<Many<Vec<u8>>>,
+        successor: Option<Given<&Successor>>,
+        limits: Option<Given<&Limits>>,
     ) -> Result<Self> {
-        let rules = rules(successor, credential_types, roots);
+        given!(
+            identity,
+            signing_key,
+            leaf_extensions,
+            extension_types,
+            proposal_types
+        );
+        given!(credential_types, roots, successor, limits);
+        let rules = rules(successor, credential_types.0, roots.0);
         let key = signing_key.0.clone();
-        let credential = identity.into();
         let made =
-            mlsrtc_core::Client::new(credential, key, leaf_extensions, extension_types, rules)?
-                .with_proposal_types(proposal_types)
-                .with_limits(limits.map(|given| given.get().0).unwrap_or_default());
+            mlsrtc_core::Client::new(identity, key, leaf_extensions.0, extension_types.0, rules)?
+                .with_proposal_types(proposal_types.0)
+                .with_limits(limits.map(|given| given.0).unwrap_or_default());
         Ok(Self(made))
     }
 
@@ -248,15 +250,20 @@ impl Client {
     ///
     /// Raises LocalProtocolError: ``duplicate_extension``, ``misplaced_extension`` if a type does not belong into a key package
     /// (RFC 9420 section 17.3), ``bad_lifetime``.
-    #[pyo3(signature = (*, not_before=None, not_after=None, last_resort=false, extensions=Vec::new()))]
+    #[pyo3(
+        signature = (*, not_before=None, not_after=None, last_resort=Given::of(false), extensions=Given::default()),
+        text_signature = "($self, /, *, not_before=None, not_after=None, last_resort=False, extensions=())"
+    )]
     fn key_package(
         &self,
         py: Python<'_>,
-        not_before: Option<u64>,
-        not_after: Option<u64>,
-        last_resort: bool,
-        mut extensions: Vec<(u16, Vec<u8>)>,
+        not_before: Option<Given<u64>>,
+        not_after: Option<Given<u64>>,
+        last_resort: Given<bool>,
+        extensions: Given<Many<(u16, Vec<u8>)>>,
     ) -> Result<KeyPackage> {
+        given!(not_before, not_after, last_resort, extensions);
+        let Many(mut extensions) = extensions;
         if last_resort {
             extensions.push((mlsrtc_core::LAST_RESORT, Vec::new()));
         }
@@ -277,15 +284,19 @@ impl Client {
     /// Raises LocalProtocolError: ``duplicate_extension``, ``misplaced_extension`` if a type does not belong into a GroupContext
     /// (RFC 9420 section 17.3), ``bad_extension`` if the contents of one of the standard's are not what its type says,
     /// ``bad_key`` if an external sender's key is none of the group's suite, ``bad_capabilities``.
-    #[pyo3(signature = (group_id, *, extensions=Vec::new()))]
+    #[pyo3(
+        signature = (group_id, *, extensions=Given::default()),
+        text_signature = "($self, /, group_id, *, extensions=())"
+    )]
     fn create_group(
         &self,
         py: Python<'_>,
-        group_id: &[u8],
-        extensions: Vec<(u16, Vec<u8>)>,
+        group_id: Given<Bytes<'_>>,
+        extensions: Given<Many<(u16, Vec<u8>)>>,
     ) -> Result<Group> {
+        given!(group_id, extensions);
         Ok(Group(py.detach(|| {
-            MlsRs::create(&self.0, group_id, &extensions)
+            MlsRs::create(&self.0, &group_id, &extensions.0)
         })?))
     }
 
@@ -308,18 +319,16 @@ impl Client {
     fn join(
         &self,
         py: Python<'_>,
-        welcome: &[u8],
-        key_packages: KeyPackages<'_>,
-        tree: Option<&[u8]>,
-        psks: PskArgument<'_>,
-        now: Option<u64>,
+        welcome: Given<Bytes<'_>>,
+        key_packages: Given<KeyPackages>,
+        tree: Option<Given<Bytes<'_>>>,
+        psks: Option<Given<Psks>>,
+        now: Option<Given<u64>>,
     ) -> Result<Group> {
-        let given = key_packages.list();
-        let key_packages: Vec<&mlsrtc_core::KeyPackage> =
-            given.iter().map(|one| &one.get().0).collect();
-        let psks = crate::convert::psks(psks)?;
+        given!(welcome, key_packages, tree, psks, now);
+        let (packages, psks) = (key_packages.list(), psks.unwrap_or_default());
         Ok(Group(py.detach(|| {
-            MlsRs::join(&self.0, welcome, &key_packages, tree, &psks, now)
+            MlsRs::join(&self.0, &welcome, &packages, tree.as_deref(), &psks.0, now)
         })?))
     }
 
@@ -328,17 +337,21 @@ impl Client {
     ///
     /// Only the group's identifier, epoch and suite are taken from the GroupInfo; nothing in it is believed. Raises
     /// RemoteProtocolError (``wrong_suite``), LocalProtocolError (``wrong_client``) if the key package has another key.
-    #[pyo3(signature = (group_info, key_package, *, authenticated_data=b"".as_slice()))]
+    #[pyo3(
+        signature = (group_info, key_package, *, authenticated_data=Given::default()),
+        text_signature = "($self, /, group_info, key_package, *, authenticated_data=b\"\")"
+    )]
     fn propose_join<'py>(
         &self,
         py: Python<'py>,
-        group_info: &[u8],
-        key_package: &Bound<'py, KeyPackage>,
-        authenticated_data: &[u8],
+        group_info: Given<Bytes<'_>>,
+        key_package: Given<&KeyPackage>,
+        authenticated_data: Given<Bytes<'_>>,
     ) -> Result<Bound<'py, PyBytes>> {
-        let package = &key_package.get().0;
+        given!(group_info, key_package, authenticated_data);
+        let package = &key_package.0;
         let made =
-            py.detach(|| MlsRs::propose_join(&self.0, group_info, package, authenticated_data))?;
+            py.detach(|| MlsRs::propose_join(&self.0, &group_info, package, &authenticated_data))?;
         Ok(PyBytes::new(py, &made))
     }
 
@@ -353,25 +366,29 @@ impl Client {
     /// Nothing has happened until the members apply the commit's message; the state to save meanwhile is `commit.group.save()`.
     /// Raises RemoteProtocolError: ``bad_signature``, ``bad_tree``, ``wrong_suite``, ... LocalProtocolError: ``missing_tree`` if
     /// neither the GroupInfo nor the call brings one, ``unknown_leaf``.
-    #[pyo3(signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=b"".as_slice(), now=None))]
+    #[pyo3(
+        signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=Given::default(), now=None),
+        text_signature = "($self, /, group_info, *, tree=None, remove=None, psks=None, authenticated_data=b\"\", now=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn join_external(
         &self,
         py: Python<'_>,
-        group_info: &[u8],
-        tree: Option<&[u8]>,
-        remove: Option<u32>,
-        psks: PskArgument<'_>,
-        authenticated_data: &[u8],
-        now: Option<u64>,
+        group_info: Given<Bytes<'_>>,
+        tree: Option<Given<Bytes<'_>>>,
+        remove: Option<Given<u32>>,
+        psks: Option<Given<Psks>>,
+        authenticated_data: Given<Bytes<'_>>,
+        now: Option<Given<u64>>,
     ) -> Result<Commit> {
-        let psks = crate::convert::psks(psks)?;
+        given!(group_info, tree, remove, psks, authenticated_data, now);
+        let psks = psks.unwrap_or_default();
         let join = ExternalJoin {
-            group_info,
-            tree,
+            group_info: &group_info,
+            tree: tree.as_deref(),
             remove,
-            psks: &psks,
-            authenticated_data,
+            psks: &psks.0,
+            authenticated_data: &authenticated_data,
             now,
         };
         Ok(Commit(py.detach(|| MlsRs::join_external(&self.0, &join))?))
@@ -379,7 +396,8 @@ impl Client {
 
     /// The group whose `save()` this is. Raises LocalProtocolError: ``bad_saved_state`` if it is not whole, ``wrong_client``
     /// if it belongs to another signature key.
-    fn load_group(&self, py: Python<'_>, state: &Secret) -> Result<Group> {
+    fn load_group(&self, py: Python<'_>, state: Given<&Secret>) -> Result<Group> {
+        given!(state);
         let saved = state.value()?;
         Ok(Group(py.detach(|| MlsRs::load(&self.0, &saved))?))
     }

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::convert::short_hex;
 use crate::errors::Result;
+use crate::given::{given, Given, Many};
 
 /// Who a leaf says it is (RFC 9420 section 5.3).
 ///
@@ -32,16 +33,18 @@ impl Credential {
 impl Credential {
     /// Bytes that name somebody.
     #[staticmethod]
-    fn basic(identity: Vec<u8>) -> Self {
-        Self(mlsrtc_core::Credential::Basic(identity))
+    fn basic(identity: Given<Vec<u8>>) -> Result<Self> {
+        given!(identity);
+        Ok(Self(mlsrtc_core::Credential::Basic(identity)))
     }
 
     /// A chain of certificates in DER, the leaf's first, each certified by the next; the root may be left out. The leaf's
     /// certificate is for the signature key. Who is the same is decided by its subject. The certificates are looked into where
     /// the roots are known, by `Client`. Raises LocalProtocolError (``bad_credential``) for an empty chain.
     #[staticmethod]
-    fn x509(chain: Vec<Vec<u8>>) -> Result<Self> {
-        Self::checked(mlsrtc_core::Credential::X509(chain))
+    fn x509(chain: Given<Many<Vec<u8>>>) -> Result<Self> {
+        given!(chain);
+        Self::checked(mlsrtc_core::Credential::X509(chain.0))
     }
 
     /// Something the application defines: carried, and not looked into.
@@ -49,7 +52,8 @@ impl Credential {
     /// credential_type: 0xF000 to 0xFFFF are for private use (RFC 9420 section 17.5). Raises LocalProtocolError
     /// (``bad_credential``) for 0, 1 and 2, the standard's own.
     #[staticmethod]
-    fn custom(credential_type: u16, data: Vec<u8>) -> Result<Self> {
+    fn custom(credential_type: Given<u16>, data: Given<Vec<u8>>) -> Result<Self> {
+        given!(credential_type, data);
         Self::checked(mlsrtc_core::Credential::Custom {
             number: credential_type,
             data,
@@ -102,35 +106,24 @@ impl Credential {
     }
 }
 
-/// A credential as an argument: bytes are a basic one.
-#[derive(FromPyObject)]
-pub(crate) enum CredentialArgument<'py> {
-    Value(Bound<'py, Credential>),
-    Basic(Vec<u8>),
-}
-
-impl From<CredentialArgument<'_>> for mlsrtc_core::Credential {
-    fn from(argument: CredentialArgument<'_>) -> Self {
-        match argument {
-            CredentialArgument::Value(value) => value.get().0.clone(),
-            CredentialArgument::Basic(identity) => Self::Basic(identity),
-        }
-    }
-}
-
 /// The extension of a GroupContext that says what every member must understand (RFC 9420 section 11.1): a (type, contents)
 /// pair for `create_group(extensions=...)` or `Proposal.context_extensions()`.
 ///
 /// extensions, proposals, credentials: types beyond those that the standard demands of everybody.
 #[pyfunction]
-#[pyo3(signature = (*, extensions=Vec::new(), proposals=Vec::new(), credentials=Vec::new()))]
+#[pyo3(
+    signature = (*, extensions=Given::default(), proposals=Given::default(), credentials=Given::default()),
+    text_signature = "(*, extensions=(), proposals=(), credentials=())"
+)]
 pub fn required_capabilities(
     py: Python<'_>,
-    extensions: Vec<u16>,
-    proposals: Vec<u16>,
-    credentials: Vec<u16>,
+    extensions: Given<Many<u16>>,
+    proposals: Given<Many<u16>>,
+    credentials: Given<Many<u16>>,
 ) -> Result<(u16, Bound<'_, PyBytes>)> {
-    let (number, data) = mlsrtc_core::required_capabilities(&extensions, &proposals, &credentials)?;
+    given!(extensions, proposals, credentials);
+    let (number, data) =
+        mlsrtc_core::required_capabilities(&extensions.0, &proposals.0, &credentials.0)?;
     Ok((number, PyBytes::new(py, &data)))
 }
 
@@ -142,12 +135,10 @@ pub fn required_capabilities(
 #[pyfunction]
 pub fn external_senders<'py>(
     py: Python<'py>,
-    senders: Vec<(CredentialArgument<'py>, Vec<u8>)>,
+    senders: Given<Many<(mlsrtc_core::Credential, Vec<u8>)>>,
 ) -> Result<(u16, Bound<'py, PyBytes>)> {
-    let senders: Vec<(mlsrtc_core::Credential, Vec<u8>)> = senders
-        .into_iter()
-        .map(|(credential, key)| (credential.into(), key))
-        .collect();
+    given!(senders);
+    let Many(senders) = senders;
     if senders.iter().any(|(_, key)| key.is_empty()) {
         return Err(Error::local("bad_key", "a signature key is empty").into());
     }

@@ -15,18 +15,32 @@ pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// An error of the core, on its way to Python.
-pub(crate) struct Raised(Error);
+/// An error on its way to Python: of the core, or an exception already.
+pub(crate) enum Raised {
+    Core(Error),
+    Python(PyErr),
+}
 
 impl From<Error> for Raised {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self::Core(error)
+    }
+}
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
     }
 }
 
 impl From<Raised> for PyErr {
-    fn from(Raised(error): Raised) -> Self {
-        Python::attach(|py| raise(py, &error).unwrap_or_else(|failure| failure))
+    fn from(raised: Raised) -> Self {
+        match raised {
+            Raised::Core(error) => {
+                Python::attach(|py| raise(py, &error).unwrap_or_else(|failure| failure))
+            }
+            Raised::Python(error) => error,
+        }
     }
 }
 

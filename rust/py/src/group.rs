@@ -1,13 +1,14 @@
 //! Groups.
 
-use mlsrtc_core::{CommitRequest, Engine, MlsRs};
+use mlsrtc_core::{CommitRequest, Engine, MlsRs, Padding};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::client::{Client, KeyPackages};
+use crate::client::Client;
 use crate::commit::{Commit, Founded, Staged};
-use crate::convert::{extensions, short_hex, PskArgument};
+use crate::convert::{extensions, short_hex};
 use crate::errors::Result;
+use crate::given::{given, Bytes, Given, KeyPackages, Many, Psks, Text};
 use crate::member::Member;
 use crate::message::{Outgoing, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
@@ -95,8 +96,16 @@ impl Group {
 
     /// MLSMessage with a GroupInfo signed by us, with external_pub, so that others can join from outside (RFC 9420
     /// section 12.4.3). Without the tree it is about 230 bytes and the same bytes each time.
-    #[pyo3(signature = (*, with_tree=false))]
-    fn group_info<'py>(&self, py: Python<'py>, with_tree: bool) -> Result<Bound<'py, PyBytes>> {
+    #[pyo3(
+        signature = (*, with_tree=Given::of(false)),
+        text_signature = "($self, /, *, with_tree=False)"
+    )]
+    fn group_info<'py>(
+        &self,
+        py: Python<'py>,
+        with_tree: Given<bool>,
+    ) -> Result<Bound<'py, PyBytes>> {
+        given!(with_tree);
         let made = py.detach(|| MlsRs::group_info(&self.0, with_tree))?;
         Ok(PyBytes::new(py, &made))
     }
@@ -104,8 +113,14 @@ impl Group {
     /// MLS-Exporter(label, context, length) (RFC 9420 section 8.5): a secret of this epoch for use outside of MLS.
     ///
     /// Choose the context so that no two uses share one. length: bytes, at most 255 hashes (LocalProtocolError ``bad_length``).
-    fn export(&self, label: &str, context: &[u8], length: usize) -> Result<Secret> {
-        Ok(MlsRs::export(&self.0, label.as_bytes(), context, length)?.into())
+    fn export(
+        &self,
+        label: Given<Text<'_>>,
+        context: Given<Bytes<'_>>,
+        length: Given<usize>,
+    ) -> Result<Secret> {
+        given!(label, context, length);
+        Ok(MlsRs::export(&self.0, label.as_bytes(), &context, length)?.into())
     }
 
     /// All sender keys of the epoch in one call, 32 bytes each, in the order of `infos`.
@@ -115,12 +130,13 @@ impl Group {
     fn sender_keys(
         &self,
         py: Python<'_>,
-        label: &str,
-        context: &[u8],
-        infos: Vec<Vec<u8>>,
+        label: Given<Text<'_>>,
+        context: Given<Bytes<'_>>,
+        infos: Given<Many<Vec<u8>>>,
     ) -> Result<Vec<Secret>> {
-        let infos: Vec<&[u8]> = infos.iter().map(Vec::as_slice).collect();
-        let keys = py.detach(|| MlsRs::sender_keys(&self.0, label.as_bytes(), context, &infos))?;
+        given!(label, context, infos);
+        let infos: Vec<&[u8]> = infos.0.iter().map(Vec::as_slice).collect();
+        let keys = py.detach(|| MlsRs::sender_keys(&self.0, label.as_bytes(), &context, &infos))?;
         Ok(keys.into_iter().map(Secret::from).collect())
     }
 
@@ -146,43 +162,52 @@ impl Group {
     ///
     /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``; ``spent_key`` if private and this group has encrypted
     /// before. RemoteProtocolError if a key package to add is for another suite.
-    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice(), private=false, padding="step", client=None))]
+    #[pyo3(
+        signature = (proposal, *, authenticated_data=Given::default(), private=Given::of(false), padding=Given::of(Padding::Step), client=None),
+        text_signature = "($self, /, proposal, *, authenticated_data=b\"\", private=False, padding=\"step\", client=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn propose(
         &self,
         py: Python<'_>,
-        proposal: &Proposal,
-        authenticated_data: &[u8],
-        private: bool,
-        padding: &str,
-        client: Option<&Bound<'_, Client>>,
+        proposal: Given<&Proposal>,
+        authenticated_data: Given<Bytes<'_>>,
+        private: Given<bool>,
+        padding: Given<Padding>,
+        client: Option<Given<&Client>>,
     ) -> Result<Outgoing> {
-        let private = private.then_some(crate::message::padding(padding)?);
-        let client = client.map(|one| &one.get().0);
-        let made = py
-            .detach(|| MlsRs::propose(&self.0, &proposal.0, authenticated_data, private, client))?;
+        given!(proposal, authenticated_data, private, padding, client);
+        let private = private.then_some(padding);
+        let client = client.map(|one| &one.0);
+        let made = py.detach(|| {
+            MlsRs::propose(&self.0, &proposal.0, &authenticated_data, private, client)
+        })?;
         Ok(made.into())
     }
 
     /// Encrypts an application message (RFC 9420 section 15) to the members of this epoch, signed by our leaf.
     ///
-    /// authenticated_data: sent in the clear, covered by the signature and bound to the message.
+    /// data: at most 536,870,912 bytes, which is half of what a vector of the standard holds (RFC 9420 section 2.1.2).
+    /// authenticated_data: as many; sent in the clear, covered by the signature and bound to the message.
     /// padding: ``step`` hides all but the two highest bits of the length, with at least 32 bytes; ``padme`` costs at most
     /// 12 %; ``none``.
     ///
     /// Each key is used once. Go on with the `group` that comes back, and save it before you send: this one is spent, and so
-    /// is every other value of the epoch in this process that has not come as far. Raises LocalProtocolError: ``spent_key``;
-    /// ``forked`` in a child process; ``commit_required`` if the group knows proposals (RFC 9420 section 12.4).
-    #[pyo3(signature = (data, *, authenticated_data=b"".as_slice(), padding="step"))]
+    /// is every other value of the epoch in this process that has not come as far. Raises LocalProtocolError: ``too_long``,
+    /// ``spent_key``; ``forked`` in a child process; ``commit_required`` if the group knows proposals (RFC 9420 section 12.4).
+    #[pyo3(
+        signature = (data, *, authenticated_data=Given::default(), padding=Given::of(Padding::Step)),
+        text_signature = "($self, /, data, *, authenticated_data=b\"\", padding=\"step\")"
+    )]
     fn encrypt(
         &self,
         py: Python<'_>,
-        data: &[u8],
-        authenticated_data: &[u8],
-        padding: &str,
+        data: Given<Bytes<'_>>,
+        authenticated_data: Given<Bytes<'_>>,
+        padding: Given<Padding>,
     ) -> Result<Outgoing> {
-        let padding = crate::message::padding(padding)?;
-        let made = py.detach(|| MlsRs::encrypt(&self.0, data, authenticated_data, padding))?;
+        given!(data, authenticated_data, padding);
+        let made = py.detach(|| MlsRs::encrypt(&self.0, &data, &authenticated_data, padding))?;
         Ok(made.into())
     }
 
@@ -191,8 +216,9 @@ impl Group {
     /// Raises RemoteProtocolError: ``message_key_gone`` if it was opened before, or is later than the limits allow;
     /// ``too_far_ahead`` if too many are missing before it; ``wrong_epoch``; ``unknown_leaf`` if it is of a past epoch and its
     /// sender has left since or changed its signature key; ``own_message``; ``bad_signature``, ...
-    fn decrypt(&self, py: Python<'_>, message: &[u8]) -> Result<Received> {
-        Ok(py.detach(|| MlsRs::decrypt(&self.0, message))?.into())
+    fn decrypt(&self, py: Python<'_>, message: Given<Bytes<'_>>) -> Result<Received> {
+        given!(message);
+        Ok(py.detach(|| MlsRs::decrypt(&self.0, &message))?.into())
     }
 
     /// Makes a commit (RFC 9420 section 12.4) of the proposals this group knows and of those given here; this group stays
@@ -212,37 +238,43 @@ impl Group {
     /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``duplicate_leaf`` if a key package is
     /// given twice or is our own, ``missing_psk``, ``bad_psk``, ``bad_proposal`` if the proposals do not go together (RFC 9420
     /// section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
-    #[pyo3(signature = (*, add=Vec::new(), remove=Vec::new(), proposals=Vec::new(), psks=None, path=false, authenticated_data=b"".as_slice(), now=None, private=false, padding="step", client=None))]
+    #[pyo3(
+        signature = (*, add=Given::default(), remove=Given::default(), proposals=Given::default(), psks=None, path=Given::of(false), authenticated_data=Given::default(), now=None, private=Given::of(false), padding=Given::of(Padding::Step), client=None),
+        text_signature = "($self, /, *, add=(), remove=(), proposals=(), psks=None, path=False, authenticated_data=b\"\", now=None, private=False, padding=\"step\", client=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn commit(
         &self,
         py: Python<'_>,
-        add: Vec<Vec<u8>>,
-        remove: Vec<u32>,
-        proposals: Vec<PyRef<'_, Proposal>>,
-        psks: PskArgument<'_>,
-        path: bool,
-        authenticated_data: &[u8],
-        now: Option<u64>,
-        private: bool,
-        padding: &str,
-        client: Option<&Bound<'_, Client>>,
+        add: Given<Many<Vec<u8>>>,
+        remove: Given<Many<u32>>,
+        proposals: Given<Many<Py<Proposal>>>,
+        psks: Option<Given<Psks>>,
+        path: Given<bool>,
+        authenticated_data: Given<Bytes<'_>>,
+        now: Option<Given<u64>>,
+        private: Given<bool>,
+        padding: Given<Padding>,
+        client: Option<Given<&Client>>,
     ) -> Result<Commit> {
+        given!(add, remove, proposals, psks, path);
+        given!(authenticated_data, now, private, padding, client);
         let all: Vec<mlsrtc_core::Proposal> = add
+            .0
             .into_iter()
             .map(mlsrtc_core::Proposal::Add)
-            .chain(remove.into_iter().map(mlsrtc_core::Proposal::Remove))
-            .chain(proposals.iter().map(|one| one.0.clone()))
+            .chain(remove.0.into_iter().map(mlsrtc_core::Proposal::Remove))
+            .chain(proposals.0.iter().map(|one| one.get().0.clone()))
             .collect();
-        let psks = crate::convert::psks(psks)?;
+        let psks = psks.unwrap_or_default();
         let request = CommitRequest {
             proposals: &all,
-            psks: &psks,
+            psks: &psks.0,
             path,
-            authenticated_data,
+            authenticated_data: &authenticated_data,
             now,
-            private: private.then_some(crate::message::padding(padding)?),
-            client: client.map(|one| &one.get().0),
+            private: private.then_some(padding),
+            client: client.map(|one| &one.0),
         };
         Ok(Commit(py.detach(|| MlsRs::commit(&self.0, &request))?))
     }
@@ -259,22 +291,24 @@ impl Group {
     fn stage(
         &self,
         py: Python<'_>,
-        message: &[u8],
-        psks: PskArgument<'_>,
-        now: Option<u64>,
+        message: Given<Bytes<'_>>,
+        psks: Option<Given<Psks>>,
+        now: Option<Given<u64>>,
     ) -> Result<Staged> {
-        let keys = crate::convert::psks(psks)?;
-        Ok(Staged(
-            py.detach(|| MlsRs::stage(&self.0, message, &keys, now))?,
-        ))
+        given!(message, psks, now);
+        let keys = psks.unwrap_or_default();
+        Ok(Staged(py.detach(|| {
+            MlsRs::stage(&self.0, &message, &keys.0, now)
+        })?))
     }
 
     /// The same epoch, knowing a proposal that a later commit may name by reference (RFC 9420 section 12.1).
     ///
     /// The proposal's signature is checked; whether it may be committed is checked with the commit. A commit made on the
     /// result contains it.
-    fn with_proposal(&self, py: Python<'_>, message: &[u8]) -> Result<Self> {
-        Ok(Self(py.detach(|| MlsRs::with_proposal(&self.0, message))?))
+    fn with_proposal(&self, py: Python<'_>, message: Given<Bytes<'_>>) -> Result<Self> {
+        given!(message);
+        Ok(Self(py.detach(|| MlsRs::with_proposal(&self.0, &message))?))
     }
 
     /// Makes a group of some of this one's members (RFC 9420 section 11.3), with the same suite and GroupContext extensions.
@@ -289,12 +323,13 @@ impl Group {
     fn branch(
         &self,
         py: Python<'_>,
-        group_id: &[u8],
-        key_packages: Vec<Vec<u8>>,
+        group_id: Given<Bytes<'_>>,
+        key_packages: Given<Many<Vec<u8>>>,
     ) -> Result<Founded> {
-        let packages: Vec<&[u8]> = key_packages.iter().map(Vec::as_slice).collect();
+        given!(group_id, key_packages);
+        let packages: Vec<&[u8]> = key_packages.0.iter().map(Vec::as_slice).collect();
         Ok(Founded(
-            py.detach(|| MlsRs::branch(&self.0, group_id, &packages))?,
+            py.detach(|| MlsRs::branch(&self.0, &group_id, &packages))?,
         ))
     }
 
@@ -309,16 +344,15 @@ impl Group {
     fn join_branch(
         &self,
         py: Python<'_>,
-        welcome: &[u8],
-        key_packages: KeyPackages<'_>,
-        tree: Option<&[u8]>,
-        now: Option<u64>,
+        welcome: Given<Bytes<'_>>,
+        key_packages: Given<KeyPackages>,
+        tree: Option<Given<Bytes<'_>>>,
+        now: Option<Given<u64>>,
     ) -> Result<Self> {
-        let given = key_packages.list();
-        let packages: Vec<&mlsrtc_core::KeyPackage> =
-            given.iter().map(|one| &one.get().0).collect();
+        given!(welcome, key_packages, tree, now);
+        let packages = key_packages.list();
         Ok(Self(py.detach(|| {
-            MlsRs::join_branch(&self.0, welcome, &packages, tree, now)
+            MlsRs::join_branch(&self.0, &welcome, &packages, tree.as_deref(), now)
         })?))
     }
 
@@ -333,11 +367,12 @@ impl Group {
     fn reinitialize(
         &self,
         py: Python<'_>,
-        client: &Bound<'_, Client>,
-        key_packages: Vec<Vec<u8>>,
+        client: Given<&Client>,
+        key_packages: Given<Many<Vec<u8>>>,
     ) -> Result<Founded> {
-        let packages: Vec<&[u8]> = key_packages.iter().map(Vec::as_slice).collect();
-        let client = &client.get().0;
+        given!(client, key_packages);
+        let packages: Vec<&[u8]> = key_packages.0.iter().map(Vec::as_slice).collect();
+        let client = &client.0;
         Ok(Founded(py.detach(|| {
             MlsRs::reinitialize(&self.0, client, &packages)
         })?))
@@ -355,18 +390,16 @@ impl Group {
     fn join_reinitialized(
         &self,
         py: Python<'_>,
-        client: &Bound<'_, Client>,
-        welcome: &[u8],
-        key_packages: KeyPackages<'_>,
-        tree: Option<&[u8]>,
-        now: Option<u64>,
+        client: Given<&Client>,
+        welcome: Given<Bytes<'_>>,
+        key_packages: Given<KeyPackages>,
+        tree: Option<Given<Bytes<'_>>>,
+        now: Option<Given<u64>>,
     ) -> Result<Self> {
-        let given = key_packages.list();
-        let packages: Vec<&mlsrtc_core::KeyPackage> =
-            given.iter().map(|one| &one.get().0).collect();
-        let client = &client.get().0;
+        given!(client, welcome, key_packages, tree, now);
+        let (client, packages) = (&client.0, key_packages.list());
         Ok(Self(py.detach(|| {
-            MlsRs::join_reinitialized(&self.0, client, welcome, &packages, tree, now)
+            MlsRs::join_reinitialized(&self.0, client, &welcome, &packages, tree.as_deref(), now)
         })?))
     }
 

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::convert::short_hex;
 use crate::errors::Result;
+use crate::given::{given, Bytes, Given};
 use crate::secret::Secret;
 
 /// A leaf signature key pair (RFC 9420 section 5.1.1). Printing shows the public half only.
@@ -19,15 +20,17 @@ pub struct SigningKey(pub(crate) mlsrtc_core::SigningKey);
 impl SigningKey {
     /// A fresh key pair. suite: a number of `suites()`; another raises LocalProtocolError (``unsupported_suite``).
     #[staticmethod]
-    #[pyo3(signature = (suite=1))]
-    fn generate(suite: u16) -> Result<Self> {
+    #[pyo3(signature = (suite=Given::of(1)), text_signature = "(suite=1)")]
+    fn generate(suite: Given<u16>) -> Result<Self> {
+        given!(suite);
         Ok(Self(mlsrtc_core::SigningKey::generate(suite)?))
     }
 
     /// The key pair whose `save()` this is: for Ed25519 (suites 1, 3 and 0x4D) the 32-byte seed and then the 32-byte public
     /// key, for the NIST curves the private scalar. Raises LocalProtocolError (``bad_key``) if it is none of this suite.
     #[staticmethod]
-    fn load(suite: u16, secret: &Secret) -> Result<Self> {
+    fn load(suite: Given<u16>, secret: Given<&Secret>) -> Result<Self> {
+        given!(suite, secret);
         Ok(Self(mlsrtc_core::SigningKey::load(
             suite,
             &secret.value()?,
@@ -39,8 +42,9 @@ impl SigningKey {
     ///
     /// Raises LocalProtocolError: ``bad_key`` if it has another length or the suite has no seeds, ``unsupported_suite``.
     #[staticmethod]
-    #[pyo3(signature = (seed, suite=1))]
-    fn from_seed(seed: &Secret, suite: u16) -> Result<Self> {
+    #[pyo3(signature = (seed, suite=Given::of(1)), text_signature = "(seed, suite=1)")]
+    fn from_seed(seed: Given<&Secret>, suite: Given<u16>) -> Result<Self> {
+        given!(seed, suite);
         Ok(Self(mlsrtc_core::SigningKey::from_seed(
             suite,
             &seed.value()?,
@@ -60,8 +64,9 @@ impl SigningKey {
     }
 
     /// A signature over `message` as it stands, without the label of RFC 9420's SignWithLabel: 64 bytes for Ed25519.
-    fn sign<'py>(&self, py: Python<'py>, message: &[u8]) -> Result<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(py, &self.0.sign(message)?))
+    fn sign<'py>(&self, py: Python<'py>, message: Given<Bytes<'_>>) -> Result<Bound<'py, PyBytes>> {
+        given!(message);
+        Ok(PyBytes::new(py, &self.0.sign(&message)?))
     }
 
     /// The private key, to be kept as a secret and given to `load()`.
@@ -85,19 +90,21 @@ impl SigningKey {
 #[pyfunction]
 pub fn verify_signature(
     py: Python<'_>,
-    suite: u16,
-    public_key: &[u8],
-    message: &[u8],
-    signature: &[u8],
+    suite: Given<u16>,
+    public_key: Given<Bytes<'_>>,
+    message: Given<Bytes<'_>>,
+    signature: Given<Bytes<'_>>,
 ) -> Result<()> {
-    Ok(py.detach(|| mlsrtc_core::verify_signature(suite, public_key, message, signature))?)
+    given!(suite, public_key, message, signature);
+    Ok(py.detach(|| mlsrtc_core::verify_signature(suite, &public_key, &message, &signature))?)
 }
 
 /// Random bytes from the cryptographic provider's generator.
 ///
 /// length: at most 1048576 (LocalProtocolError ``bad_length``).
 #[pyfunction]
-pub fn random_bytes(length: usize) -> Result<Secret> {
+pub fn random_bytes(length: Given<usize>) -> Result<Secret> {
+    given!(length);
     const MOST: usize = 1 << 20;
     if length > MOST {
         return Err(
@@ -113,8 +120,9 @@ pub fn random_bytes(length: usize) -> Result<Secret> {
 /// one of the two is broken, by a quantum computer or otherwise. Signatures are Ed25519. The number is OpenMLS's; none is
 /// assigned yet, so groups of this suite may not outlive a release.
 #[pyfunction]
-#[pyo3(signature = (*, post_quantum=false))]
-pub fn suites(py: Python<'_>, post_quantum: bool) -> PyResult<Bound<'_, PyTuple>> {
+#[pyo3(signature = (*, post_quantum=Given::of(false)), text_signature = "(*, post_quantum=False)")]
+pub fn suites(py: Python<'_>, post_quantum: Given<bool>) -> PyResult<Bound<'_, PyTuple>> {
+    given!(post_quantum);
     let mut numbers = mlsrtc_core::suites();
     if post_quantum {
         numbers.extend(mlsrtc_core::post_quantum_suites());

@@ -7,6 +7,7 @@ mod commit;
 mod convert;
 mod credential;
 mod errors;
+mod given;
 mod group;
 mod keys;
 mod member;

@@ -1,10 +1,10 @@
 //! What a group sends and receives besides commits.
 
-use mlsrtc_core::{Error, Padding};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::Result;
+use crate::given::{given, Given};
 use crate::group::{EngineGroup, Group};
 
 /// How far application messages may come out of order, and how late: a rule as data (RFC 9420 sections 9.1 and 15.3).
@@ -21,8 +21,12 @@ pub struct Limits(pub(crate) mlsrtc_core::Limits);
 #[pymethods]
 impl Limits {
     #[new]
-    #[pyo3(signature = (*, ahead=1024, behind=128, past_epochs=0))]
-    fn new(ahead: u32, behind: u32, past_epochs: u16) -> Result<Self> {
+    #[pyo3(
+        signature = (*, ahead=Given::of(1024), behind=Given::of(128), past_epochs=Given::of(0)),
+        text_signature = "(*, ahead=1024, behind=128, past_epochs=0)"
+    )]
+    fn new(ahead: Given<u32>, behind: Given<u32>, past_epochs: Given<u16>) -> Result<Self> {
+        given!(ahead, behind, past_epochs);
         Ok(Self(mlsrtc_core::Limits::new(ahead, behind, past_epochs)?))
     }
 
@@ -51,16 +55,6 @@ impl Limits {
             self.behind(),
             self.past_epochs()
         )
-    }
-}
-
-/// A `padding` argument.
-pub(crate) fn padding(name: &str) -> Result<Padding> {
-    match name {
-        "none" => Ok(Padding::None),
-        "step" => Ok(Padding::Step),
-        "padme" => Ok(Padding::Padme),
-        _ => Err(Error::local("bad_padding", "padding is none, step or padme").into()),
     }
 }
 

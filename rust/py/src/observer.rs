@@ -6,6 +6,7 @@ use pyo3::types::PyBytes;
 
 use crate::client::{rules, Client, Successor};
 use crate::errors::Result;
+use crate::given::{given, Bytes, Given, Many};
 use crate::member::Member;
 use crate::proposal::Proposal;
 
@@ -27,23 +28,28 @@ impl Observer {
     /// Raises RemoteProtocolError: ``bad_signature``, ``bad_tree``, ...; LocalProtocolError: ``missing_tree`` if the tree is
     /// neither inside nor given, ``bad_root`` if one of `roots` is no certificate.
     #[staticmethod]
-    #[pyo3(signature = (group_info, tree=None, *, successor=None, credential_types=Vec::new(), roots=Vec::new(), sender=None))]
+    #[pyo3(
+        signature = (group_info, tree=None, *, successor=None, credential_types=Given::default(), roots=Given::default(), sender=None),
+        text_signature = "(group_info, tree=None, *, successor=None, credential_types=(), roots=(), sender=None)"
+    )]
     #[allow(clippy::too_many_arguments)]
     fn observe(
         py: Python<'_>,
-        group_info: &[u8],
-        tree: Option<&[u8]>,
-        successor: Option<&Bound<'_, Successor>>,
-        mut credential_types: Vec<u16>,
-        roots: Vec<Vec<u8>>,
-        sender: Option<&Bound<'_, Client>>,
+        group_info: Given<Bytes<'_>>,
+        tree: Option<Given<Bytes<'_>>>,
+        successor: Option<Given<&Successor>>,
+        credential_types: Given<Many<u16>>,
+        roots: Given<Many<Vec<u8>>>,
+        sender: Option<Given<&Client>>,
     ) -> Result<Self> {
         const BASIC: u16 = 1;
+        given!(group_info, tree, successor, credential_types, roots, sender);
+        let mut credential_types = credential_types.0;
         credential_types.push(BASIC);
-        let rules = rules(successor, credential_types, roots);
-        let sender = sender.map(|one| &one.get().0);
+        let rules = rules(successor, credential_types, roots.0);
+        let sender = sender.map(|one| &one.0);
         Ok(Self(py.detach(|| {
-            MlsRs::observe(group_info, tree, &rules, sender)
+            MlsRs::observe(&group_info, tree.as_deref(), &rules, sender)
         })?))
     }
 
@@ -52,21 +58,26 @@ impl Observer {
     ///
     /// Raises LocalProtocolError: ``wrong_state`` without a `sender`, ``bad_sender`` if the group does not name it,
     /// ``bad_proposal``, ``unknown_leaf``.
-    #[pyo3(signature = (proposal, *, authenticated_data=b"".as_slice()))]
+    #[pyo3(
+        signature = (proposal, *, authenticated_data=Given::default()),
+        text_signature = "($self, /, proposal, *, authenticated_data=b\"\")"
+    )]
     fn propose<'py>(
         &self,
         py: Python<'py>,
-        proposal: &Proposal,
-        authenticated_data: &[u8],
+        proposal: Given<&Proposal>,
+        authenticated_data: Given<Bytes<'_>>,
     ) -> Result<Bound<'py, PyBytes>> {
+        given!(proposal, authenticated_data);
         let made =
-            py.detach(|| MlsRs::propose_from_outside(&self.0, &proposal.0, authenticated_data))?;
+            py.detach(|| MlsRs::propose_from_outside(&self.0, &proposal.0, &authenticated_data))?;
         Ok(PyBytes::new(py, &made))
     }
 
     /// The epoch a commit leads to; with a proposal, the same epoch knowing it. Raises RemoteProtocolError.
-    fn follow(&self, py: Python<'_>, message: &[u8]) -> Result<Self> {
-        Ok(Self(py.detach(|| MlsRs::follow(&self.0, message))?))
+    fn follow(&self, py: Python<'_>, message: Given<Bytes<'_>>) -> Result<Self> {
+        given!(message);
+        Ok(Self(py.detach(|| MlsRs::follow(&self.0, &message))?))
     }
 
     /// The group's identifier.

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use crate::convert::{extensions, short_hex};
 use crate::errors::Result;
+use crate::given::{given, Given, Many};
 
 /// What a group is to be in its next life (RFC 9420 section 12.1.5).
 #[pyclass(frozen, eq, hash, module = "mlsrtc._core")]
@@ -59,8 +60,9 @@ pub struct Proposal(pub(crate) mlsrtc_core::Proposal);
 impl Proposal {
     /// Add the owner of this key package, an MLSMessage (RFC 9420 section 12.1.1).
     #[staticmethod]
-    fn add(key_package: Vec<u8>) -> Self {
-        Self(mlsrtc_core::Proposal::Add(key_package))
+    fn add(key_package: Given<Vec<u8>>) -> Result<Self> {
+        given!(key_package);
+        Ok(Self(mlsrtc_core::Proposal::Add(key_package)))
     }
 
     /// Fresh keys for our own leaf, without the path of a commit (RFC 9420 section 12.1.2). Somebody else must commit it.
@@ -71,24 +73,27 @@ impl Proposal {
 
     /// Remove the member in this leaf (RFC 9420 section 12.1.3).
     #[staticmethod]
-    fn remove(leaf: u32) -> Self {
-        Self(mlsrtc_core::Proposal::Remove(leaf))
+    fn remove(leaf: Given<u32>) -> Result<Self> {
+        given!(leaf);
+        Ok(Self(mlsrtc_core::Proposal::Remove(leaf)))
     }
 
     /// Mix in the external pre-shared key with this identifier (RFC 9420 section 12.1.4). Only who knows it can follow.
     #[staticmethod]
-    fn psk(id: Vec<u8>) -> Self {
-        Self(mlsrtc_core::Proposal::ExternalPsk(id))
+    fn psk(id: Given<Vec<u8>>) -> Result<Self> {
+        given!(id);
+        Ok(Self(mlsrtc_core::Proposal::ExternalPsk(id)))
     }
 
     /// Mix in the resumption PSK of an earlier epoch of this group (RFC 9420 section 8.6). Only who was in the group then,
     /// and keeps that epoch (`Limits.past_epochs`), can follow.
     #[staticmethod]
-    fn resumption_psk(epoch: u64) -> Self {
-        Self(mlsrtc_core::Proposal::ResumptionPsk(ResumptionPsk {
+    fn resumption_psk(epoch: Given<u64>) -> Result<Self> {
+        given!(epoch);
+        Ok(Self(mlsrtc_core::Proposal::ResumptionPsk(ResumptionPsk {
             group_id: None,
             epoch,
-        }))
+        })))
     }
 
     /// End this group, so that another can follow it (RFC 9420 section 12.1.5). A commit covers nothing else.
@@ -100,9 +105,18 @@ impl Proposal {
     /// not list it, or not what the extensions ask of all. A member says that it understands more by a commit with another
     /// `client`. A commit of ours leaves out such a proposal of somebody else; a commit of somebody else does end the group.
     #[staticmethod]
-    #[pyo3(signature = (group_id, *, suite=None, extensions=Vec::new()))]
-    fn reinit(group_id: Vec<u8>, suite: Option<u16>, extensions: Vec<(u16, Vec<u8>)>) -> Self {
-        Self(match suite {
+    #[pyo3(
+        signature = (group_id, *, suite=None, extensions=Given::default()),
+        text_signature = "(group_id, *, suite=None, extensions=())"
+    )]
+    fn reinit(
+        group_id: Given<Vec<u8>>,
+        suite: Option<Given<u16>>,
+        extensions: Given<Many<(u16, Vec<u8>)>>,
+    ) -> Result<Self> {
+        given!(group_id, suite, extensions);
+        let Many(extensions) = extensions;
+        Ok(Self(match suite {
             Some(suite) => mlsrtc_core::Proposal::ReInit(mlsrtc_core::ReInit {
                 group_id,
                 version: 1,
@@ -113,14 +127,15 @@ impl Proposal {
                 group_id,
                 extensions,
             },
-        })
+        }))
     }
 
     /// Put these in the place of all extensions of the GroupContext (RFC 9420 section 12.1.7): (type, contents) pairs. Where it
     /// is proposed or committed they are looked at as `Client.create_group()` does.
     #[staticmethod]
-    fn context_extensions(extensions: Vec<(u16, Vec<u8>)>) -> Self {
-        Self(mlsrtc_core::Proposal::ContextExtensions(extensions))
+    fn context_extensions(extensions: Given<Many<(u16, Vec<u8>)>>) -> Result<Self> {
+        given!(extensions);
+        Ok(Self(mlsrtc_core::Proposal::ContextExtensions(extensions.0)))
     }
 
     /// Something the application defines (RFC 9420 section 12.1.8): carried, agreed upon, and not looked into.
@@ -129,7 +144,8 @@ impl Proposal {
     /// type is one that needs a path, commit it with ``path=True``: the engine does not know. Raises LocalProtocolError
     /// (``bad_proposal``) if it is 0 to 7, the standard's own (RFC 9420 section 17.4).
     #[staticmethod]
-    fn custom(proposal_type: u16, data: Vec<u8>) -> Result<Self> {
+    fn custom(proposal_type: Given<u16>, data: Given<Vec<u8>>) -> Result<Self> {
+        given!(proposal_type, data);
         let made = mlsrtc_core::Proposal::Custom {
             number: proposal_type,
             data,

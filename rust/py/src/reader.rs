@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::errors;
+use crate::given::{given, Bytes, Given};
 
 fn to_python(py: Python<'_>, refused: &core::Refused) -> PyErr {
     let (reason, section) = (refused.reason.slug(), refused.reason.section());
@@ -143,23 +144,30 @@ impl LeafFacts {
     fn verify(
         &self,
         py: Python<'_>,
-        suite: Option<u16>,
-        group_id: Option<&[u8]>,
-        leaf_index: Option<u32>,
+        suite: Option<Given<u16>>,
+        group_id: Option<Given<Bytes<'_>>>,
+        leaf_index: Option<Given<u32>>,
     ) -> PyResult<()> {
+        given!(suite, group_id, leaf_index);
         apart(py, || match &self.key_package {
             Some(package) if suite.is_none_or(|wanted| wanted == package.suite) => package.verify(),
             Some(_) => Err(core::Refused::unsupported_suite("key_package.cipher_suite")),
             None => {
                 let suite =
                     suite.ok_or_else(|| core::Refused::unsupported_suite("leaf_node.suite"))?;
-                self.leaf.verify(suite, group_id.zip(leaf_index))
+                self.leaf.verify(suite, group_id.as_deref().zip(leaf_index))
             }
         })
     }
 
     /// The tree hash (RFC 9420 section 7.8) of a tree whose only node is this leaf.
-    fn tree_hash(&self, py: Python<'_>, suite: u16, leaf_index: u32) -> PyResult<Vec<u8>> {
+    fn tree_hash(
+        &self,
+        py: Python<'_>,
+        suite: Given<u16>,
+        leaf_index: Given<u32>,
+    ) -> PyResult<Vec<u8>> {
+        given!(suite, leaf_index);
         apart(py, || self.leaf.tree_hash(suite, leaf_index))
     }
 
@@ -260,8 +268,14 @@ impl CommitFacts {
 
     /// Checks the signature over the commit and the TLS-encoded GroupContext of the epoch it was made in
     /// (RFC 9420 section 6.1). Raises RemoteProtocolError: bad_signature, unsupported_suite.
-    fn verify(&self, py: Python<'_>, context: &[u8], signature_key: &[u8]) -> PyResult<()> {
-        apart(py, || self.commit.verify(context, signature_key))
+    fn verify(
+        &self,
+        py: Python<'_>,
+        context: Given<Bytes<'_>>,
+        signature_key: Given<Bytes<'_>>,
+    ) -> PyResult<()> {
+        given!(context, signature_key);
+        apart(py, || self.commit.verify(&context, &signature_key))
     }
 
     /// The confirmed and the interim transcript hash after this commit, from the interim hash before
@@ -269,10 +283,11 @@ impl CommitFacts {
     fn transcript(
         &self,
         py: Python<'_>,
-        suite: u16,
-        interim: &[u8],
+        suite: Given<u16>,
+        interim: Given<Bytes<'_>>,
     ) -> PyResult<(Vec<u8>, Vec<u8>)> {
-        apart(py, || self.commit.transcript(suite, interim))
+        given!(suite, interim);
+        apart(py, || self.commit.transcript(suite, &interim))
     }
 
     fn __repr__(&self) -> String {
@@ -368,8 +383,9 @@ impl GroupInfoFacts {
     }
 
     /// Checks the signer's signature. Raises RemoteProtocolError: bad_signature, unsupported_suite.
-    fn verify(&self, py: Python<'_>, signature_key: &[u8]) -> PyResult<()> {
-        apart(py, || self.0.verify(signature_key))
+    fn verify(&self, py: Python<'_>, signature_key: Given<Bytes<'_>>) -> PyResult<()> {
+        given!(signature_key);
+        apart(py, || self.0.verify(&signature_key))
     }
 
     fn __repr__(&self) -> String {
@@ -414,8 +430,9 @@ impl WelcomeFacts {
 /// wrong_message_type, not_a_commit, wrong_sender, unknown_value, repeated_extension) and the place in
 /// `where`.
 #[pyfunction]
-pub fn inspect_commit(py: Python<'_>, message: &[u8]) -> PyResult<CommitFacts> {
-    let mut commit = apart(py, || core::inspect_commit(message))?;
+pub fn inspect_commit(py: Python<'_>, message: Given<Bytes<'_>>) -> PyResult<CommitFacts> {
+    given!(message);
+    let mut commit = apart(py, || core::inspect_commit(&message))?;
     let adds = std::mem::take(&mut commit.adds)
         .into_iter()
         .map(|package| Py::new(py, LeafFacts::from(package)))
@@ -434,28 +451,32 @@ pub fn inspect_commit(py: Python<'_>, message: &[u8]) -> PyResult<CommitFacts> {
 
 /// Reads an MLSMessage with a GroupInfo. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
-pub fn inspect_group_info(py: Python<'_>, message: &[u8]) -> PyResult<GroupInfoFacts> {
-    apart(py, || core::inspect_group_info(message)).map(GroupInfoFacts)
+pub fn inspect_group_info(py: Python<'_>, message: Given<Bytes<'_>>) -> PyResult<GroupInfoFacts> {
+    given!(message);
+    apart(py, || core::inspect_group_info(&message)).map(GroupInfoFacts)
 }
 
 /// Reads an MLSMessage with a KeyPackage. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
-pub fn inspect_key_package(py: Python<'_>, message: &[u8]) -> PyResult<LeafFacts> {
-    apart(py, || core::inspect_key_package(message)).map(LeafFacts::from)
+pub fn inspect_key_package(py: Python<'_>, message: Given<Bytes<'_>>) -> PyResult<LeafFacts> {
+    given!(message);
+    apart(py, || core::inspect_key_package(&message)).map(LeafFacts::from)
 }
 
 /// Reads an MLSMessage with a Welcome. Raises RemoteProtocolError as `inspect_commit`.
 #[pyfunction]
-pub fn inspect_welcome(py: Python<'_>, message: &[u8]) -> PyResult<WelcomeFacts> {
-    apart(py, || core::inspect_welcome(message)).map(WelcomeFacts)
+pub fn inspect_welcome(py: Python<'_>, message: Given<Bytes<'_>>) -> PyResult<WelcomeFacts> {
+    given!(message);
+    apart(py, || core::inspect_welcome(&message)).map(WelcomeFacts)
 }
 
 /// The leaves of a ratchet_tree extension by index (RFC 9420 section 12.4.3.3). Hashes are not checked.
 /// Raises RemoteProtocolError as `inspect_commit`, and bad_tree.
 #[pyfunction]
-pub fn inspect_tree<'py>(py: Python<'py>, tree: &[u8]) -> PyResult<Bound<'py, PyDict>> {
+pub fn inspect_tree<'py>(py: Python<'py>, tree: Given<Bytes<'_>>) -> PyResult<Bound<'py, PyDict>> {
+    given!(tree);
     let leaves = PyDict::new(py);
-    for (index, leaf) in apart(py, || core::inspect_tree(tree))? {
+    for (index, leaf) in apart(py, || core::inspect_tree(&tree))? {
         leaves.set_item(index, Py::new(py, LeafFacts::from(leaf))?)?;
     }
     Ok(leaves)
@@ -466,17 +487,19 @@ pub fn inspect_tree<'py>(py: Python<'py>, tree: &[u8]) -> PyResult<Bound<'py, Py
 #[pyfunction]
 pub fn interim_transcript_hash(
     py: Python<'_>,
-    suite: u16,
-    confirmed: &[u8],
-    confirmation_tag: &[u8],
+    suite: Given<u16>,
+    confirmed: Given<Bytes<'_>>,
+    confirmation_tag: Given<Bytes<'_>>,
 ) -> PyResult<Vec<u8>> {
+    given!(suite, confirmed, confirmation_tag);
     apart(py, || {
-        core::interim_transcript_hash(suite, confirmed, confirmation_tag)
+        core::interim_transcript_hash(suite, &confirmed, &confirmation_tag)
     })
 }
 
 /// The length that a vector's header holds (RFC 9420 section 2.1.2); nothing may follow the header.
 #[pyfunction]
-pub fn vector_length(py: Python<'_>, header: &[u8]) -> PyResult<usize> {
-    apart(py, || core::vector_length(header))
+pub fn vector_length(py: Python<'_>, header: Given<Bytes<'_>>) -> PyResult<usize> {
+    given!(header);
+    apart(py, || core::vector_length(&header))
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::Result;
+use crate::given::{given, Bytes, Given};
 
 /// Bytes that are wiped when they are no longer used.
 ///
@@ -42,8 +43,9 @@ impl PartialEq for Secret {
 #[pymethods]
 impl Secret {
     #[new]
-    fn new(value: &[u8]) -> Self {
-        mlsrtc_core::Secret::from(value).into()
+    fn new(value: Given<Bytes<'_>>) -> Result<Self> {
+        given!(value);
+        Ok(mlsrtc_core::Secret::from(value.into_vec()).into())
     }
 
     /// The value as `bytes`. Raises LocalProtocolError after `wipe()`.

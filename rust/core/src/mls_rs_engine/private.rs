@@ -12,6 +12,10 @@ use crate::encoding::message;
 use crate::message::{Limits, Outgoing, Padding, Received};
 use crate::{Error, Result};
 
+/// Bytes of data, and of authenticated data, that one message takes: half of what a vector holds (RFC 9420 section 2.1.2),
+/// so that no padding can push it over.
+const MOST: usize = 1 << 29;
+
 impl Group {
     pub(super) fn encrypt(
         &self,
@@ -19,6 +23,12 @@ impl Group {
         authenticated_data: &[u8],
         padding: Padding,
     ) -> Result<Outgoing<Self>> {
+        if data.len().max(authenticated_data.len()) > MOST {
+            return Err(
+                Error::local("too_long", format!("more than {MOST} bytes in one message"))
+                    .section("RFC 9420 section 2.1.2"),
+            );
+        }
         let call = self.begin(&[]);
         call.encrypt(false, padding);
         let mut engine = self.0.engine.clone();
