@@ -93,6 +93,7 @@ def test_a_record_of_another_form_is_the_stores_fault_and_gives_nothing_away(key
     read = saved.load_meta if key == "meta" else saved.load_participation
     with pytest.raises(StoreError) as error:
         read({key: record})
+    assert error.value.reason == "damaged"
     assert "AAAA" not in str(error.value)
     assert error.value.__cause__ is None
 
@@ -115,8 +116,11 @@ def test_what_only_grows_is_read_from_the_keys_of_its_records() -> None:
 
 @pytest.mark.parametrize("version", [1, saved.VERSION + 1])
 def test_a_store_of_another_schema_is_told_by_its_version(version: int) -> None:
-    with pytest.raises(LocalProtocolError, match=f"schema version {version}, this code reads {saved.VERSION}"):
+    with pytest.raises(
+        LocalProtocolError, match=f"schema version {version}, this code reads {saved.VERSION}"
+    ) as caught:
         saved.load_meta({"meta": saved.dump({"version": version})})
+    assert caught.value.reason == "other_schema"
 
 
 @pytest.mark.parametrize("record", [b"{}", b'{"request":"Unknown"}', b'{"request":"RestartLeave","id":"a"}', b"x"])

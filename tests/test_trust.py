@@ -368,8 +368,9 @@ def test_pins_are_saved_and_read_back(known: dict[UserId, tuple[bytes, bool]]) -
     ],
 )
 def test_pins_that_cannot_be_read_are_the_store_s_fault(data: bytes) -> None:
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError) as caught:
         Pins.decode(data)
+    assert caught.value.reason == "damaged"
 
 
 @given(st.permutations([ANNA, CHANGED, BERT, ANNA_PHONE]), st.sampled_from(Trust))

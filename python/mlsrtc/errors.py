@@ -71,4 +71,19 @@ class CallOver(MlsrtcError):
 
 
 class StoreError(MlsrtcError):
-    """What the store holds cannot be read back or written: the store's fault, or its disk's."""
+    """What the store holds cannot be read back or written: the store's fault, or its disk's.
+
+    reason: a slug that a program can read, stable across releases; empty if a store of your own gives none.
+
+    * ``locked``: another process has the file open, or another store of this one. It may be free later.
+    * ``damaged``: the file or a record in it is not what was written.
+    * ``not_ours``: the file is another application's.
+    * ``newer_schema``: a newer version of this package wrote it.
+    * ``full``: the disk is full. Nothing of the step was written.
+    * ``no_access``: the path leads nowhere, or the permissions do not allow it.
+    * ``failed``: the disk failed, or SQLite for a reason of its own; the text says what.
+    """
+
+    def __init__(self, detail: str, *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(detail)

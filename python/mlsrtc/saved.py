@@ -42,7 +42,8 @@ def reading(key: str) -> Iterator[None]:
     except (RemoteProtocolError, LocalProtocolError, ValueError) as error:
         reason, where = getattr(error, "reason", "bad_value"), getattr(error, "where", "")
         # `from None`: the cause could carry a piece of a key.
-        raise StoreError(f"record {key} is broken: {reason} {where.lstrip('.')}".rstrip()) from None
+        detail = f"record {key} is broken: {reason} {where.lstrip('.')}".rstrip()
+        raise StoreError(detail, reason="damaged") from None
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
@@ -55,9 +56,9 @@ def load(records: Records, key: str) -> Field:
     try:
         value = json.loads(records[key])
     except (KeyError, ValueError, RecursionError):
-        raise StoreError(f"record {key} is missing or broken") from None
+        raise StoreError(f"record {key} is missing or broken", reason="damaged") from None
     if not isinstance(value, dict):
-        raise StoreError(f"record {key} is no object")
+        raise StoreError(f"record {key} is no object", reason="damaged")
     return Field(value, "")
 
 
@@ -142,7 +143,8 @@ def load_meta(records: Records) -> Meta | None:
         version = value["version"].integer()
     if version != VERSION:
         raise LocalProtocolError(
-            f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one"
+            f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one",
+            reason="other_schema",
         )
     with reading("meta"):
         return Meta(
@@ -226,7 +228,7 @@ def load_requests(records: Records) -> Iterable[Request]:
             value = dict(load(records, key).object())
             kind = REQUEST_TYPES.get(str(value.pop("request", None)))
             if kind is None:
-                raise StoreError(f"record {key} is of an unknown form")
+                raise StoreError(f"record {key} is of an unknown form", reason="damaged")
             with reading(key):
                 yield _read(kind, Field(value, ""))
 
@@ -312,7 +314,7 @@ def unhexed(text: str) -> EpochId:
     except ValueError:
         epoch = b""
     if len(epoch) != encoding.HASH_SIZE:
-        raise StoreError("an epoch id in the store is broken")
+        raise StoreError("an epoch id in the store is broken", reason="damaged")
     return EpochId(epoch)
 
 

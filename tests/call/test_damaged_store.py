@@ -58,7 +58,8 @@ def test_a_damaged_record_is_the_stores_fault_or_does_no_harm(watch: Watch) -> N
             continue  # Of another schema: told as that.
         try:
             Session(device.matrix, RoomId(watch.world.room_id), SLOT, now=now, records=others).tick(now)
-        except StoreError:
+        except StoreError as error:
+            assert error.reason == "damaged"
             refused += 1
         except Exception as error:
             raise AssertionError(what) from error

@@ -178,7 +178,7 @@ def _class(found: Source, node: ast.ClassDef) -> Entry:
     makers = [one for one in methods if one.name in {"__new__", "__init__"}]
     members = [_function(found, one, node.name) for one in methods if not one.name.startswith("_")]
     fields = [field for name, field in _fields(node.body) if not name.startswith("_")]
-    bases = [base for base in map(ast.unparse, node.bases) if base != "Protocol"]
+    bases = [base for base in map(ast.unparse, node.bases) if base not in {"Protocol", "Closing"}]
     head = f"class {node.name}" + (f"({', '.join(bases)})" if bases else "")
     if makers:
         parameters, options = _parameters(found, makers[0].args)

@@ -23,7 +23,8 @@ What does not hold is raised as `mlsrtc.errors.RemoteProtocolError`, and nothing
 program can read and that stays the same across releases, `where` the field of the event, or the structure inside its
 bytes, that was wrong. What could be judged only later, because its parent, its author's join or its file was not there
 yet, is told as the notice `mlsrtc.notices.EventRefused` with the same reason and place. A caller's own fault is a
-`LocalProtocolError`, and not listed here.
+`LocalProtocolError`, and not listed here. What a store cannot read or write is a `StoreError`; its reasons stand in
+[the API](api-call.md#storeerror).
 
 Each row was done to something that is taken without it: {rows} rows, {reasons} reasons.
 """

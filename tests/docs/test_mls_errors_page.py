@@ -23,6 +23,11 @@ standard are broken at once, the one that the engine finds first is told.
 PARTS = (
     ("What others sent", "Raised as `mlsrtc.errors.RemoteProtocolError`.", door.REMOTE),
     ("What the caller asked for", "Raised as `mlsrtc.errors.LocalProtocolError`.", door.LOCAL),
+    (
+        "What a disk refuses",
+        "Raised as `mlsrtc.errors.StoreError`. A full disk (`full`) and one that fails (`failed`) have no row here.",
+        door.STORE,
+    ),
 )
 
 

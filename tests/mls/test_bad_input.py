@@ -1,24 +1,32 @@
 """What the MLS door refuses, and how it is told. docs/reference/mls-errors.md is written from these tables."""
 
+import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from clients import Circle, circle, client
 
-from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.adapters.mls_storage import SqliteStorage
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.mls import (
     Client,
     Credential,
     Group,
     KeyPackage,
     Limits,
+    MemoryStorage,
     Observer,
     Proposal,
     Secret,
     SigningKey,
+    Storage,
     Successor,
     external_senders,
     inspect_commit,
@@ -744,6 +752,17 @@ LOCAL = {
             section=rfc("11.3"),
         ),
     ],
+    "Storage": [
+        Case("after it was closed", lambda w: closed().keys(), "closed"),
+        Case("from another thread than made it", lambda w: elsewhere(lambda storage: storage.keys()), "other_thread"),
+        Case("to close it there", lambda w: elsewhere(lambda storage: storage.close()), "other_thread"),
+        Case("a key that is text", lambda w: MemoryStorage().read("x"), "bad_record"),  # type: ignore[arg-type]
+        Case(
+            "a record that is no secret",
+            lambda w: MemoryStorage().write(b"x", {"x": b""}),  # type: ignore[dict-item]
+            "bad_record",
+        ),
+    ],
     "From outside": [
         Case(
             "to propose without a sender", lambda w: Observer.observe(w.info).propose(Proposal.remove(1)), "wrong_state"
@@ -761,6 +780,61 @@ LOCAL = {
         ),
     ],
 }
+
+
+STORE = {
+    "Storage in a file": [
+        Case("open in another process, or twice in this one", lambda w: opened_twice(), "locked"),
+        Case("no SQLite file", lambda w: of_bytes(b"no database" * 100), "damaged"),
+        Case("cut short", lambda w: changed(lambda path: path.write_bytes(path.read_bytes()[:5000])), "damaged"),
+        Case("another application's", lambda w: changed_by_sql("PRAGMA application_id = 1"), "not_ours"),
+        Case("of a newer version", lambda w: changed_by_sql("PRAGMA user_version = 99"), "newer_schema"),
+        Case("in a folder that is not there", lambda w: SqliteStorage("/nowhere/at/all.db"), "no_access"),
+    ],
+}
+
+
+def closed() -> Storage:
+    with MemoryStorage() as storage:
+        return storage
+
+
+def elsewhere(act: Callable[[Storage], object]) -> object:
+    with (
+        TemporaryDirectory() as directory,
+        SqliteStorage(Path(directory) / "mls.db") as storage,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        return pool.submit(act, storage).result()
+
+
+def opened_twice() -> object:
+    with TemporaryDirectory() as directory, SqliteStorage(Path(directory) / "mls.db"):
+        return SqliteStorage(Path(directory) / "mls.db", lock_timeout=0.0)
+
+
+def of_bytes(content: bytes) -> object:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "mls.db"
+        path.write_bytes(content)
+        return SqliteStorage(path)
+
+
+def changed(change: Callable[[Path], object]) -> object:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "mls.db"
+        with SqliteStorage(path) as storage:
+            storage.write(b"x", {str(number): Secret(bytes(1000)) for number in range(50)})
+        change(path)
+        return SqliteStorage(path)
+
+
+def changed_by_sql(statement: str) -> object:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+
+    return changed(change)
 
 
 @cache
@@ -825,7 +899,14 @@ def test_what_the_caller_got_wrong_is_told_as_the_callers(case: Case) -> None:
     with pytest.raises(LocalProtocolError) as caught:
         case.act(world())
     assert (caught.value.reason, caught.value.section) == (case.reason, case.section)
-    assert str(caught.value).startswith(case.reason)
+    assert str(caught.value).startswith(case.reason) or case in LOCAL["Storage"]
+
+
+@pytest.mark.parametrize("case", [one for table in STORE.values() for one in table], ids=lambda case: case.name)
+def test_what_is_wrong_with_a_file_is_told_as_the_stores(case: Case) -> None:
+    with pytest.raises(StoreError) as caught:
+        case.act(world())
+    assert caught.value.reason == case.reason
 
 
 def test_the_world_is_as_it_was() -> None:

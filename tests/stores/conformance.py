@@ -1,6 +1,7 @@
 """What every store must do. The test file of a store inherits these; a durable one can also `reopen`."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mlsrtc.adapters.store import Store
+from mlsrtc.closing import Closing
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
 from mlsrtc.session import Session
@@ -77,14 +79,16 @@ class StoreConformance:
     @pytest.mark.parametrize("wrong", ["text", 5, bytearray(b"x"), [b"x"]])
     def test_other_than_bytes_is_refused_and_nothing_is_written(self, store: Store, wrong: object) -> None:
         store.save({"call": {"a": b"1"}})
-        with pytest.raises(LocalProtocolError, match="bytes"):
+        with pytest.raises(LocalProtocolError, match="bytes") as caught:
             store.save({"call": {"a": b"2", "b": wrong}})  # type: ignore[dict-item]
+        assert caught.value.reason == "bad_record"
         assert store.load("call") == {"a": b"1"}
 
     @pytest.mark.parametrize("wrong", [b"call", None, 1, "\ud800"])
     def test_other_names_than_text_are_refused(self, store: Store, wrong: str) -> None:
-        with pytest.raises(LocalProtocolError, match="text"):
+        with pytest.raises(LocalProtocolError, match="text") as caught:
             store.load(wrong)
+        assert caught.value.reason == "bad_record"
         with pytest.raises(LocalProtocolError, match="text"):
             store.save({wrong: {}})
         with pytest.raises(LocalProtocolError, match="text"):
@@ -93,10 +97,18 @@ class StoreConformance:
     def test_a_closed_store_says_so(self, store: Store) -> None:
         store.close()
         store.close()
+        for act in (lambda: store.load("call"), lambda: store.save({"call": {"a": b"1"}})):
+            with pytest.raises(LocalProtocolError, match="closed") as caught:
+                act()
+            assert caught.value.reason == "closed"
+
+    def test_with_closes_it_whatever_happens_in_the_block(self, store: Store) -> None:
+        assert isinstance(store, Closing)
+        with suppress(KeyError), store as entered:
+            assert entered is store
+            raise KeyError
         with pytest.raises(LocalProtocolError, match="closed"):
             store.load("call")
-        with pytest.raises(LocalProtocolError, match="closed"):
-            store.save({"call": {"a": b"1"}})
 
     def test_a_call_of_another_schema_is_refused_by_its_version_and_stays_as_it_is(self, store: Store) -> None:
         # As version 1 wrote it: the private halves of the KeyPackage in the record of the participation.

@@ -152,17 +152,18 @@ def test_a_second_process_is_told_that_the_file_is_in_use(path: Path, store: Sto
     code = (
         "import sys\nfrom mlsrtc.adapters.sqlite import SqliteStore\nfrom mlsrtc.errors import StoreError\n"
         "try:\n    SqliteStore(sys.argv[1], lock_timeout=0.1)\n"
-        "except StoreError as error:\n    print(error)\n"
+        "except StoreError as error:\n    print(error, error.reason)\n"
     )
     told = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
-    assert told.stdout == f"{path}: is in use by another process, or by another store of this one\n"
+    assert told.stdout == f"{path}: is in use by another process, or by another store of this one locked\n"
     store.save({"call": {"a": b"1"}})
     assert store.load("call") == {"a": b"1"}
 
 
 def test_a_second_store_of_this_process_is_told_too(path: Path, store: Store) -> None:
-    with pytest.raises(StoreError, match="in use"):
+    with pytest.raises(StoreError, match="in use") as caught:
         SqliteStore(path, lock_timeout=0.0)
+    assert caught.value.reason == "locked"
 
 
 def test_a_newer_schema_is_left_alone(path: Path) -> None:
@@ -171,8 +172,9 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="schema version 99, this mlsrtc knows 1"):
+    with pytest.raises(StoreError, match="schema version 99, this mlsrtc knows 1") as caught:
         SqliteStore(path)
+    assert caught.value.reason == "newer_schema"
     assert path.read_bytes() == before
 
 
@@ -181,16 +183,18 @@ def test_another_applications_file_is_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="another application"):
+    with pytest.raises(StoreError, match="another application") as caught:
         SqliteStore(path)
+    assert caught.value.reason == "not_ours"
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 4080])
 def test_a_file_that_is_none_is_told(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"not a SQLite file|damaged"):
+    with pytest.raises(StoreError, match=r"not a SQLite file|damaged") as caught:
         SqliteStore(path)
+    assert caught.value.reason == "damaged"
 
 
 def test_a_damaged_page_is_told_at_opening(path: Path) -> None:
@@ -199,8 +203,9 @@ def test_a_damaged_page_is_told_at_opening(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096 : 4096 + 200] = b"\xff" * 200
     path.write_bytes(data)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match="damaged") as caught:
         SqliteStore(path)
+    assert caught.value.reason == "damaged"
 
 
 @pytest.mark.parametrize("keep", [100, 4096, 5000])
@@ -208,22 +213,58 @@ def test_a_truncated_file_is_told(path: Path, keep: int) -> None:
     with SqliteStore(path) as store:
         store.save({"call": {str(number): bytes(1000) for number in range(50)}})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(StoreError, match=r"damaged|not a SQLite file"):
+    with pytest.raises(StoreError, match=r"damaged|not a SQLite file") as caught:
         SqliteStore(path)
+    assert caught.value.reason == "damaged"
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be opened"):
-        SqliteStore(tmp_path / "nowhere" / "call.db")
-    with pytest.raises(StoreError, match=r"cannot be opened|cannot be written"):
-        SqliteStore(tmp_path)
+    for wrong in (tmp_path / "nowhere" / "call.db", tmp_path):
+        with pytest.raises(StoreError, match=r"cannot be opened|cannot be written") as caught:
+            SqliteStore(wrong)
+        assert caught.value.reason == "no_access"
+
+
+def test_a_file_that_cannot_be_made_private_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteStore(path).close()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError("not ours to change")
+
+    monkeypatch.setattr(sqlite, "_make_private", refuse)
+    with pytest.raises(StoreError, match="cannot be made private") as caught:
+        SqliteStore(path)
+    assert caught.value.reason == "no_access"
+
+
+FAILURES = [
+    (sqlite3.SQLITE_FULL, "full"),
+    (sqlite3.SQLITE_IOERR, "failed"),
+    (sqlite3.SQLITE_IOERR_WRITE, "failed"),
+    (sqlite3.SQLITE_READONLY_DBMOVED, "no_access"),
+    (sqlite3.SQLITE_CORRUPT_INDEX, "damaged"),
+    (sqlite3.SQLITE_BUSY, "locked"),
+]
+
+
+@pytest.mark.parametrize(("code", "reason"), FAILURES)
+def test_a_step_that_fails_says_why(path: Path, code: int, reason: str) -> None:
+    error = sqlite3.OperationalError("as SQLite says it")
+    error.sqlite_errorcode = code
+    with SqliteStore(path) as store:
+        genuine = store._connection
+        assert genuine is not None
+        store._connection = Failing(genuine, 2, error)  # type: ignore[assignment]
+        with pytest.raises(StoreError) as caught:
+            store.save({"call": {"a": b"1"}})
+    assert caught.value.reason == reason
 
 
 def test_another_thread_is_refused(store: Store) -> None:
-    error = in_another_thread(lambda: store.load("call"))
-    assert isinstance(error, LocalProtocolError)
-    error = in_another_thread(store.close)
-    assert isinstance(error, LocalProtocolError)
+    for act in (lambda: store.load("call"), lambda: store.save({}), store.close):
+        error = in_another_thread(act)
+        assert isinstance(error, LocalProtocolError)
+        assert error.reason == "other_thread"
     assert store.load("call") == {}
 
 

@@ -5,10 +5,9 @@ It knows how keys become names in that store, and nothing of SQLite.
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from mlsrtc.adapters.sqlite import SqliteStore
+from mlsrtc.closing import Closing
 from mlsrtc.mls import Secret
 from mlsrtc.mls.storage import check
 
@@ -16,15 +15,18 @@ SCOPE = "mls "
 """Before the key in hexadecimal. What a call keeps in the same file has names of another form."""
 
 
-class SqliteStorage:
+class SqliteStorage(Closing):
     """A `mlsrtc.mls.Storage` in one file, which its owner alone can read. Survives a power cut after each step.
 
     path: of the file, which is made if it is not there. lock_timeout: seconds to wait for another process to let go of
     it; while it is open here, no other process opens it.
 
     The secrets stand in it as they are: what protects them is the file's mode and the disk's encryption. Deleted and
-    replaced ones are overwritten. Raises StoreError: the file is in use, is no store, is damaged, cannot be written, or
-    comes from a newer version. One thread uses it, the one that made it.
+    replaced ones are overwritten. `with` closes it at its end. The thread that made it uses it, and no other
+    (LocalProtocolError ``other_thread``): give a thread, or an executor, a storage of its own life.
+
+    Raises StoreError: the file is in use (``locked``), is no store (``not_ours``), is damaged (``damaged``), cannot be
+    written (``full``, ``no_access``, ``failed``), or comes from a newer version (``newer_schema``).
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = 1.0) -> None:
@@ -49,14 +51,6 @@ class SqliteStorage:
     def close(self) -> None:
         """See `Storage.close`."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"SqliteStorage({str(self._store.path)!r})"

@@ -8,16 +8,17 @@ it.
 One process at a time: two sessions on one saved state would send two media under one key.
 """
 
+import errno
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from mlsrtc.adapters.store import MemoryStore, Store, checked
+from mlsrtc.closing import Closing
 from mlsrtc.errors import LocalProtocolError, StoreError
 
 __all__ = ["MemoryStore", "SqliteStore", "Store"]
@@ -37,15 +38,17 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_schema,)
 ever."""
 
 
-class SqliteStore:
+class SqliteStore(Closing):
     """Keeps every scope of one application in one file.
 
     path: of the file, which is made if it is not there. lock_timeout: seconds to wait for another process
     to let go of it. synchronous: ``FULL`` (default) survives a power cut; ``NORMAL`` may then lose the
     last steps, which the protocol does not forgive: only for tests and throw-away calls.
 
-    Raises StoreError: the file is in use, is no store, is damaged, cannot be written, or comes from a
-    newer version.
+    `with` closes it at its end. The thread that made it uses it, and no other (``other_thread``).
+
+    Raises StoreError: the file is in use (``locked``), is no store (``not_ours``), is damaged (``damaged``),
+    cannot be written (``full``, ``no_access``, ``failed``), or comes from a newer version (``newer_schema``).
     """
 
     durable = True
@@ -66,7 +69,8 @@ class SqliteStore:
             _make(self.path)
             connection = sqlite3.connect(self.path, timeout=lock_timeout, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{self.path}: cannot be opened: {error}") from error
+            reason = "full" if getattr(error, "errno", None) == errno.ENOSPC else "no_access"
+            raise StoreError(f"{self.path}: cannot be opened: {error}", reason=reason) from error
         try:
             version = _check(connection)
             _make_private(self.path)
@@ -74,9 +78,12 @@ class SqliteStore:
         except sqlite3.Error as error:
             connection.close()
             raise self._failure(error) from error
+        except OSError as error:
+            connection.close()
+            raise StoreError(f"{self.path}: cannot be made private: {error}", reason="no_access") from error
         except StoreError as error:
             connection.close()
-            raise StoreError(f"{self.path}: {error}") from None
+            raise StoreError(f"{self.path}: {error}", reason=error.reason) from None
         except BaseException:
             connection.close()
             raise
@@ -131,26 +138,18 @@ class SqliteStore:
             connection, self._connection = self._connection, None
             connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"SqliteStore({str(self.path)!r}{'' if self._connection else ', closed'})"
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise LocalProtocolError("the store is closed")
+            raise LocalProtocolError("the store is closed", reason="closed")
         self._own_thread()
         return self._connection
 
     def _own_thread(self) -> None:
         if threading.get_ident() != self._thread:
-            raise LocalProtocolError("a store is used by the thread that made it")
+            raise LocalProtocolError("a store is used by the thread that made it", reason="other_thread")
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         """Undoes what the step wrote. If even that fails the store is closed: SQLite undoes it when it is
@@ -176,18 +175,18 @@ class SqliteStore:
         primary = code & 0xFF if code is not None else None
         match primary:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                reason = "is in use by another process, or by another store of this one"
+                reason, detail = "locked", "is in use by another process, or by another store of this one"
             case sqlite3.SQLITE_NOTADB:
-                reason = "is not a SQLite file, or is damaged"
+                reason, detail = "damaged", "is not a SQLite file, or is damaged"
             case sqlite3.SQLITE_CORRUPT:
-                reason = "is damaged"
+                reason, detail = "damaged", "is damaged"
             case sqlite3.SQLITE_FULL:
-                reason = "cannot be written: the disk is full"
+                reason, detail = "full", "cannot be written: the disk is full"
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
-                reason = "cannot be written: permission or path"
+                reason, detail = "no_access", "cannot be written: permission or path"
             case _:
-                reason = f"failed: {error}"
-        return StoreError(f"{self.path}: {reason}")
+                reason, detail = "failed", f"failed: {error}"
+        return StoreError(f"{self.path}: {detail}", reason=reason)
 
 
 def _make(path: Path) -> None:
@@ -212,9 +211,10 @@ def _check(connection: sqlite3.Connection) -> int:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     filled = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if (filled or version) and owner != APPLICATION_ID:
-        raise StoreError("is a SQLite file of another application")
+        raise StoreError("is a SQLite file of another application", reason="not_ours")
     if version > len(MIGRATIONS):
-        raise StoreError(f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one")
+        detail = f"has schema version {version}, this mlsrtc knows {len(MIGRATIONS)}: use a newer one"
+        raise StoreError(detail, reason="newer_schema")
     return int(version)
 
 
@@ -227,7 +227,7 @@ def _prepare(connection: sqlite3.Connection, synchronous: str, version: int) -> 
     try:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
-            raise StoreError("is damaged")
+            raise StoreError("is damaged", reason="damaged")
         for step in range(version, len(MIGRATIONS)):
             MIGRATIONS[step](connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

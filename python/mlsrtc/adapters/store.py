@@ -5,9 +5,9 @@ promise 10). A scope is one call (or whatever else keeps its own names apart); o
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from mlsrtc.closing import Closing
 from mlsrtc.errors import LocalProtocolError
 
 
@@ -15,8 +15,9 @@ class Store(Protocol):
     """What a session's checkpoint is written to.
 
     One thread at a time uses it, the one that made it. Raises StoreError if what is stored cannot be read
-    or written, LocalProtocolError if it is closed, used from another thread, or given something else than
-    bytes. Hashable and weakly referable, as objects are: calls on one store share its user's pins.
+    or written, with the reason; LocalProtocolError if it is closed (``closed``), used from another thread
+    (``other_thread``), or given something else than bytes (``bad_record``). Hashable and weakly
+    referable, as objects are: calls on one store share its user's pins.
     """
 
     @property
@@ -43,11 +44,11 @@ def checked(changes: Mapping[str, Mapping[str, bytes | None]]) -> list[tuple[str
     """
     for name in (*changes, *(name for scope in changes.values() for name in scope)):
         if not isinstance(name, str) or not _is_text(name):
-            raise LocalProtocolError("a store's scopes and names are text")
+            raise LocalProtocolError("a store's scopes and names are text", reason="bad_record")
     written = [(scope, name, value) for scope, values in changes.items() for name, value in values.items()]
     for _, name, value in written:
         if value is not None and not isinstance(value, bytes):
-            raise LocalProtocolError(f"a store keeps bytes, {name} is {type(value).__name__}")
+            raise LocalProtocolError(f"a store keeps bytes, {name} is {type(value).__name__}", reason="bad_record")
     return written
 
 
@@ -59,9 +60,9 @@ def _is_text(name: str) -> bool:
     return True
 
 
-class MemoryStore:
+class MemoryStore(Closing):
     """Keeps everything in memory and forgets it with the process. The default where nothing else is asked
-    for."""
+    for. `with` closes it at its end."""
 
     durable = False
 
@@ -87,19 +88,11 @@ class MemoryStore:
         """See `Store.close`."""
         self._scopes = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         state = "closed" if self._scopes is None else f"{len(self._scopes)} scopes"
         return f"MemoryStore({state})"
 
     def _opened(self) -> dict[str, dict[str, bytes]]:
         if self._scopes is None:
-            raise LocalProtocolError("the store is closed")
+            raise LocalProtocolError("the store is closed", reason="closed")
         return self._scopes

@@ -25,10 +25,10 @@ key, and never forgets a commit that others follow.
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from mlsrtc._core import Secret
+from mlsrtc.closing import Closing
 from mlsrtc.errors import LocalProtocolError
 
 __all__ = ["MemoryStorage", "Storage"]
@@ -37,9 +37,10 @@ __all__ = ["MemoryStorage", "Storage"]
 class Storage(Protocol):
     """What states, keys and key packages are kept in.
 
-    Raises StoreError if what is stored cannot be read or written, LocalProtocolError if it is closed or given something
-    else than what the signatures say. One process at a time uses what is under a key: two that go on from one state
-    would encrypt under one message key.
+    Raises StoreError if what is stored cannot be read or written, with the reason; LocalProtocolError if it is closed
+    (``closed``), given something else than what the signatures say (``bad_record``), or used from a thread that it does
+    not serve (``other_thread``): `SqliteStorage` serves the one that made it alone. One process at a time uses what is
+    under a key: two that go on from one state would encrypt under one message key.
     """
 
     def read(self, key: bytes) -> dict[str, Secret]:
@@ -70,8 +71,9 @@ def check(key: bytes, records: Mapping[str, Secret | None]) -> None:
         value.expose()  # raises if it was wiped: an empty record in its place would be found too late
 
 
-class MemoryStorage:
-    """A `Storage` that forgets with the process. The secrets in it are wiped when they are replaced or it is closed."""
+class MemoryStorage(Closing):
+    """A `Storage` that forgets with the process. The secrets in it are wiped when they are replaced or it is closed,
+    which `with` does at its end. Any thread uses it, one at a time."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, dict[str, Secret]] | None = {}
@@ -104,14 +106,6 @@ class MemoryStorage:
         for records in (kept or {}).values():
             for value in records.values():
                 value.wipe()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._kept is None else f"{len(self._kept)} keys"

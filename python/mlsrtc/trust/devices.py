@@ -98,7 +98,7 @@ class Pins:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RemoteProtocolError):
             known = False
         if not known or any(len(key) != 32 for key in pins.masters.values()):
-            raise StoreError("the pinned master keys cannot be read")
+            raise StoreError("the pinned master keys cannot be read", reason="damaged")
         return pins
 
 
