@@ -1,16 +1,16 @@
 """What a fault of another engine is known by: facts of the group at the moment when it was met, which are looked at by
 code that is none of that engine's. Without them a fault is not explained, whatever the engine says of it.
 
-The tree is that of a member of another engine, and is read and hashed by the twins of `tests/mls`, which know suites
-with SHA-256 alone (1, 2 and 3)."""
+The tree is that of a member of another engine, and is read and hashed by the twins of `tests/mls`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from cipher_suites import SUITES
 from peers import Fields
-from ratchet_tree import Tree, children, level
+from ratchet_tree import Tree, level
 from twins import (
     ADD,
     BY_VALUE,
@@ -68,34 +68,18 @@ def tree_of(group_info: bytes) -> Tree:
     """Read by the twins, for which external_pub may be anything."""
     info = MLSMessage.decode(group_info).body
     assert isinstance(info, GroupInfo)
-    return Tree.decode(next(one.data for one in info.extensions if one.type == RATCHET_TREE))
+    suite = SUITES[info.group_context.cipher_suite]
+    return Tree.decode(suite, next(one.data for one in info.extensions if one.type == RATCHET_TREE))
 
 
-def hash_above(node: LeafNode | ParentNode | None) -> bytes:
-    """The parent hash that a node carries; empty if it has none."""
-    if isinstance(node, LeafNode):
-        return node.body if node.source == FROM_COMMIT else b""
-    return node.parent_hash if node is not None else b""
-
-
-def fitting(tree: Tree, node: int) -> int | None:
-    """The descendant by which a parent node is parent-hash valid (RFC 9420 section 7.9.2)."""
-    unmerged = {2 * leaf for leaf in tree.parent_node(node).unmerged_leaves}
-    left, right = children(node)
-    for child, other in ((left, right), (right, left)):
-        resolution = tree.resolution(child)
-        for below in resolution:
-            rest = {place for place in resolution if place != below}
-            fits = hash_above(tree.nodes[below]) == tree.parent_hash(node, other)
-            if fits and unmerged & set(tree.under(child)) == rest:
-                return below
-    return None
+def hash_above(leaf: LeafNode) -> bytes:
+    """The parent hash that a leaf carries; empty if it has none."""
+    return leaf.body if leaf.source == FROM_COMMIT else b""
 
 
 def is_valid(tree: Tree) -> bool:
     """Each parent node is parent-hash valid, which is what section 12.4.3.1 asks of a newcomer to verify."""
-    parents = (place for place, node in enumerate(tree.nodes) if isinstance(node, ParentNode))
-    return all(fitting(tree, place) is not None for place in parents)
+    return all(tree.vouched(place) for place, node in enumerate(tree.nodes) if isinstance(node, ParentNode))
 
 
 def hash_of_today(tree: Tree, leaf: int) -> bytes:

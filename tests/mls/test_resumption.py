@@ -119,7 +119,7 @@ def required(**types: list[int]) -> list[tuple[int, bytes]]:
         (Proposal.reinit(b"next", suite=3, extensions=required(extensions=[MOOD])), "bad_capabilities"),
         (Proposal.reinit(b"next", extensions=required(proposals=[MOOD])), "bad_capabilities"),
         (Proposal.reinit(b"next", extensions=required(credentials=[MOOD])), "bad_capabilities"),
-        (Proposal.reinit(b"next", extensions=[(3, b"noise")]), "malformed"),
+        (Proposal.reinit(b"next", extensions=[(3, b"noise")]), "bad_extension"),
     ],
 )
 def test_a_group_is_not_ended_for_one_that_nobody_can_make(proposal: Proposal, reason: str) -> None:

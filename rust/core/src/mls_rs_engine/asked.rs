@@ -88,12 +88,11 @@ pub(super) fn can_follow(next: &ReInit, roster: &Roster<'_>) -> Result<()> {
         .map(|(number, _)| ExtensionType::new(*number))
         .filter(|kind| !kind.is_default())
         .collect();
-    let context = list(&next.extensions);
-    let required = context
+    // `of_context` has read them.
+    let required = list(&next.extensions)
         .get_as::<RequiredCapabilitiesExt>()
-        .map_err(|error| {
-            Error::local("malformed", error.to_string()).section("RFC 9420 section 11.1")
-        })?
+        .ok()
+        .flatten()
         .unwrap_or_default();
     wanted.extend(required.extensions);
     let lacks = |found: &Capabilities| {

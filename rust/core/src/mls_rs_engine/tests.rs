@@ -223,7 +223,7 @@ fn the_engine_takes_no_leaf_with_an_application_id_listed_or_not() {
     use mls_rs::error::MlsError;
     use mls_rs_core::extension::ExtensionType;
     let who = client("one", 1);
-    let leaf = config::list(&vec![(1, b"\x04name".to_vec())]);
+    let leaf = extensions::list(&vec![(1, b"\x04name".to_vec())]);
     let found = |listed: Option<ExtensionType>| {
         mls_rs::Client::builder()
             .crypto_provider(crate::provider::Provider::new())
