@@ -117,6 +117,7 @@ PAGES = (
             Chapter("Stores of a call", "mlsrtc.adapters.sqlite", ("SqliteStore",)),
             whole("A store of your own", "mlsrtc.adapters.store"),
             Chapter("Storage of MLS in a file", "mlsrtc.adapters.mls_storage", ("SqliteStorage",)),
+            whole("SFrame", "mlsrtc.adapters.sframe"),
         ),
     ),
     Page(

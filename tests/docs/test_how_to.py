@@ -10,8 +10,10 @@ import pages
 import pytest
 
 import mlsrtc
+from mlsrtc.adapters import sframe
 
 CALL = "how-to/call.md"
+SFRAME = "how-to/sframe.md"
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".mypy_cache"  # the one that the whole package's check fills
 
@@ -23,7 +25,25 @@ def test_a_call_by_hand_runs_from_top_to_bottom() -> None:
     assert set(namespace["keys_of"](namespace["carol"])) == {"@bob:one.test", "@carol:one.test"}
 
 
-@pytest.mark.parametrize(("page", "title"), [(CALL, "bot.py"), ("../README.md", None)])
+def test_frames_of_the_call_by_hand_are_encrypted_and_decrypted() -> None:
+    namespace: dict[str, Any] = {}
+    for page in (CALL, SFRAME):
+        for code in pages.compiled(page):
+            exec(code, namespace)
+    assert namespace["opened"].data == b"a word"
+    with pytest.raises(mlsrtc.LocalProtocolError, match="no key to send under"):
+        namespace["sender"].encrypt(b"a picture")
+
+
+def test_every_reason_for_which_a_frame_is_refused_stands_in_the_table() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (pages.DOCS / SFRAME).read_text(), re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    documented = re.search(r"has changed nothing:(.*?)\. A frame", sframe.__doc__ or "", re.DOTALL)
+    assert documented is not None
+    assert told == set(re.findall(r"`(\w+)`", documented[1]))
+
+
+@pytest.mark.parametrize(("page", "title"), [(CALL, "bot.py"), (SFRAME, "bot.py"), ("../README.md", None)])
 def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
     ((_, code),) = pages.blocks(page, title=title)
     namespace: dict[str, Any] = {}
