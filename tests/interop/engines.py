@@ -94,6 +94,11 @@ MEASURED: Mapping[str, Callable[[], Peer]] = STARTERS | {
 """The same, for who measures them: built as a release is."""
 
 
+def sframe() -> Process:
+    """The crate `sframe`, which is no engine of MLS. Raises `Missing`."""
+    return Process([_built_by_cargo("sframe")])
+
+
 def starter(names: "list[str] | tuple[str, ...]") -> Callable[[], Mapping[str, Peer]]:
     """What a history is given to start its peers, in this order. Raises `Missing`."""
 
