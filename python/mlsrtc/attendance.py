@@ -21,7 +21,7 @@ from mlsrtc.outbox import Accepted, CancelLeave, Request, RestartLeave, Schedule
 from mlsrtc.policy import Policy
 from mlsrtc.presence import Presence
 from mlsrtc.wire import names
-from mlsrtc.wire.membership import MembershipFormat
+from mlsrtc.wire.membership import MembershipFormat, Transport
 
 REFRESH_PAUSE = 5.0  # seconds at least between two refreshes of a membership that somebody keeps erasing
 REJOIN_PAUSE = 0.5  # seconds between rejoins, doubled each time
@@ -75,6 +75,7 @@ class Attendance:
     scheduling: str | None = None  # the request that schedules our delayed leave
     joining: str | None = None  # the newest request that writes our membership
     taken: bool = False  # the homeserver has taken the membership of this participation
+    transports: tuple[Transport, ...] = ()  # where we publish media
     _refresh_at: float | None = None
     _refreshed_at: float = -math.inf
     _restart_at: float | None = None
@@ -176,6 +177,15 @@ class Attendance:
             desk.at(self._restart_at)
         return None
 
+    def announce(self, transports: tuple[Transport, ...], now: float) -> None:
+        """Say in our membership where we publish media: in the next one, which is due if we are in the call."""
+        if transports == self.transports:
+            return
+        self.transports = transports
+        if self.presence is not None:
+            self.presence = replace(self.presence, transports=transports)
+            self._refresh_at = now
+
     def rejoin(self, desk: Desk, known: Knowledge, reason: str) -> bool:
         """Enter again under a fresh member_id, at growing distances if once is not enough. False: not yet."""
         now = desk.now.monotonic
@@ -264,6 +274,7 @@ class Attendance:
             head=head,
             replaces=replaces,
             created_ts=created_ts,
+            transports=self.transports,
         )
 
     def _send_membership(self, desk: Desk) -> None:

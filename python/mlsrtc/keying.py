@@ -16,7 +16,7 @@ from mlsrtc.knowledge import Knowledge
 from mlsrtc.media.gate import Blocked, Doubts, may_begin
 from mlsrtc.media.keys import derive
 from mlsrtc.media.table import Effect, Installed, KeyTable, Retired, Silenced, Stand, Switched
-from mlsrtc.notices import MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
+from mlsrtc.notices import KeyNotice, MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
 from mlsrtc.policy import Policy
 
 
@@ -43,6 +43,10 @@ class Keying:
         held = frozenset(self.table.installed()).union(() if epochs.stand is None else (epochs.stand,))
         _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held)))
 
+    def standing(self) -> list[KeyNotice]:
+        """The notices that tell the keys of this moment to who has heard none before."""
+        return [_notice(effect) for effect in self.table.standing()]
+
     def stop(self, desk: Desk) -> None:
         """Forget every key: we are in the call no more."""
         _tell(desk, self.table.clear())
@@ -66,13 +70,18 @@ def _doubts(known: Knowledge, epochs: Iterable[EpochId]) -> Doubts:
 
 def _tell(desk: Desk, effects: Iterable[Effect]) -> None:
     for effect in effects:
-        match effect:
-            case Installed(identifier, epoch, keys, withdrawn, flagged):
-                desk.tell(MediaKeysChanged(identifier, epoch, keys, withdrawn, flagged))
-            case Switched(identifier, epoch, index):
-                desk.keep(saved.begun_key(identifier), saved.MARK)
-                desk.tell(SendKeySwitched(identifier, epoch, index))
-            case Retired(identifier, index):
-                desk.tell(MediaKeysRetired(identifier, index))
-            case Silenced(reason):
-                desk.tell(Muted(reason))
+        if isinstance(effect, Switched):
+            desk.keep(saved.begun_key(effect.id), saved.MARK)
+        desk.tell(_notice(effect))
+
+
+def _notice(effect: Effect) -> KeyNotice:
+    match effect:
+        case Installed(identifier, epoch, keys, withdrawn, flagged):
+            return MediaKeysChanged(identifier, epoch, keys, withdrawn, flagged)
+        case Switched(identifier, epoch, index):
+            return SendKeySwitched(identifier, epoch, index)
+        case Retired(identifier, index):
+            return MediaKeysRetired(identifier, index)
+        case Silenced(reason):
+            return Muted(reason)

@@ -30,7 +30,7 @@ from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word, encode_commit, encode_word
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import TOLD, DeviceKeys, Json, Now, RoomEvent, claimed_id, told_id
-from mlsrtc.wire.membership import RtcSealed, decode_membership
+from mlsrtc.wire.membership import RtcMembership, RtcSealed, decode_membership
 from mlsrtc.wire.room import decode_room_member
 from mlsrtc.wire.to_device import reduced, reduced_membership
 
@@ -269,6 +269,10 @@ class Knowledge:
     def unseen(self, members: frozenset[MemberId]) -> frozenset[MemberId]:
         """Leaves whose join nobody has shown us."""
         return members - (members & self.roster.joins.keys())
+
+    def memberships(self, now: Now) -> list[RtcMembership]:
+        """Every membership that stands, with our block or without, oldest first."""
+        return self.roster.memberships(now.wall_ms, self._skew_ms)
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""

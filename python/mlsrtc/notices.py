@@ -160,6 +160,9 @@ class Left:
     detail: str = ""
 
 
+KeyNotice: TypeAlias = MediaKeysChanged | SendKeySwitched | MediaKeysRetired | Muted
+"""What a key ring is kept by: what to receive with, and what to send under."""
+
 Notice: TypeAlias = (
     EpochChanged
     | MediaKeysChanged

@@ -225,6 +225,18 @@ class Roster:
         """Why a user is in the room no more: banned, kicked or left_room; None if it is there."""
         return self.absent.get(user_id)
 
+    def memberships(self, now_ms: int, skew_ms: int = 0) -> list[RtcMembership]:
+        """Every membership that stands, with our block or without, of those who are in the room: oldest first."""
+        standing = [
+            event
+            for event in self.places.values()
+            if isinstance(event, RtcMembership)
+            and (event.expires_ts is None or event.expires_ts >= now_ms)
+            and event.stamp.ts <= now_ms + skew_ms
+            and self.expelled(event.user_id) is None
+        ]
+        return sorted(standing, key=lambda one: (one.created_ts, one.user_id, one.key))
+
     def guests(self, now_ms: int, skew_ms: int = 0) -> dict[Place, Guest]:
         """Participants without MLS, or with another version of it, whose membership stands and who are in the
         room.

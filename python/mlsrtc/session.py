@@ -19,7 +19,7 @@ from mlsrtc.identifiers import DeviceId, EpochId, EventId, MemberId, RoomId, Slo
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
-from mlsrtc.notices import EventRefused, Left, Notice, RequestRefused
+from mlsrtc.notices import EventRefused, KeyNotice, Left, Notice, RequestRefused
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
@@ -50,7 +50,7 @@ from mlsrtc.wire.incoming import (
     ToDevice,
     claimed_id,
 )
-from mlsrtc.wire.membership import MembershipFormat
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, Transport
 
 T = TypeVar("T")
 
@@ -292,6 +292,23 @@ class Session:
     def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call: device, whether it has a leaf in our epoch, and why it gets none."""
         return participants.members(self.known, self._desk.now, self.epoch_id)
+
+    @property
+    def memberships(self) -> Sequence[RtcMembership]:
+        """Every membership of this call that stands, with MLS and without, oldest first: where media is published."""
+        return self.known.memberships(self._desk.now)
+
+    def key_notices(self) -> Sequence[KeyNotice]:
+        """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
+        return self._keying.standing()
+
+    def announce(self, transports: Sequence[Transport], now: Now) -> None:
+        """Say in our membership where we publish media; nothing if it says so already.
+
+        In the membership of the next participations too, until something else is announced.
+        """
+        self._attendance.announce(tuple(transports), now.monotonic)
+        self._stir(now)
 
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before.

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mlsrtc.inquiry
-from mlsrtc import CallOver, CannotSend, Left, LocalProtocolError, Policy, StoreError
-from mlsrtc.adapters.driver import Call
+from mlsrtc import CallOver, CannotSend, Left, LocalProtocolError, Notice, Policy, StoreError
+from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.identifiers import RoomId, SlotId, UserId
@@ -18,6 +18,7 @@ from mlsrtc.outbox import Accepted, Outcome, QueryKeys, Refused, Request, Schedu
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import DeviceKeys, HistoryComplete, Incoming, RoomEvent
+from mlsrtc.wire.membership import Transport as Focus
 
 USER = LabUser("@anna:one.test", b"a" * 32)
 DEVICE = USER.add_device("A")
@@ -91,6 +92,58 @@ async def test_entering_sends_the_delayed_leave_and_the_membership_and_leaving_w
         assert entered.safety_code is None
     left = [request for request in transport.channel.sent[3:] if isinstance(request, SendState)]
     assert [request.content[names.BLOCK].keys() >= {"left"} for request in left] == [True]
+
+
+class Sink:
+    """A media adapter that writes down what it is told, and how much of it the application could have read by then."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.told: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        assert notice not in self.call._notices, "what media need is told before the application reads it"
+        self.told.append(notice)
+
+
+class Heard(MediaNotice):
+    """A kind of notice that an adapter brings."""
+
+
+async def test_a_media_adapter_is_told_every_notice_first_and_its_own_come_among_the_calls() -> None:
+    entered = call(Transport())
+    sink = Sink(entered)
+    async with entered:
+        entered.attach(sink)
+        heard = Heard()
+        entered.tell(heard)
+    told = [notice async for notice in entered.notices()]
+    assert sink.told == [Left("left")]
+    assert told[-1] == Left("left")
+    assert heard in told
+
+
+async def test_a_media_adapter_that_is_detached_is_told_nothing() -> None:
+    entered = call(Transport())
+    sink = Sink(entered)
+    async with entered:
+        entered.attach(sink)
+        entered.detach(sink)
+        entered.detach(sink)
+    assert sink.told == []
+
+
+async def test_a_focus_that_is_announced_goes_into_the_membership() -> None:
+    transport, focus = Transport(), Focus("livekit", "https://sfu.one.test", "alias")
+    async with call(transport) as entered:
+        entered.announce([focus])
+        await asyncio.sleep(0.05)
+        written = [request for request in transport.channel.sent if isinstance(request, SendState)]
+        assert [request.content["foci_preferred"] for request in written] == [
+            [],
+            [{"type": "livekit", "livekit_service_url": "https://sfu.one.test", "livekit_alias": "alias"}],
+        ]
+        assert entered.transport is transport
 
 
 async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent() -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from weakref import WeakSet
 
 from mlsrtc.adapters.store import Store
@@ -32,11 +32,26 @@ from mlsrtc.policy import Policy
 from mlsrtc.saved import PIN
 from mlsrtc.session import CallMember, Device, Session
 from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
+from mlsrtc.wire.membership import RtcMembership
+from mlsrtc.wire.membership import Transport as Focus
 
 LOGGER = logging.getLogger("mlsrtc")
 NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
 LEAVE_FLUSH_SECONDS = 5.0
 KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Left)
+
+
+class MediaNotice:
+    """What a media adapter tells through its call, beside the notices of the session. Each adapter has its kinds."""
+
+    __slots__ = ()
+
+
+class MediaSink(Protocol):
+    """What moves media for a call. It is told first, and at once: what it does not hold is heard by nobody."""
+
+    def tell(self, notice: Notice) -> None:
+        """Every notice of the session, in their order. It must not wait, and what it raises ends the call."""
 
 
 CALLS: WeakSet["Call"] = WeakSet()
@@ -83,7 +98,7 @@ class Call:
             records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
         CALLS.add(self)
-        self._notices: deque[Notice] = deque()
+        self._notices: deque[Notice | MediaNotice] = deque()
         self._told = asyncio.Event()
         self._wake = asyncio.Event()
         self._begun = self._joined = False
@@ -92,6 +107,7 @@ class Call:
         self._lost: TransportClosed | None = None
         self._ordered: asyncio.Queue[Request] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sinks: list[MediaSink] = []
         self._stack = AsyncExitStack()
         self._channel: Channel | None = None
 
@@ -159,9 +175,9 @@ class Call:
         self._check_begun()
         await asyncio.wait_for(self._until(self._keyed), timeout)
 
-    async def notices(self) -> AsyncIterator[Notice]:
-        """What happens in the call, oldest first, until it is over. Raises the error that ended it, if one did, and
-        LocalProtocolError before it was entered."""
+    async def notices(self) -> AsyncIterator[Notice | MediaNotice]:
+        """What happens in the call and in its media, oldest first, until it is over. Raises the error that ended it, if
+        one did, and LocalProtocolError before it was entered."""
         self._check_begun()
         while True:
             while self._notices:
@@ -187,6 +203,38 @@ class Call:
         """`key` (Ed25519, 32 bytes) is the user's master key from now on, whatever was pinned before."""
         self.session.accept_master_key(UserId(user_id), key, now(), verified=verified)
         self._wake.set()
+
+    # -- what a media adapter uses -------------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> Transport:
+        """The transport this call was made by."""
+        return self._transport
+
+    @property
+    def memberships(self) -> Sequence[RtcMembership]:
+        """Every membership of the call, with MLS and without, oldest first: they say where media is published."""
+        return self.session.memberships
+
+    def announce(self, focus: Sequence[Focus]) -> None:
+        """Say in our membership where we publish media."""
+        self.session.announce(focus, now())
+        self._wake.set()
+
+    def attach(self, sink: MediaSink) -> None:
+        """Tell `sink` the keys of this moment, and every notice from now on, each before the application reads it."""
+        for notice in self.session.key_notices():
+            sink.tell(notice)
+        self._sinks.append(sink)
+
+    def detach(self, sink: MediaSink) -> None:
+        """Tell it nothing more; nothing if it was not attached."""
+        if sink in self._sinks:
+            self._sinks.remove(sink)
+
+    def tell(self, notice: MediaNotice) -> None:
+        """Hand a notice of the media to whoever reads `notices`."""
+        self._keep(notice)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -308,13 +356,9 @@ class Call:
         self._wake.set()
 
     def _tell(self, notice: Notice) -> None:
-        self._notices.append(notice)
-        if len(self._notices) > NOTICES_KEPT:
-            self._notices = deque(
-                kept
-                for place, kept in enumerate(self._notices)
-                if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
-            )
+        for sink in tuple(self._sinks):
+            sink.tell(notice)
+        self._keep(notice)
         match notice:
             case SendKeySwitched():
                 self._keyed.set()
@@ -326,6 +370,15 @@ class Call:
                 self._finish(over)
             case _:
                 pass
+
+    def _keep(self, notice: Notice | MediaNotice) -> None:
+        self._notices.append(notice)
+        if len(self._notices) > NOTICES_KEPT:
+            self._notices = deque(
+                kept
+                for place, kept in enumerate(self._notices)
+                if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
+            )
         self._told.set()
 
     def _finish(self, end: BaseException) -> None:

@@ -7,7 +7,7 @@ value, for the session to tell.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from mlsrtc.identifiers import EpochId, KeyIndex, MemberId
@@ -96,6 +96,17 @@ class KeyTable:
     def installed(self) -> dict[EpochId, EpochKeys]:
         """The keys held now, by epoch."""
         return {epoch_id: row.keys for epoch_id, row in self._rows.items()}
+
+    def standing(self) -> list[Effect]:
+        """What brings who was told nothing so far to where things are: the keys that are installed, and the switch."""
+        effects: list[Effect] = []
+        for row in self._rows.values():
+            if row.told is not None:
+                effects += _tell(replace(row, told=None), row.told)
+        if self.in_use is not None:
+            keys = self._rows[self.in_use].keys
+            effects.append(Switched(keys.id, keys.epoch, keys.index))
+        return effects
 
     def settle(
         self,

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import nio
 
-from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.cli.demo.cost import CountedTransport, Traffic
 from mlsrtc.cli.demo.ledger import Ledger
@@ -137,7 +137,8 @@ class Play:
                 member = call.session.member_id
                 if member is not None:
                     account.members.add(member)
-                self.tell(seat, notice)
+                if not isinstance(notice, MediaNotice):
+                    self.tell(seat, notice)
         except Exception as error:  # Whatever ended the call: the demo has not gone well.
             self.ledger.failures.append(f"the call of {seat.name} ended with {type(error).__name__}: {error}")
 
