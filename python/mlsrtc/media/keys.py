@@ -14,6 +14,17 @@ from mlsrtc.wire import encoding
 CODE_BYTES = 16
 
 
+def livekit_identity(user_id: UserId, device_id: DeviceId) -> str:
+    """A device's participant identity in LiveKit, as Element Call forms it: ``@user:server:DEVICE``."""
+    return f"{user_id}:{device_id}"
+
+
+def hashed_livekit_identity(user_id: UserId, device_id: DeviceId, member_id: MemberId) -> str:
+    """The same in Matrix 2.0 mode (MSC4195): unpadded base64 of SHA-256 of ``[user, device, member id]``."""
+    names = [user_id, device_id, member_id]
+    return encoding.encode_base64(hashlib.sha256(canonicaljson.encode_canonical_json(names)).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """One member in one epoch: whose key, and at which index of a key ring it belongs."""
@@ -27,13 +38,12 @@ class Sender:
     @property
     def livekit_identity(self) -> str:
         """The sender's participant identity in LiveKit, as Element Call forms it: ``@user:server:DEVICE``."""
-        return f"{self.user_id}:{self.device_id}"
+        return livekit_identity(self.user_id, self.device_id)
 
     @property
     def hashed_livekit_identity(self) -> str:
         """The same in Matrix 2.0 mode (MSC4195): unpadded base64 of SHA-256 of ``[user, device, member id]``."""
-        names = [self.user_id, self.device_id, self.member_id]
-        return encoding.encode_base64(hashlib.sha256(canonicaljson.encode_canonical_json(names)).digest())
+        return hashed_livekit_identity(self.user_id, self.device_id, self.member_id)
 
 
 @dataclass(frozen=True, slots=True)

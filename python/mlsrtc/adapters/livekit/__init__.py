@@ -1,0 +1,40 @@
+"""The LiveKit adapter (extra `livekit`): the media of a call, with its keys kept, on LiveKit's own Python SDK."""
+
+from mlsrtc.adapters.livekit.audio import tone, wav
+from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
+from mlsrtc.adapters.livekit.link import room_options
+from mlsrtc.adapters.livekit.media import Grant, Granter, LiveKitMedia
+from mlsrtc.adapters.livekit.notices import (
+    DataReceived,
+    Decryption,
+    DecryptionChanged,
+    MediaConnected,
+    MediaLost,
+    MediaRefused,
+    RemoteTrack,
+    TrackEnded,
+    TrackReady,
+)
+
+__all__ = [
+    "Cryptor",
+    "DataReceived",
+    "Decryption",
+    "DecryptionChanged",
+    "Grant",
+    "Granter",
+    "KeyProvider",
+    "KeyRing",
+    "LiveKitMedia",
+    "MediaConnected",
+    "MediaError",
+    "MediaLost",
+    "MediaRefused",
+    "RemoteTrack",
+    "TrackEnded",
+    "TrackReady",
+    "room_options",
+    "tone",
+    "wav",
+]

@@ -1,0 +1,63 @@
+"""Sound in and out: a tone, WAV files. 16-bit samples, as LiveKit takes them."""
+
+import asyncio
+import math
+import wave
+from array import array
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from livekit import rtc
+
+from mlsrtc.errors import LocalProtocolError
+
+SAMPLE_RATE = 48_000  # Hz: Opus works at it
+FRAME_MS = 20
+_FRAME = SAMPLE_RATE * FRAME_MS // 1000
+
+
+async def tone(hertz: float, *, seconds: float | None = None, level: float = 0.3) -> AsyncIterator[rtc.AudioFrame]:
+    """A sine, one channel at 48 kHz; for ever if `seconds` is None. level: 0 to 1 of what 16 bits can hold.
+
+    Raises LocalProtocolError for a pitch that 48 kHz cannot carry.
+    """
+    if not 0 < hertz < SAMPLE_RATE / 2:
+        raise LocalProtocolError(f"a tone of {hertz} Hz cannot be sampled at {SAMPLE_RATE} Hz")
+    step, peak = 2 * math.pi * hertz / SAMPLE_RATE, level * 32767
+    frames = None if seconds is None else round(seconds * 1000 / FRAME_MS)
+    number = 0
+    while frames is None or number < frames:
+        first = number * _FRAME
+        samples = array("h", (round(peak * math.sin(step * place)) for place in range(first, first + _FRAME)))
+        yield rtc.AudioFrame(samples.tobytes(), SAMPLE_RATE, 1, _FRAME)
+        number += 1
+
+
+async def wav(path: str | Path) -> AsyncIterator[rtc.AudioFrame]:
+    """The sound of a WAV file with 16-bit samples, in frames of 20 ms.
+
+    Raises LocalProtocolError if it is another kind of file, OSError if it cannot be read.
+    """
+    try:
+        file = wave.open(str(path), "rb")  # noqa: SIM115 - closed below, after the frames
+    except (wave.Error, EOFError) as error:
+        raise LocalProtocolError(f"{path} is not a WAV file: {error}") from None
+    with file:
+        if file.getsampwidth() != 2:
+            raise LocalProtocolError(f"{path} has samples of {8 * file.getsampwidth()} bits; 16 are needed")
+        rate, channels = file.getframerate(), file.getnchannels()
+        while data := file.readframes(rate * FRAME_MS // 1000):
+            yield rtc.AudioFrame(data, rate, channels, len(data) // (2 * channels))
+
+
+async def record(track: rtc.Track, path: str | Path) -> None:
+    """Write what is heard on an audio track into a WAV file, one channel at 48 kHz, until the track ends or the task
+    that does this is cancelled. The file is whole in both cases."""
+    stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
+    try:
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+            async for event in stream:
+                await asyncio.to_thread(file.writeframes, event.frame.data.tobytes())
+    finally:
+        await stream.aclose()

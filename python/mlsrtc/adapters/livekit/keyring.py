@@ -1,0 +1,137 @@
+"""The key ring of one LiveKit room, kept by the notices of a call. Knows the SDK by three of its methods only.
+
+LiveKit's rules (docs/how-to/livekit.md): a ring has 256 slots for each identity and no delete, so a slot is emptied by
+random bytes; whose key is set says nothing of what we send under, which each of our tracks is told for itself; but data
+packets are sent under the index that was set last, for anybody, so our own key is always set last. A track that is
+published begins at index 0: there lies a random key that nobody else has, and while we may not send we are there.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
+from mlsrtc.media.keys import MediaKey, Sender
+from mlsrtc.mls import Secret, random_bytes
+from mlsrtc.notices import MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
+
+KEY_RING_SIZE = 256
+KEY_BYTES = 32
+NOWHERE = KeyIndex(0)
+"""The index of no epoch: what is sent there is read by nobody."""
+
+
+class KeyProvider(Protocol):
+    """`livekit.rtc.KeyProvider`, as far as it is used."""
+
+    def set_key(self, participant_identity: str, key: bytes, key_index: int) -> None:
+        """Put a key into a slot, in place of what is there."""
+
+
+class Cryptor(Protocol):
+    """`livekit.rtc.FrameCryptor`, as far as it is used."""
+
+    @property
+    def participant_identity(self) -> str:
+        """Whose track it encrypts or decrypts."""
+
+    def set_key_index(self, key_index: int) -> None:
+        """Encrypt under the key in this slot from now on."""
+
+
+class KeyRing:
+    """Puts the keys that a call tells where LiveKit looks for them.
+
+    identity: our own, as the server knows us. us: our user and device. cryptors: those of all tracks in the room, now.
+    standing: who is in the call, now.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        us: tuple[UserId, DeviceId],
+        provider: KeyProvider,
+        cryptors: Callable[[], Iterable[Cryptor]],
+        standing: Callable[[], Iterable[MemberId]],
+    ) -> None:
+        self._identity = identity
+        self._us = us
+        self._provider = provider
+        self._cryptors = cryptors
+        self._standing = standing
+        self._own: dict[KeyIndex, Secret] = {NOWHERE: nobodys_key()}
+        self._held: dict[KeyIndex, set[str]] = {}
+        self._index = NOWHERE
+        self._set_own()
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is an epoch that we may send under."""
+        return self._index != NOWHERE
+
+    def tell(self, notice: Notice) -> None:
+        """Do what a notice asks of a key ring; other notices ask nothing."""
+        match notice:
+            case MediaKeysChanged(keys=keys, withdrawn=withdrawn):
+                for sender in withdrawn:
+                    self._empty(sender.index, identities(sender))
+                standing = frozenset(self._standing())
+                # A device can have two leaves for a moment, under one identity: the participation that is here comes last.
+                for key in sorted(keys, key=lambda one: one.member_id in standing):
+                    self._install(key)
+                self._set_own()
+            case SendKeySwitched(index=index):
+                self._switch(index)
+            case MediaKeysRetired(index=index):
+                if index == self._index:
+                    self._switch(NOWHERE)
+                self._empty(index, tuple(self._held.get(index, ())))
+                self._set_own()
+            case Muted():
+                self._own[NOWHERE] = nobodys_key()
+                self._switch(NOWHERE)
+            case _:
+                pass
+
+    def published(self) -> None:
+        """A track of ours is new: it goes to the index that the others are at."""
+        for cryptor in self._cryptors():
+            if cryptor.participant_identity == self._identity:
+                cryptor.set_key_index(self._index)
+
+    def _install(self, key: MediaKey) -> None:
+        ours = (key.user_id, key.device_id) == self._us
+        if ours:
+            self._own[key.index] = key.secret
+        for identity in (self._identity,) if ours else identities(key):
+            self._set(identity, key.index, key.secret)
+            self._held.setdefault(key.index, set()).add(identity)
+
+    def _empty(self, index: KeyIndex, whose: Iterable[str]) -> None:
+        held = self._held.get(index, set())
+        for identity in held.intersection(whose):
+            self._set(identity, index, nobodys_key())
+            held.discard(identity)
+        if not held:
+            self._held.pop(index, None)
+            self._own.pop(index, None)
+
+    def _switch(self, index: KeyIndex) -> None:
+        self._index = index
+        self._set_own()
+        self.published()
+
+    def _set(self, identity: str, index: KeyIndex, secret: Secret) -> None:
+        self._provider.set_key(identity, secret.expose(), index)
+
+    def _set_own(self) -> None:
+        self._set(self._identity, self._index, self._own[self._index])
+
+
+def identities(sender: Sender) -> tuple[str, str]:
+    """The identities that a member can have in LiveKit: the legacy one, and that of Matrix 2.0 mode (MSC4195)."""
+    return sender.livekit_identity, sender.hashed_livekit_identity
+
+
+def nobodys_key() -> Secret:
+    """A key that nobody else has: 32 random bytes."""
+    return random_bytes(KEY_BYTES)

@@ -1,0 +1,240 @@
+"""One connection to a LiveKit room, from its beginning to its end: keys in, tracks and data out.
+
+Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and the
+SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's word, and
+the SDK does without encryption what the server calls unencrypted.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from livekit import rtc
+from livekit.rtc.participant import PublishDataError, PublishTrackError
+
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing
+from mlsrtc.adapters.livekit.notices import (
+    DataReceived,
+    Decryption,
+    DecryptionChanged,
+    MediaRefused,
+    RemoteTrack,
+    TrackEnded,
+    TrackReady,
+)
+from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
+from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
+from mlsrtc.session import CallMember
+
+FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
+GCM = rtc.EncryptionType.GCM
+STATES = {
+    rtc.EncryptionState.OK: Decryption.OK,
+    rtc.EncryptionState.ENCRYPTION_FAILED: Decryption.FAILED,
+    rtc.EncryptionState.DECRYPTION_FAILED: Decryption.FAILED,
+    rtc.EncryptionState.MISSING_KEY: Decryption.NO_KEY,
+    rtc.EncryptionState.INTERNAL_ERROR: Decryption.BROKEN,
+}
+
+
+def room_options() -> rtc.RoomOptions:
+    """How a room is connected so that it works with Element Call: HKDF, no ratchet, 256 slots; and so that it tells what
+    does not decrypt. Tracks are subscribed to one by one, after a look at each."""
+    provider = rtc.KeyProviderOptions(
+        key_ring_size=KEY_RING_SIZE,
+        ratchet_window_size=0,
+        failure_tolerance=FAILURE_TOLERANCE,
+        key_derivation_function=rtc.KeyDerivationFunction.HKDF,
+    )
+    return rtc.RoomOptions(
+        auto_subscribe=False, encryption=rtc.E2EEOptions(key_provider_options=provider, encryption_type=GCM)
+    )
+
+
+class Link:
+    """One connection. `over` is set when it has ended, and `reason` says why."""
+
+    def __init__(self, call: Call) -> None:
+        self.room = rtc.Room()
+        self.over = asyncio.Event()
+        self.reason: rtc.DisconnectReason.ValueType | None = None
+        self._call = call
+        self._ring: KeyRing | None = None
+        self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
+        self._refused: set[str] = set()
+        self._states: dict[str, Decryption] = {}
+        self._withdrawing: asyncio.Future[None] | None = None
+
+    async def open(self, url: str, token: str) -> None:
+        """Connect. Nothing is sent before a key is there, at first one that nobody else has.
+
+        Raises MediaError if the server cannot be reached or does not take the token.
+        """
+        self._listen()
+        try:
+            await self.room.connect(url, token, room_options())
+        except rtc.ConnectError as error:
+            raise MediaError("connect", error.message) from None
+        manager = self.room.e2ee_manager
+        if manager.key_provider is None or not manager.enabled:
+            await self.room.disconnect()
+            raise MediaError("not_encrypted", "the SDK has no key provider for this room")
+        session = self._call.session
+        self._ring = KeyRing(
+            self.room.local_participant.identity,
+            (session.user_id, session.device_id),
+            manager.key_provider,
+            manager.frame_cryptors,
+            lambda: self._call.members,
+        )
+        self._call.attach(self)
+        self._look()
+
+    async def close(self) -> None:
+        """End the connection; nothing if it has ended."""
+        self._call.detach(self)
+        await self.room.disconnect()
+        self.over.set()
+
+    @property
+    def identity(self) -> str:
+        """Who we are for the server."""
+        return self.room.local_participant.identity
+
+    @property
+    def may_send(self) -> bool:
+        """Whether there is an epoch that we may send under."""
+        return self._ring is not None and self._ring.sends
+
+    def tell(self, notice: Notice) -> None:
+        """What the call says: keys go into the ring, and who is a member is looked up anew."""
+        assert self._ring is not None
+        self._ring.tell(notice)
+        if isinstance(notice, MediaKeysChanged | MembersChanged):
+            self._look()
+
+    async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
+        """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn then."""
+        try:
+            publication = await self.room.local_participant.publish_track(track, options)
+        except PublishTrackError as error:
+            raise MediaError("publish", error.message) from None
+        reason = self._flaw(publication, self.identity)
+        if reason is not None:
+            await self.room.local_participant.unpublish_track(publication.sid)
+            raise MediaError(reason, f"the server takes {publication.name or publication.sid} as it is, unencrypted")
+        assert self._ring is not None
+        self._ring.published()
+        return publication
+
+    async def unpublish(self, track: rtc.LocalTrack) -> None:
+        """Withdraw a track; nothing if it is not published."""
+        for publication in tuple(self.room.local_participant.track_publications.values()):
+            if publication.track is track:
+                await self.room.local_participant.unpublish_track(publication.sid)
+
+    async def send_data(self, data: bytes, *, topic: str, reliable: bool) -> None:
+        """Send a packet to everybody. Raises MediaError while we may not send."""
+        if not self.may_send:
+            raise MediaError("muted", "there is no epoch that we may send under")
+        try:
+            await self.room.local_participant.publish_data(data, reliable=reliable, topic=topic)
+        except PublishDataError as error:
+            raise MediaError("publish", error.message) from None
+
+    # -- what the room says --------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        room = self.room
+        room.on("track_published", lambda publication, participant: self._look())
+        room.on("participant_connected", lambda participant: self._look())
+        room.on("track_subscribed", self._subscribed)
+        room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
+        room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
+        room.on("local_track_republished", lambda publication, previous_sid: self._republished(publication))
+        room.on("e2ee_state_changed", self._state)
+        room.on("data_received", self._data)
+        room.on("disconnected", self._disconnected)
+
+    def _members(self) -> Mapping[str, CallMember]:
+        """Who is in the call by either identity."""
+        found: dict[str, CallMember] = {}
+        for one in self._call.members.values():
+            found[livekit_identity(one.user_id, one.device_id)] = one
+            found[hashed_livekit_identity(one.user_id, one.device_id, one.member_id)] = one
+        return found
+
+    def _look(self) -> None:
+        """Subscribe to what members have published, and to nothing of anybody else."""
+        members = self._members()
+        for identity, participant in self.room.remote_participants.items():
+            for publication in participant.track_publications.values():
+                if identity not in members:
+                    if publication.subscribed:
+                        publication.set_subscribed(False)
+                elif publication.encryption_type != GCM:
+                    self._refuse(identity, publication.sid, "not_encrypted")
+                elif not publication.subscribed and publication.sid not in self._refused:
+                    publication.set_subscribed(True)
+
+    def _subscribed(
+        self, track: RemoteTrack, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        reason = self._flaw(publication, participant.identity)
+        member = self._members().get(participant.identity)
+        if reason is not None or member is None:
+            publication.set_subscribed(False)
+            if reason is not None:
+                self._refuse(participant.identity, publication.sid, reason)
+            return
+        self._heard[publication.sid] = member, track
+        self._call.tell(TrackReady(member, track))
+
+    def _ended(self, sid: str) -> None:
+        if (heard := self._heard.pop(sid, None)) is not None:
+            self._call.tell(TrackEnded(*heard))
+
+    def _republished(self, publication: rtc.LocalTrackPublication) -> None:
+        """The SDK has connected anew by itself, and our track has another name and a cryptor at index 0."""
+        assert self._ring is not None
+        self._ring.published()
+        reason = self._flaw(publication, self.identity)
+        if reason is not None:
+            self._refuse(self.identity, publication.sid, reason)
+            self._withdrawing = asyncio.ensure_future(self.room.local_participant.unpublish_track(publication.sid))
+
+    def _flaw(self, publication: rtc.TrackPublication, identity: str) -> str | None:
+        """Why a track is not to be fed or played; None if it is encrypted."""
+        if publication.encryption_type != GCM:
+            return "not_encrypted"
+        cryptors = self.room.e2ee_manager.frame_cryptors()
+        there = any(
+            one.participant_identity == identity and one.track_sid == publication.sid and one.enabled
+            for one in cryptors
+        )
+        return None if there else "no_cryptor"
+
+    def _refuse(self, identity: str, sid: str, reason: str) -> None:
+        if sid not in self._refused:
+            self._refused.add(sid)
+            self._call.tell(MediaRefused(identity, sid, reason))
+
+    def _state(self, participant: rtc.Participant | None, state: rtc.EncryptionState.ValueType) -> None:
+        told = STATES.get(state)
+        if participant is None or told is None or self._states.get(participant.identity) == told:
+            return
+        self._states[participant.identity] = told
+        member = self._members().get(participant.identity)
+        self._call.tell(DecryptionChanged(participant.identity, member, told))
+
+    def _data(self, packet: rtc.DataPacket) -> None:
+        member = None if packet.participant is None else self._members().get(packet.participant.identity)
+        if member is not None:
+            self._call.tell(DataReceived(member, packet.data, packet.topic or ""))
+
+    def _disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
+        self.reason = reason
+        for sid in tuple(self._heard):
+            self._ended(sid)
+        self.over.set()

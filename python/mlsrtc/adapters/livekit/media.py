@@ -1,0 +1,206 @@
+"""The media of a call, over one connection to LiveKit after another: what an application uses."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from livekit import rtc
+
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.livekit import audio
+from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.link import Link
+from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost
+from mlsrtc.errors import LocalProtocolError, MlsrtcError
+from mlsrtc.media.keys import livekit_identity
+from mlsrtc.notices import Notice, Rejoining
+
+LOGGER = logging.getLogger("mlsrtc")
+QUEUE_MS = 100  # of sound that is captured ahead
+PAUSE, PAUSE_DOUBLINGS = 1.0, 5  # seconds before the first new try; it doubles so often
+FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
+"""To connect again would be to fight over a name, or against a moderator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Where to connect, and the token that lets us in."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+class Granter(Protocol):
+    """Who gives tokens: `mlsrtc.adapters.focus.Focus`, or your own."""
+
+    async def grant(self) -> Grant:
+        """A token for now. Raises MlsrtcError if there is none to be had."""
+
+
+@dataclass(slots=True)
+class _Published:
+    track: rtc.LocalTrack
+    options: rtc.TrackPublishOptions
+
+
+class LiveKitMedia:
+    """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
+
+    Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is made
+    again, and our tracks are published anew. What others publish is told among the notices of the call (`TrackReady`).
+    """
+
+    def __init__(self, call: Call, granter: Granter) -> None:
+        self._call = call
+        self._granter = granter
+        self._link: Link | None = None
+        self._published: list[_Published] = []
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def connect(cls, call: Call, *, focus: Granter) -> Self:
+        """The media of `call`, connected while the block is open."""
+        return cls(call, focus)
+
+    async def __aenter__(self) -> Self:
+        """Raises MediaError if the server cannot be reached or refuses us, and what the focus raises for a token."""
+        if self._link is not None:
+            raise LocalProtocolError("media are connected once: make another")
+        await self._open()
+        self._call.attach(self)
+        self._start(self._stay_connected())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends what is published, finishes what is recorded, and disconnects."""
+        self._call.detach(self)
+        jobs = tuple(self._jobs)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        if self._link is not None:
+            await self._link.close()
+
+    @property
+    def room(self) -> rtc.Room:
+        """The SDK's room of the present connection. Raises MediaError while there is none."""
+        return self._present.room
+
+    async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> rtc.LocalAudioTrack:
+        """Publish sound, and feed it as fast as it is heard, until `frames` ends; `tone` and `wav` give some.
+
+        All frames have the rate and the channels of the first. Raises MediaError if the track would not be encrypted,
+        LocalProtocolError if there is no frame, and what `frames` raises for its first one.
+        """
+        iterator = aiter(frames)
+        try:
+            first = await anext(iterator)
+        except StopAsyncIteration:
+            raise LocalProtocolError("there is no sound to publish") from None
+        source = rtc.AudioSource(first.sample_rate, first.num_channels, QUEUE_MS)
+        track = rtc.LocalAudioTrack.create_audio_track(name, source)
+        await self.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
+
+        async def feed() -> None:
+            try:
+                await source.capture_frame(first)
+                async for frame in iterator:
+                    await source.capture_frame(frame)
+                await source.wait_for_playout()
+                await self.unpublish(track)
+            finally:
+                await source.aclose()
+
+        self._start(feed())
+        return track
+
+    async def publish_track(
+        self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions | None = None
+    ) -> rtc.LocalTrackPublication:
+        """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
+        not sure that it is encrypted. Raises MediaError if it would not be, or if the connection is gone."""
+        published = _Published(track, options or rtc.TrackPublishOptions())
+        publication = await self._present.publish(published.track, published.options)
+        self._published.append(published)
+        return publication
+
+    async def unpublish(self, track: rtc.LocalTrack) -> None:
+        """Withdraw a track; nothing if it is not published."""
+        self._published = [one for one in self._published if one.track is not track]
+        if self._link is not None and not self._link.over.is_set():
+            await self._link.unpublish(track)
+
+    async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
+        """Send a packet, encrypted, to everybody in the room: at most about 15 kB.
+
+        Raises MediaError while there is no epoch that we may send under (`muted`), or if the connection is gone.
+        """
+        await self._present.send_data(data, topic=topic, reliable=reliable)
+
+    def record(self, track: rtc.Track, path: str | Path) -> None:
+        """Write what is heard on an audio track into a WAV file, until the track or this block ends."""
+        self._start(audio.record(track, path))
+
+    def tell(self, notice: Notice) -> None:
+        """What the call says. A new participation has a new name in Matrix 2.0 mode: we connect anew under it."""
+        if not isinstance(notice, Rejoining) or self._link is None or self._link.over.is_set():
+            return
+        session = self._call.session
+        if self._link.identity != livekit_identity(session.user_id, session.device_id):
+            self._start(self._link.close())
+
+    @property
+    def _present(self) -> Link:
+        if self._link is None or self._link.over.is_set():
+            raise MediaError("not_connected", "there is no connection to the media server now")
+        return self._link
+
+    async def _open(self) -> None:
+        grant = await self._granter.grant()
+        link = Link(self._call)
+        await link.open(grant.url, grant.token)
+        for one in self._published:
+            await link.publish(one.track, one.options)
+        self._link = link
+
+    async def _stay_connected(self) -> None:
+        while True:
+            assert self._link is not None
+            await self._link.over.wait()
+            self._call.detach(self._link)
+            reason = self._link.reason
+            name = "closed" if reason is None else rtc.DisconnectReason.Name(reason).lower()
+            retried = reason not in FINAL
+            self._call.tell(MediaLost(name, retried))
+            if not retried:
+                return
+            await self._open_again()
+            self._call.tell(MediaConnected())
+
+    async def _open_again(self) -> None:
+        tries = 0
+        while True:
+            try:
+                return await self._open()
+            except MlsrtcError as error:
+                pause = PAUSE * 2 ** min(tries, PAUSE_DOUBLINGS) * random.uniform(0.5, 1.5)
+                LOGGER.info("media cannot be connected: %s; again in %.1f s", error, pause)
+                await asyncio.sleep(pause)
+                tries += 1
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        def done(task: asyncio.Task[None]) -> None:
+            self._jobs.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                LOGGER.error("media: %s", error, exc_info=error)
+
+        task = asyncio.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(done)

@@ -1,0 +1,80 @@
+"""What the LiveKit adapter tells through its call, beside the notices of the session."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from livekit import rtc
+
+from mlsrtc.adapters.driver import MediaNotice
+from mlsrtc.session import CallMember
+
+RemoteTrack: TypeAlias = rtc.RemoteAudioTrack | rtc.RemoteVideoTrack
+
+
+class Decryption(Enum):
+    """How a participant's frames fare, as LiveKit's cryptor says it; of our own ones, how they are encrypted."""
+
+    OK = "ok"
+    FAILED = "failed"  # the key at this index is another
+    NO_KEY = "no_key"  # there is no key at this index
+    BROKEN = "broken"  # the cryptor itself failed
+
+
+@dataclass(frozen=True, slots=True)
+class TrackReady(MediaNotice):
+    """A member's track can be heard or seen from now on. It is encrypted end to end."""
+
+    member: CallMember
+    track: RemoteTrack
+
+
+@dataclass(frozen=True, slots=True)
+class TrackEnded(MediaNotice):
+    """A track that was ready brings nothing more."""
+
+    member: CallMember
+    track: RemoteTrack
+
+
+@dataclass(frozen=True, slots=True)
+class DecryptionChanged(MediaNotice):
+    """What happens to somebody's frames is not what it was. `identity`: in LiveKit."""
+
+    identity: str
+    member: CallMember | None
+    state: Decryption
+
+
+@dataclass(frozen=True, slots=True)
+class DataReceived(MediaNotice):
+    """A member's data packet."""
+
+    member: CallMember
+    data: bytes
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRefused(MediaNotice):
+    """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played.
+
+    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it).
+    """
+
+    identity: str
+    track_sid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLost(MediaNotice):
+    """The connection to the server is gone, and why. `retried`: we connect again, and `MediaConnected` tells when."""
+
+    reason: str
+    retried: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConnected(MediaNotice):
+    """The connection to the server is there again; our tracks are published anew."""
