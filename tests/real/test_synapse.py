@@ -21,7 +21,7 @@ from mlsrtc.testing.synapse import Synapse
 
 async def main():
     async with Synapse() as server:
-        print(server.pid, server._directory, flush=True)
+        print(server.pid, server._kept.directory, flush=True)
         await asyncio.sleep(600)
 
 asyncio.run(main())
@@ -73,14 +73,14 @@ async def test_an_exception_inside_leaves_nothing() -> None:
 
     async def fail_inside() -> None:
         async with server:
-            found.append((server.pid, server._directory))
+            assert server._kept is not None
+            found.append((server.pid, server._kept.directory))
             raise RuntimeError("on purpose")
 
-    found: list[tuple[int, Path | None]] = []
+    found: list[tuple[int, Path]] = []
     with pytest.raises(RuntimeError, match="on purpose"):
         await fail_inside()
     [(pid, directory)] = found
-    assert directory is not None
     assert await _gone(pid, directory)
 
 
@@ -89,7 +89,7 @@ async def test_a_server_that_does_not_come_up_is_told_with_the_end_of_its_log(tm
     with pytest.raises(SynapseError, match="max_event_delay_duration"):
         await server.__aenter__()
     assert (tmp_path / "homeserver.stderr").read_text() != ""
-    assert server._directory is None
+    assert server._kept is None
 
 
 async def test_msc4140_and_msc4354_are_on(synapse: Synapse, three: list[TestDevice]) -> None:

@@ -2,18 +2,14 @@
 
 Started in the running interpreter's environment (extra `demo`), in a temporary directory. Knows Synapse's
 configuration and the few Matrix requests that make users; nothing of calls. However the process that started
-it ends, no Synapse and no directory stays behind (`_keeper.py`).
+it ends, no Synapse and no directory stays behind (`kept.py`).
 """
 
-import asyncio
 import importlib.util
 import json
 import os
 import secrets
-import shutil
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +20,7 @@ from typing import Any, Self
 import aiohttp
 
 from mlsrtc.errors import MlsrtcError
+from mlsrtc.testing.kept import Kept, NotUp, free_port, tail
 from mlsrtc.testing.synapse_configuration import (
     generous_setup,
     homeserver_configuration,
@@ -31,9 +28,6 @@ from mlsrtc.testing.synapse_configuration import (
     unlimited,
 )
 
-_KEEPER = Path(__file__).with_name("_keeper.py")
-_LOG_TAIL = 4096  # bytes of the log that an error carries
-_POLL = 0.05  # seconds between two looks at a server that is starting
 _PORT_TRIES = 3
 
 
@@ -57,13 +51,6 @@ class Reply:
 
     status: int
     body: dict[str, Any]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Synapse:
@@ -93,8 +80,7 @@ class Synapse:
         self._extra = dict(extra or {})
         self._start_timeout = start_timeout
         self._registration_secret = secrets.token_hex(16)
-        self._keeper: asyncio.subprocess.Process | None = None
-        self._directory: Path | None = None
+        self._kept: Kept | None = None
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,7 +93,7 @@ class Synapse:
         try:
             for attempt in range(_PORT_TRIES):
                 try:
-                    await self._start(_free_port())
+                    await self._start(free_port())
                     break
                 except SynapseError as error:
                     await self._stop()
@@ -129,8 +115,8 @@ class Synapse:
         await self._stop()
 
     async def _start(self, port: int) -> None:
-        directory = Path(tempfile.mkdtemp(prefix="mlsrtc-synapse-"))
-        self._directory = directory
+        self._kept = kept = Kept("mlsrtc-synapse-")
+        directory = kept.directory
         logs = self._logs if self._logs is not None else directory
         logs.mkdir(parents=True, exist_ok=True)
         log, output = (logs / "homeserver.log").absolute(), (logs / "homeserver.stderr").absolute()
@@ -146,45 +132,13 @@ class Synapse:
         )
         # homeserver.yaml: JSON is a part of YAML.
         configuration.write_text(json.dumps({**settings, **self._extra}, indent=1))
-        command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(configuration)]
-        with output.open("wb") as errors:
-            self._keeper = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(_KEEPER),
-                str(directory),
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                # A Ctrl-C in the terminal reaches us alone; we end the server in order.
-                start_new_session=True,
-            )
         self.base_url = f"http://127.0.0.1:{port}"
-        await self._ready(log, output)
-
-    async def _ready(self, log: Path, output: Path) -> None:
-        """Wait until the server answers; SynapseError with the end of its log if it does not."""
-        assert self._keeper is not None
-        assert self._keeper.stdout is not None
-        told = await self._keeper.stdout.readline()
-        if not told.startswith(b"pid "):
-            raise SynapseError(f"the keeper of Synapse did not start\n{_tail(output)}")
-        self.pid = int(told[4:])
-        ended = asyncio.ensure_future(self._keeper.stdout.readline())
         try:
-            deadline = time.monotonic() + self._start_timeout
-            while not await self._answers():
-                if ended.done():
-                    raise SynapseError(f"Synapse ended while it started\n{_tail(output)}{_tail(log)}")
-                if time.monotonic() > deadline:
-                    raise SynapseError(
-                        f"Synapse did not answer in {self._start_timeout:g} s\n{_tail(output)}{_tail(log)}"
-                    )
-                await asyncio.sleep(_POLL)
-        finally:
-            ended.cancel()
+            await kept.start([sys.executable, "-m", "synapse.app.homeserver", "-c", str(configuration)], output)
+            self.pid = kept.pid
+            await kept.ready(self._answers, self._start_timeout)
+        except NotUp as why:
+            raise SynapseError(f"Synapse {why}\n{tail(output)}{tail(log)}") from None
 
     async def _answers(self) -> bool:
         assert self._http is not None
@@ -195,15 +149,9 @@ class Synapse:
             return False
 
     async def _stop(self) -> None:
-        """Close the keeper's input and wait for it; it ends Synapse and removes the directory."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            if keeper.stdin is not None:
-                keeper.stdin.close()
-            await asyncio.shield(keeper.wait())
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.stop()
 
     async def request(
         self, method: str, path: str, *, token: str | None = None, body: Mapping[str, Any] | None = None
@@ -248,12 +196,3 @@ class Synapse:
         }
         answer = await self.demand("POST", "/_matrix/client/v3/login", body=body)
         return Account(answer["user_id"], answer["device_id"], answer["access_token"], account.password)
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
-            return f"--- {path.name} ---\n{file.read().decode(errors='replace')}\n"
-    except OSError:
-        return ""
