@@ -1,12 +1,16 @@
-"""One real Synapse for all tests that need one, and one that keeps its own rate limits."""
+"""One real Synapse for all tests that need one, one that keeps its own rate limits, and one real SFU."""
 
 from collections.abc import AsyncIterator
 from itertools import count
+from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
 from mlsrtc.testing.devices import TestDevice, cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
+
+if TYPE_CHECKING:
+    from mlsrtc.testing.livekit import LiveKitServer
 
 _numbers = count()
 
@@ -20,6 +24,16 @@ async def synapse() -> AsyncIterator[Synapse]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def limited_synapse() -> AsyncIterator[Synapse]:
     async with Synapse(default_limits=True) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def livekit() -> AsyncIterator["LiveKitServer"]:
+    import sfu  # skips what needs it where LiveKit is not installed
+
+    from mlsrtc.testing.livekit import LiveKitServer
+
+    async with LiveKitServer(sfu.server()) as server:
         yield server
 
 

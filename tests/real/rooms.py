@@ -1,8 +1,11 @@
 """What the tests on a real Synapse share: rooms, and waiting for a feed. No assertion of its own."""
 
+import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +29,25 @@ def heed_interrupts() -> None:
     """For a child process: SIGINT as a terminal gives it. Who runs the tests in the background may have it ignored,
     and a child inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie that its keeper has not reaped yet does not run.
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+async def gone(pid: int, directory: Path) -> bool:
+    """Whether a server and its directory go, within ten seconds."""
+    for _ in range(100):
+        if not alive(pid) and not directory.exists():  # noqa: ASYNC240
+            return True
+        await asyncio.sleep(0.1)
+    return False
 
 
 async def make_room(

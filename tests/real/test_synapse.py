@@ -1,13 +1,12 @@
 """The Synapse of `mlsrtc.testing`: it comes up as asked for, and goes without a trace in every case."""
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from rooms import heed_interrupts
+from rooms import alive, gone, heed_interrupts
 
 from mlsrtc.testing.cross_signing import bootstrap
 from mlsrtc.testing.devices import TestDevice
@@ -28,27 +27,6 @@ asyncio.run(main())
 """
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie that its keeper has not reaped yet does not run.
-    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-
-
-async def _gone(pid: int, directory: Path) -> bool:
-    for _ in range(100):
-        if not _alive(pid) and not _there(directory):
-            return True
-        await asyncio.sleep(0.1)
-    return False
-
-
-def _there(directory: Path) -> bool:
-    return directory.exists()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 async def test_no_process_and_no_directory_outlive_the_parent(number: signal.Signals) -> None:
     parent = await asyncio.create_subprocess_exec(
@@ -61,11 +39,11 @@ async def test_no_process_and_no_directory_outlive_the_parent(number: signal.Sig
     )
     assert parent.stdout is not None
     pid, directory = (await parent.stdout.readline()).decode().split()
-    assert _alive(int(pid))
-    assert _there(Path(directory))
+    assert alive(int(pid))
+    assert Path(directory).exists()  # noqa: ASYNC240
     parent.send_signal(number)
     await asyncio.wait_for(parent.wait(), 30)
-    assert await _gone(int(pid), Path(directory))
+    assert await gone(int(pid), Path(directory))
 
 
 async def test_an_exception_inside_leaves_nothing() -> None:
@@ -81,7 +59,7 @@ async def test_an_exception_inside_leaves_nothing() -> None:
     with pytest.raises(RuntimeError, match="on purpose"):
         await fail_inside()
     [(pid, directory)] = found
-    assert await _gone(pid, directory)
+    assert await gone(pid, directory)
 
 
 async def test_a_server_that_does_not_come_up_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:

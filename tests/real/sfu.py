@@ -1,0 +1,61 @@
+"""What the tests on a real SFU share: the executable, whether this machine can use it, and participants."""
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc", reason="the extra `test` installs it")
+
+BUILD = Path(__file__).parents[2] / "interop" / "livekit" / "build"
+NO_GO = 3  # its exit status where Go is missing
+
+
+@cache
+def server() -> Path:
+    """livekit-server, built if it is not there. Skips the test where it cannot run."""
+    if shutil.which("ip") is not None:
+        shown = subprocess.run(
+            ["ip", "-oneline", "address", "show", "up", "scope", "global"], capture_output=True, text=True, check=True
+        )
+        if not shown.stdout:
+            pytest.skip("WebRTC needs an address besides loopback: run the tests by interop/livekit/alone")
+    built = subprocess.run([BUILD], capture_output=True, text=True, check=False)
+    if built.returncode == NO_GO:
+        pytest.skip(built.stderr.strip())
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip())
+
+
+def options() -> rtc.RoomOptions:
+    """End-to-end encryption as Element Call has it, and one wrong key is not taken for a reason to try others."""
+    return rtc.RoomOptions(
+        encryption=rtc.E2EEOptions(
+            key_provider_options=rtc.KeyProviderOptions(
+                key_ring_size=256,
+                ratchet_window_size=0,
+                failure_tolerance=10,
+                key_derivation_function=rtc.KeyDerivationFunction.HKDF,
+            )
+        )
+    )
+
+
+@asynccontextmanager
+async def participant(url: str, token: str, keys: Mapping[str, bytes], index: int) -> AsyncIterator[rtc.Room]:
+    """A participant who holds these keys by identity, all at one index. The own one is set last."""
+    room = rtc.Room()
+    await room.connect(url, token, options())
+    try:
+        own = room.local_participant.identity
+        provider = room.e2ee_manager.key_provider
+        assert provider is not None
+        for identity, key in sorted(keys.items(), key=lambda item: item[0] == own):
+            provider.set_key(identity, key, index)
+        yield room
+    finally:
+        await room.disconnect()
