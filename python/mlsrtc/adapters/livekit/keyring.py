@@ -75,7 +75,7 @@ class KeyRing:
                 for sender in withdrawn:
                     self._empty(sender.index, identities(sender))
                 standing = frozenset(self._standing())
-                # A device can have two leaves for a moment, under one identity: the participation that is here comes last.
+                # A device can have two leaves for a moment, under one identity: the one that is here comes last.
                 for key in sorted(keys, key=lambda one: one.member_id in standing):
                     self._install(key)
                 self._set_own()

@@ -1,8 +1,8 @@
 """One connection to a LiveKit room, from its beginning to its end: keys in, tracks and data out.
 
-Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and the
-SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's word, and
-the SDK does without encryption what the server calls unencrypted.
+Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and
+the SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's
+word, and the SDK does without encryption what the server calls unencrypted.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ STATES = {
 
 
 def room_options() -> rtc.RoomOptions:
-    """How a room is connected so that it works with Element Call: HKDF, no ratchet, 256 slots; and so that it tells what
-    does not decrypt. Tracks are subscribed to one by one, after a look at each."""
+    """How a room is connected so that it works with Element Call: HKDF, no ratchet, 256 slots; and so that it tells
+    what does not decrypt. Tracks are subscribed to one by one, after a look at each."""
     provider = rtc.KeyProviderOptions(
         key_ring_size=KEY_RING_SIZE,
         ratchet_window_size=0,
@@ -115,7 +115,7 @@ class Link:
             self._look()
 
     async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
-        """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn then."""
+        """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn."""
         try:
             publication = await self.room.local_participant.publish_track(track, options)
         except PublishTrackError as error:

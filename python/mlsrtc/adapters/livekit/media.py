@@ -51,8 +51,8 @@ class _Published:
 class LiveKitMedia:
     """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
 
-    Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is made
-    again, and our tracks are published anew. What others publish is told among the notices of the call (`TrackReady`).
+    Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
+    made again, and our tracks are published anew. What others publish is told among the call's notices (`TrackReady`).
     """
 
     def __init__(self, call: Call, granter: Granter) -> None:
