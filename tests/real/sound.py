@@ -1,7 +1,8 @@
 """Sound for the tests on a real SFU: a tone to send, and the loudest tone in what was heard. Knows LiveKit's audio."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import numpy
@@ -51,6 +52,70 @@ async def playing(participant: rtc.LocalParticipant, hertz: float) -> AsyncItera
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await source.aclose()
+
+
+class Ear:
+    """Listens to a track without a break, for one tone, from now on: `windows` of 10 ms each, whether it is there.
+
+    The tone is there if it has more than half of the energy, and a tenth of the loudness that `tone` sends.
+    """
+
+    def __init__(self, track: rtc.Track, hertz: float) -> None:
+        self._stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
+        self._wave = numpy.exp(-2j * numpy.pi * hertz * numpy.arange(FRAME) / RATE)
+        self.windows: list[bool] = []
+        self.times: list[float] = []  # when each was handed over; monotonic seconds
+        self._rest = numpy.empty(0)
+        self._more = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def __aenter__(self) -> "Ear":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._stream.aclose()
+
+    def longest_gap(self, since: float = 0.0) -> float:
+        """The longest stretch without the tone between two windows that have it, after that moment; seconds."""
+        longest = run = 0
+        begun = False
+        for there, moment in zip(self.windows, self.times, strict=True):
+            if moment < since:
+                continue
+            if there:
+                longest, run, begun = max(longest, run), 0, True
+            elif begun:
+                run += 1
+        return longest * FRAME / RATE
+
+    def last_heard(self) -> float:
+        """When the tone was there last; monotonic seconds."""
+        return max((moment for there, moment in zip(self.windows, self.times, strict=True) if there), default=0.0)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until something holds that follows from what is heard. Raises TimeoutError after 20 s."""
+        async with asyncio.timeout(20):
+            while not holds():
+                self._more.clear()
+                await self._more.wait()
+
+    async def _run(self) -> None:
+        async for event in self._stream:
+            samples = numpy.frombuffer(event.frame.data, dtype=numpy.int16).astype(float)
+            self._rest = numpy.concatenate([self._rest, samples])
+            while len(self._rest) >= FRAME:
+                window, self._rest = self._rest[:FRAME], self._rest[FRAME:]
+                self.windows.append(self._has(window))
+                self.times.append(time.monotonic())
+            self._more.set()
+
+    def _has(self, window: numpy.typing.NDArray[numpy.float64]) -> bool:
+        energy = float((window**2).sum())
+        if energy < FRAME * (0.03 * 32767) ** 2 / 2:
+            return False
+        return 2 * abs(numpy.dot(window, self._wave)) ** 2 / FRAME > 0.5 * energy
 
 
 async def listen(track: rtc.Track, seconds: float, *, skip: float = 1.0) -> Samples:

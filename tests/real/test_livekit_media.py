@@ -1,91 +1,94 @@
 """Calls with media: devices on a real Synapse and a real SFU, whose keys are those of the call and of nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+import os
+from contextlib import AsyncExitStack
 
 import pytest
 import sfu
-from rooms import make_room
-from sound import listen, loudest
+from seats import PITCHES, all_hear, seats
 
-from mlsrtc import MLS, Notice
-from mlsrtc.adapters.driver import Call, MediaNotice
-from mlsrtc.adapters.livekit import Grant, LiveKitMedia, RemoteTrack, TrackReady, tone
-from mlsrtc.adapters.nio import NioTransport
+from mlsrtc import MediaKeysChanged, Policy, SendKeySwitched
+from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, MediaRefused, TrackReady
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
-PATIENCE = 20.0
-PITCHES = (400.0, 700.0, 1100.0, 1600.0)  # Hz; none is a multiple of another
 
 
-@dataclass
-class Door:
-    """Who lets us into one room of the SFU, without a token service."""
-
-    server: LiveKitServer
-    room: str
-    identity: str
-
-    async def grant(self) -> Grant:
-        return Grant(self.server.url, self.server.token(self.room, self.identity))
+async def test_who_joins_late_hears_all_and_is_heard(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2) as (room, seated):
+        assert await all_hear(seated)
+        async with room.seat(three[2], PITCHES[2]) as latecomer:
+            assert await all_hear([*seated, latecomer])
 
 
-@dataclass
-class Seat:
-    """One device in the call with its media, and what it was told."""
-
-    call: Call
-    media: LiveKitMedia
-    pitch: float
-    told: list[Notice | MediaNotice] = field(default_factory=list)
-    tracks: dict[str, RemoteTrack] = field(default_factory=dict)
-
-    async def follow(self) -> None:
-        async for notice in self.call.notices():
-            self.told.append(notice)
-            match notice:
-                case TrackReady(member=member, track=track):
-                    self.tracks[member.user_id] = track
-                case _:
-                    pass
-
-    async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
-        """Whether the other one's tone is what is heard on its track."""
-        async with asyncio.timeout(PATIENCE):
-            while (track := self.tracks.get(other.call.session.user_id)) is None:
-                await asyncio.sleep(0.05)
-            pitch, share = loudest(await listen(track, seconds))
-        return share > 0.9 and abs(pitch - other.pitch) < 3
+async def test_ten_epochs_in_a_row_are_heard_through(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three[:2], policy=Policy(rekey_interval=1.5)) as (_, (one, other)):
+        assert await all_hear([one, other])
+        async with await one.ear(other) as ear:
+            before = len(other.notices(SendKeySwitched))
+            await other.until(lambda: len(other.notices(SendKeySwitched)) >= before + 10)
+        assert sum(ear.windows) > 0.98 * len(ear.windows)
 
 
-@asynccontextmanager
-async def seats(synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice]) -> AsyncIterator[list[Seat]]:
-    """All in one call, each with a tone of its own."""
-    room_id = await make_room(synapse, devices)
-    await livekit.create_room(room_id)
-    async with AsyncExitStack() as stack:
-        seated = []
-        for device, pitch in zip(devices, PITCHES, strict=False):
-            transport = await stack.enter_async_context(NioTransport(device.client))
-            call = await stack.enter_async_context(transport.call(room_id, encryption=MLS))
-            identity = livekit_identity(call.session.user_id, call.session.device_id)
-            media = LiveKitMedia.connect(call, focus=Door(livekit, room_id, identity))
-            seat = Seat(call, await stack.enter_async_context(media), pitch)
-            task = asyncio.create_task(seat.follow())
-            stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
-            stack.callback(task.cancel)
-            await seat.media.publish(tone(pitch))
-            seated.append(seat)
-        yield seated
+async def test_who_leaves_and_keeps_its_keys_hears_nothing_more_and_hears_again_when_it_is_back(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2) as (room, seated), AsyncExitStack() as stack:
+        async with room.seat(three[2], PITCHES[2]) as leaving:
+            hoarder = await stack.enter_async_context(room.hoarder(leaving.call))
+            assert await all_hear([*seated, leaving])
+            ears = [await stack.enter_async_context(hoarder.ear(one)) for one in seated]
+            between = await stack.enter_async_context(await seated[0].ear(seated[1]))
+            await asyncio.sleep(1)
+            assert all(ear.windows[-1] for ear in ears), "it hears as long as it is in the call"
+        for ear in ears:
+            await ear.until(lambda ear=ear: not any(ear.windows[-100:]))  # type: ignore[misc]
+        assert all(between.windows[-100:])
+        async with room.seat(three[2], PITCHES[2]) as back:
+            assert await all_hear([*seated, back])
 
 
-async def test_everybody_hears_everybody(synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]) -> None:
-    async with seats(synapse, livekit, three) as seated:
-        pairs = [(one, other) for one in seated for other in seated if one is not other]
-        assert all(await asyncio.gather(*(one.hears(other) for one, other in pairs)))
+async def test_a_wrong_key_is_told_and_the_right_one_heals(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three[:2]) as (_, (one, other)):
+        assert await all_hear([one, other])
+        provider = one.media.room.e2ee_manager.key_provider
+        assert provider is not None
+        (key,) = (key for key in one.notices(MediaKeysChanged)[-1].keys if key.user_id == other.user_id)
+
+        def fares() -> Decryption:
+            return [told.state for told in one.notices(DecryptionChanged) if told.identity == key.livekit_identity][-1]
+
+        provider.set_key(key.livekit_identity, os.urandom(32), key.index)
+        await one.until(lambda: fares() is Decryption.FAILED)
+        provider.set_key(key.livekit_identity, key.secret.expose(), key.index)
+        await one.until(lambda: fares() is Decryption.OK)
+        assert await one.hears(other)
+
+
+async def test_who_sends_without_encryption_is_not_played(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    """The server, or somebody it lets in, under a member's name."""
+    async with seats(synapse, livekit, three, 2) as (room, (one, other)):
+        await one.track(other)
+        name = livekit_identity(other.call.session.user_id, other.call.session.device_id)
+        impostor = sfu.rtc.Room()
+        await impostor.connect(livekit.url, livekit.token(room.room_id, name))
+        try:
+            track = sfu.rtc.LocalAudioTrack.create_audio_track("plain", sfu.rtc.AudioSource(48000, 1))
+            await impostor.local_participant.publish_track(track)
+            await one.until(lambda: bool(one.notices(MediaRefused)))
+        finally:
+            await impostor.disconnect()
+        assert {(told.identity, told.reason) for told in one.notices(MediaRefused)} == {(name, "not_encrypted")}
+        assert len(one.notices(TrackReady)) == 1

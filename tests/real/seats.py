@@ -1,0 +1,174 @@
+"""Devices in a call with media, on a real Synapse and a real SFU: what they hear of each other, and an eavesdropper."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rooms import make_room
+from sfu import participant, rtc
+from sound import Ear, listen, loudest
+
+from mlsrtc import MLS, MediaKeysChanged, Notice
+from mlsrtc.adapters.driver import Call, MediaNotice
+from mlsrtc.adapters.livekit import Grant, LiveKitMedia, RemoteTrack, TrackReady, tone
+from mlsrtc.adapters.nio import NioTransport
+from mlsrtc.media.keys import livekit_identity
+from mlsrtc.testing.devices import TestDevice
+from mlsrtc.testing.livekit import LiveKitServer
+from mlsrtc.testing.synapse import Synapse
+
+PATIENCE = 20.0
+PITCHES = (400.0, 700.0, 1100.0, 1600.0)  # Hz
+
+N = TypeVar("N", bound=Notice | MediaNotice)
+
+
+@dataclass
+class Door:
+    """Who lets us into one room of the SFU, without a token service."""
+
+    server: LiveKitServer
+    room: str
+    identity: str
+
+    async def grant(self) -> Grant:
+        return Grant(self.server.url, self.server.token(self.room, self.identity))
+
+
+@dataclass
+class Seat:
+    """One device in the call with its media, and what it was told."""
+
+    call: Call
+    media: LiveKitMedia
+    pitch: float
+    told: list[Notice | MediaNotice] = field(default_factory=list)
+    tracks: dict[str, RemoteTrack] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self) -> None:
+        async for notice in self.call.notices():
+            self.told.append(notice)
+            match notice:
+                case TrackReady(member=member, track=track):
+                    self.tracks[member.user_id] = track
+                case _:
+                    pass
+            self.news.set()
+
+    @property
+    def user_id(self) -> str:
+        """Our Matrix user."""
+        return self.call.session.user_id
+
+    def notices(self, kind: type[N]) -> list[N]:
+        """Everything of one kind that was told, oldest first."""
+        return [notice for notice in self.told if isinstance(notice, kind)]
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until something holds, which can change when something is told."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                self.news.clear()
+                await self.news.wait()
+
+    async def track(self, other: "Seat") -> RemoteTrack:
+        """The other one's track, as soon as it is there."""
+        await self.until(lambda: other.user_id in self.tracks)
+        return self.tracks[other.user_id]
+
+    async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
+        """Whether the other one's tone is what is heard on its track."""
+        pitch, share = loudest(await listen(await self.track(other), seconds))
+        return share > 0.5 and abs(pitch - other.pitch) < 3
+
+    async def ear(self, other: "Seat") -> Ear:
+        """Listens for the other one's tone from now on."""
+        return Ear(await self.track(other), other.pitch)
+
+
+@dataclass
+class Stage:
+    """One room, on the homeserver and on the SFU."""
+
+    synapse: Synapse
+    livekit: LiveKitServer
+    room_id: str
+
+    @asynccontextmanager
+    async def seat(self, device: TestDevice, pitch: float, **options: Any) -> AsyncIterator[Seat]:
+        """A device in the call, that sends its tone."""
+        async with AsyncExitStack() as stack:
+            transport = await stack.enter_async_context(NioTransport(device.client))
+            call = await stack.enter_async_context(transport.call(self.room_id, encryption=MLS, **options))
+            media = LiveKitMedia.connect(call, focus=self.door(call))
+            seat = Seat(call, await stack.enter_async_context(media), pitch)
+            task = asyncio.create_task(seat.follow())
+            stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
+            stack.callback(task.cancel)
+            await seat.media.publish(tone(pitch))
+            yield seat
+
+    def door(self, call: Call) -> Door:
+        """The way into the SFU for the device of a call."""
+        return Door(self.livekit, self.room_id, livekit_identity(call.session.user_id, call.session.device_id))
+
+    @asynccontextmanager
+    async def hoarder(self, call: Call) -> AsyncIterator["Hoarder"]:
+        """Somebody who listens in the same room, with every key that `call` was ever told."""
+        token = self.livekit.token(self.room_id, f"hoarder of {call.session.device_id}", publish=False)
+        async with participant(self.livekit.url, token, {}, 0) as room:
+            hoarder = Hoarder(room)
+            call.attach(hoarder)
+            try:
+                yield hoarder
+            finally:
+                call.detach(hoarder)
+
+
+class Hoarder:
+    """What a device can still hear that keeps all it had: keys go into its ring and never out again."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        self._room = room
+
+    def tell(self, notice: Notice) -> None:
+        if isinstance(notice, MediaKeysChanged):
+            provider = self._room.e2ee_manager.key_provider
+            assert provider is not None
+            for key in notice.keys:
+                provider.set_key(key.livekit_identity, key.secret.expose(), key.index)
+
+    def ear(self, other: Seat) -> Ear:
+        """Listens for somebody's tone from now on."""
+        session = other.call.session
+        who = self._room.remote_participants[livekit_identity(session.user_id, session.device_id)]
+        (publication,) = who.track_publications.values()
+        assert publication.track is not None
+        return Ear(publication.track, other.pitch)
+
+
+@asynccontextmanager
+async def stage(synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice]) -> AsyncIterator[Stage]:
+    """A room that all the devices are in, on both servers."""
+    room_id = await make_room(synapse, devices)
+    await livekit.create_room(room_id)
+    yield Stage(synapse, livekit, room_id)
+
+
+@asynccontextmanager
+async def seats(
+    synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice], first: int | None = None, **options: Any
+) -> AsyncIterator[tuple[Stage, list[Seat]]]:
+    """A room with all of them in it, and the first ones (None: all) in its call, each with a tone of its own."""
+    async with stage(synapse, livekit, devices) as room, AsyncExitStack() as stack:
+        pairs = zip(devices[:first], PITCHES, strict=False)
+        yield room, [await stack.enter_async_context(room.seat(device, pitch, **options)) for device, pitch in pairs]
+
+
+async def all_hear(seated: list[Seat]) -> bool:
+    """Whether everybody hears everybody else."""
+    pairs = [(one, other) for one in seated for other in seated if one is not other]
+    return all(await asyncio.gather(*(one.hears(other) for one, other in pairs)))
