@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from rooms import make_room
 from sfu import participant, rtc
 from sound import Ear, listen, loudest
+from withholding import Withholding
 
 from mlsrtc import MLS, MediaKeysChanged, Notice
 from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.livekit import Grant, LiveKitMedia, RemoteTrack, TrackReady, tone
-from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
@@ -29,21 +29,23 @@ N = TypeVar("N", bound=Notice | MediaNotice)
 class Door:
     """Who lets us into one room of the SFU, without a token service."""
 
+    url: str
     server: LiveKitServer
     room: str
     identity: str
 
     async def grant(self) -> Grant:
-        return Grant(self.server.url, self.server.token(self.room, self.identity))
+        return Grant(self.url, self.server.token(self.room, self.identity))
 
 
 @dataclass
 class Seat:
     """One device in the call with its media, and what it was told."""
 
+    transport: Withholding
     call: Call
     media: LiveKitMedia
-    pitch: float
+    pitch: float | None
     told: list[Notice | MediaNotice] = field(default_factory=list)
     tracks: dict[str, RemoteTrack] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -81,11 +83,13 @@ class Seat:
 
     async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
         """Whether the other one's tone is what is heard on its track."""
+        assert other.pitch is not None
         pitch, share = loudest(await listen(await self.track(other), seconds))
         return share > 0.5 and abs(pitch - other.pitch) < 3
 
     async def ear(self, other: "Seat") -> Ear:
         """Listens for the other one's tone from now on."""
+        assert other.pitch is not None
         return Ear(await self.track(other), other.pitch)
 
 
@@ -96,24 +100,31 @@ class Stage:
     synapse: Synapse
     livekit: LiveKitServer
     room_id: str
+    url: str | None = None  # of somebody between the devices and the SFU
 
     @asynccontextmanager
-    async def seat(self, device: TestDevice, pitch: float, **options: Any) -> AsyncIterator[Seat]:
-        """A device in the call, that sends its tone."""
+    async def seat(self, device: TestDevice, pitch: float | None, **options: Any) -> AsyncIterator[Seat]:
+        """A device in the call, that sends its tone if it has one."""
         async with AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(NioTransport(device.client))
+            transport = await stack.enter_async_context(Withholding(device.client))
             call = await stack.enter_async_context(transport.call(self.room_id, encryption=MLS, **options))
             media = LiveKitMedia.connect(call, focus=self.door(call))
-            seat = Seat(call, await stack.enter_async_context(media), pitch)
+            seat = Seat(transport, call, await stack.enter_async_context(media), pitch)
             task = asyncio.create_task(seat.follow())
             stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
             stack.callback(task.cancel)
-            await seat.media.publish(tone(pitch))
+            if pitch is not None:
+                await seat.media.publish(tone(pitch))
             yield seat
 
     def door(self, call: Call) -> Door:
         """The way into the SFU for the device of a call."""
-        return Door(self.livekit, self.room_id, livekit_identity(call.session.user_id, call.session.device_id))
+        return Door(
+            self.url or self.livekit.url,
+            self.livekit,
+            self.room_id,
+            livekit_identity(call.session.user_id, call.session.device_id),
+        )
 
     @asynccontextmanager
     async def hoarder(self, call: Call) -> AsyncIterator["Hoarder"]:
@@ -147,6 +158,7 @@ class Hoarder:
         who = self._room.remote_participants[livekit_identity(session.user_id, session.device_id)]
         (publication,) = who.track_publications.values()
         assert publication.track is not None
+        assert other.pitch is not None
         return Ear(publication.track, other.pitch)
 
 

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 import sfu
+from meddling import unencrypting
 from seats import PITCHES, all_hear, seats
 
-from mlsrtc import MediaKeysChanged, Policy, SendKeySwitched
-from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, MediaRefused, TrackReady
+from mlsrtc import EpochChanged, MediaKeysChanged, Policy, SendKeySwitched
+from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, MediaError, MediaRefused, TrackReady, tone
+from mlsrtc.identifiers import EpochId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
@@ -56,6 +58,29 @@ async def test_who_leaves_and_keeps_its_keys_hears_nothing_more_and_hears_again_
             assert await all_hear([*seated, back])
 
 
+async def test_a_fork_is_heard_when_it_has_healed(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    policy = Policy(rekey_interval=4.0)
+    async with seats(synapse, livekit, three, policy=policy) as (_, (one, other, apart)):
+        assert await all_hear([one, other, apart])
+        apart.transport.withheld = True
+        stood = {EpochId(told.id) for seat in (one, other) for told in seat.notices(EpochChanged)}
+
+        def alone() -> bool:
+            return apart.call.session.epoch_id not in stood | {one.call.session.epoch_id, other.call.session.epoch_id}
+
+        await apart.until(alone)
+        silence = await one.ear(apart)
+        async with silence:
+            await silence.until(lambda: len(silence.windows) > 200 and not any(silence.windows[-100:]))
+            assert await all_hear([one, other])
+            apart.transport.let_through()
+            await silence.until(lambda: all(silence.windows[-50:]))
+        await apart.until(lambda: apart.call.session.epoch_id == one.call.session.epoch_id)
+        assert await all_hear([one, other, apart])
+
+
 async def test_a_wrong_key_is_told_and_the_right_one_heals(
     synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
 ) -> None:
@@ -92,3 +117,20 @@ async def test_who_sends_without_encryption_is_not_played(
             await impostor.disconnect()
         assert {(told.identity, told.reason) for told in one.notices(MediaRefused)} == {(name, "not_encrypted")}
         assert len(one.notices(TrackReady)) == 1
+
+
+async def test_a_track_that_the_server_calls_unencrypted_is_not_fed(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2) as (room, seated), unencrypting(livekit.url) as between:
+        assert await all_hear(seated)
+        room.url = between
+        async with room.seat(three[2], None) as third:
+            with pytest.raises(MediaError, match="not_encrypted"):
+                await third.media.publish(tone(PITCHES[2]))
+            await third.until(lambda: len(third.notices(MediaRefused)) == 2)
+            assert third.notices(TrackReady) == [], "nor is anything played that it calls so"
+            assert not third.media.room.local_participant.track_publications
+        assert {told.member.user_id for one in seated for told in one.notices(TrackReady)} == {
+            one.user_id for one in seated
+        }
