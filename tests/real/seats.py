@@ -34,6 +34,10 @@ class Door:
     room: str
     identity: str
 
+    def move_to(self, server: LiveKitServer) -> None:
+        """From now on, it is another one."""
+        self.url, self.server = server.url, server
+
     async def grant(self) -> Grant:
         return Grant(self.url, self.server.token(self.room, self.identity))
 
@@ -45,6 +49,7 @@ class Seat:
     transport: Withholding
     call: Call
     media: LiveKitMedia
+    door: Door
     pitch: float | None
     told: list[Notice | MediaNotice] = field(default_factory=list)
     tracks: dict[str, RemoteTrack] = field(default_factory=dict)
@@ -69,9 +74,9 @@ class Seat:
         """Everything of one kind that was told, oldest first."""
         return [notice for notice in self.told if isinstance(notice, kind)]
 
-    async def until(self, holds: Callable[[], bool]) -> None:
+    async def until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Waits until something holds, which can change when something is told."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while not holds():
                 self.news.clear()
                 await self.news.wait()
@@ -108,8 +113,9 @@ class Stage:
         async with AsyncExitStack() as stack:
             transport = await stack.enter_async_context(Withholding(device.client))
             call = await stack.enter_async_context(transport.call(self.room_id, encryption=MLS, **options))
-            media = LiveKitMedia.connect(call, focus=self.door(call))
-            seat = Seat(transport, call, await stack.enter_async_context(media), pitch)
+            door = self.door(call)
+            media = await stack.enter_async_context(LiveKitMedia.connect(call, focus=door))
+            seat = Seat(transport, call, media, door, pitch)
             task = asyncio.create_task(seat.follow())
             stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
             stack.callback(task.cancel)

@@ -10,7 +10,16 @@ from meddling import unencrypting
 from seats import PITCHES, all_hear, seats
 
 from mlsrtc import EpochChanged, MediaKeysChanged, Policy, SendKeySwitched
-from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, MediaError, MediaRefused, TrackReady, tone
+from mlsrtc.adapters.livekit import (
+    Decryption,
+    DecryptionChanged,
+    MediaConnected,
+    MediaError,
+    MediaLost,
+    MediaRefused,
+    TrackReady,
+    tone,
+)
 from mlsrtc.identifiers import EpochId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
@@ -134,3 +143,34 @@ async def test_a_track_that_the_server_calls_unencrypted_is_not_fed(
         assert {told.member.user_id for one in seated for told in one.notices(TrackReady)} == {
             one.user_id for one in seated
         }
+
+
+async def test_tracks_that_the_sdk_publishes_anew_are_encrypted_under_the_epoch(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2) as (_, (one, other)):
+        assert await all_hear([one, other])
+        for seat in (one, other):
+            seat.tracks.clear()
+        await other.media.room.simulate_scenario(sfu.rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+        assert await all_hear([one, other])
+        assert one.notices(MediaRefused) == other.notices(MediaRefused) == []
+
+
+@pytest.mark.slow
+async def test_a_server_that_goes_is_told_and_the_next_one_is_taken(synapse: Synapse, three: list[TestDevice]) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(LiveKitServer(sfu.server()))
+        room, seated = await stack.enter_async_context(seats(synapse, first, three, 2))
+        assert await all_hear(seated)
+        async with LiveKitServer(sfu.server()) as second:
+            await second.create_room(room.room_id)
+            for seat in seated:
+                seat.door.move_to(second)
+                seat.tracks.clear()
+            await first.__aexit__(None, None, None)
+            for seat in seated:
+                # The SDK tries the old one ten times first.
+                await seat.until(lambda seat=seat: bool(seat.notices(MediaConnected)), 60)  # type: ignore[misc]
+                assert [told.retried for told in seat.notices(MediaLost)] == [True, True]
+            assert await all_hear(seated)

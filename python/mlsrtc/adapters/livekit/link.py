@@ -18,6 +18,8 @@ from mlsrtc.adapters.livekit.notices import (
     DataReceived,
     Decryption,
     DecryptionChanged,
+    MediaConnected,
+    MediaLost,
     MediaRefused,
     RemoteTrack,
     TrackEnded,
@@ -153,6 +155,8 @@ class Link:
         room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
         room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
         room.on("local_track_republished", lambda publication, previous_sid: self._republished(publication))
+        room.on("reconnecting", lambda: self._call.tell(MediaLost("reconnecting", retried=True)))
+        room.on("reconnected", self._reconnected)
         room.on("e2ee_state_changed", self._state)
         room.on("data_received", self._data)
         room.on("disconnected", self._disconnected)
@@ -196,13 +200,18 @@ class Link:
             self._call.tell(TrackEnded(*heard))
 
     def _republished(self, publication: rtc.LocalTrackPublication) -> None:
-        """The SDK has connected anew by itself, and our track has another name and a cryptor at index 0."""
+        """The SDK has connected anew, and our track has another name and a cryptor at index 0."""
         assert self._ring is not None
         self._ring.published()
         reason = self._flaw(publication, self.identity)
         if reason is not None:
             self._refuse(self.identity, publication.sid, reason)
             self._withdrawing = asyncio.ensure_future(self.room.local_participant.unpublish_track(publication.sid))
+
+    def _reconnected(self) -> None:
+        """The SDK has connected anew by itself. What we subscribed to meanwhile, it has not heard."""
+        self._look()
+        self._call.tell(MediaConnected())
 
     def _flaw(self, publication: rtc.TrackPublication, identity: str) -> str | None:
         """Why a track is not to be fed or played; None if it is encrypted."""

@@ -69,7 +69,11 @@ class MediaRefused(MediaNotice):
 
 @dataclass(frozen=True, slots=True)
 class MediaLost(MediaNotice):
-    """The connection to the server is gone, and why. `retried`: we connect again, and `MediaConnected` tells when."""
+    """The connection to the server is gone, and why. `retried`: it is made again, and `MediaConnected` tells when.
+
+    reason: reconnecting (the SDK tries by itself, for about half a minute), or LiveKit's, once it has given up or the
+    server has sent us away: then we go on with a new token, unless it is duplicate_identity or participant_removed.
+    """
 
     reason: str
     retried: bool
