@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 rtc = pytest.importorskip("livekit.rtc", reason="the extra `test` installs it")
+jwt = pytest.importorskip("jwt", reason="the extra `test` installs it")
 
 BUILD = Path(__file__).parents[2] / "interop" / "livekit" / "build"
 NO_GO = 3  # its exit status where Go is missing
@@ -29,6 +31,12 @@ def server() -> Path:
         pytest.skip(built.stderr.strip())
     assert built.returncode == 0, built.stderr
     return Path(built.stdout.strip())
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a LiveKit token says."""
+    found: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return found
 
 
 def options() -> rtc.RoomOptions:
