@@ -112,6 +112,9 @@ PAGES = (
             whole("matrix-nio", "mlsrtc.adapters.nio"),
             whole("The loop", "mlsrtc.adapters.driver", without=frozenset(
                 {"LOGGER", "NOTICES_KEPT", "LEAVE_FLUSH_SECONDS", "KEPT_ALWAYS", "CALLS_OF"})),
+            Chapter("The focus: a LiveKit service and its tokens", "mlsrtc.adapters.focus", (
+                "own_focus", "find_focus", "present_memberships", "oldest_focus", "Focus", "Source", "FocusTokens",
+                "Grant", "room_alias", "FocusError")),
             whole("A transport of your own", "mlsrtc.adapters.transport"),
             whole("Event types for its filters", "mlsrtc.adapters.interest"),
             Chapter("Stores of a call", "mlsrtc.adapters.sqlite", ("SqliteStore",)),

@@ -6,6 +6,7 @@ PYTHONPATH=python:tests python tests/docs/test_errors_page.py
 from collections.abc import Iterable
 from pathlib import Path
 
+import focus_answers as focus
 import test_bad_input_session as session
 import test_bad_input_welcome as welcome
 import test_bad_input_wire as wire
@@ -54,6 +55,14 @@ SECTIONS: dict[str, tuple[str, list[Row]]] = {
     "Words in a call": ("Their author is known.", rows(session.WORDS)),
     "Questions and answers in a call": ("To-device events.", rows(session.QUESTIONS)),
     "The room in a call": ("The room's own state, and answers of keys/query.", rows(session.ROOM)),
+    "Announced foci": (
+        "What a homeserver and its .well-known file announce, where no other place has a focus.",
+        rows([*focus.ANNOUNCED, *focus.FILES]),
+    ),
+    "Tokens for a focus": (
+        "OpenID tokens of a homeserver and LiveKit tokens of a token service, through `FocusTokens.grant`.",
+        rows([*focus.OPENID_TOKENS, *focus.TOKENS]),
+    ),
     "Told later": ("As `EventRefused`, when what they wait for has come.", rows(session.LATE)),
 }
 
@@ -76,7 +85,7 @@ def test_the_page_is_what_the_tables_say() -> None:
 
 
 def test_every_row_of_every_table_is_on_the_page() -> None:
-    tables = [wire.CASES, judge.BROKEN, judge.BROKEN_ROOTS, welcome.CASES, session.CASES, session.LATE]
+    tables = [wire.CASES, judge.BROKEN, judge.BROKEN_ROOTS, welcome.CASES, session.CASES, session.LATE, focus.CASES]
     assert sum(map(len, tables)) == sum(len(table) for _, table in SECTIONS.values())
 
 

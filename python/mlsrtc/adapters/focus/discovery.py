@@ -1,0 +1,180 @@
+"""Which focus: what memberships, our homeserver and its .well-known file announce (MSC4143, MSC4195). Asks no service.
+
+In a call of state memberships everybody meets at the focus of the oldest one. Who is first, or finds none there, takes
+its own: what its homeserver announces (`/rtc/transports`), else the file of its server's name.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import nio
+
+from mlsrtc.adapters.focus import web
+from mlsrtc.adapters.focus.errors import FocusError
+from mlsrtc.adapters.nio import history
+from mlsrtc.adapters.nio.http import Failed, ask, path
+from mlsrtc.adapters.nio.sieve import Sieve
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.outbox import RateLimited, Refused
+from mlsrtc.wire.fields import Field
+from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.membership import TRANSPORTS_LIMIT, RtcMembership, decode_membership
+from mlsrtc.wire.names import ROOM_MEMBER, STATE_MEMBER
+from mlsrtc.wire.room import decode_room_member
+
+LIVEKIT = "livekit"
+WELL_KNOWN_FIELD = "org.matrix.msc4143.rtc_foci"
+
+
+class Source(Enum):
+    """Where a focus is announced."""
+
+    MEMBERSHIP = "membership"
+    HOMESERVER = "homeserver"
+    WELL_KNOWN = "well_known"
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """A token service by its URL, without a slash at the end, and where it was announced."""
+
+    service_url: str
+    source: Source
+
+
+def oldest_focus(memberships: Iterable[RtcMembership], now_ms: int) -> Focus | None:
+    """The focus of the oldest of these state memberships that names one we can use, or None.
+
+    Matrix-js-sdk takes the first focus of the oldest membership. Members that send no media name none, and one whose
+    URL does not hold leads nobody anywhere: both are passed over.
+
+    now_ms: our wall clock, milliseconds since the epoch; expired memberships do not count.
+    """
+    standing = [one for one in memberships if one.expires_ts is None or one.expires_ts >= now_ms]
+    for membership in sorted(standing, key=lambda one: (one.created_ts, one.stamp.event_id)):
+        for transport in membership.transports:
+            if transport.type == LIVEKIT and transport.service_url is not None:
+                try:
+                    url = web.checked_url(Field(transport.service_url), "https", "http")
+                except RemoteProtocolError:
+                    continue
+                return Focus(url, Source.MEMBERSHIP)
+    return None
+
+
+async def present_memberships(client: nio.AsyncClient, room_id: str, slot_id: str) -> list[RtcMembership]:
+    """The state memberships of a slot that the room holds now, of users who are in the room, in no order.
+
+    What does not hold is left out. Raises FocusError (homeserver_unavailable, homeserver_refused).
+    """
+    try:
+        present = await history.state(client, room_id)
+    except Failed as failed:
+        raise refused_by_homeserver(failed.outcome, "the state of the room") from failed
+    sieve = Sieve(client, room_id)
+    events = [event for event in map(sieve.event, present) if event is not None]
+    inside = {user for event in events if event.type == ROOM_MEMBER and (user := _joined(event)) is not None}
+    found: list[RtcMembership] = []
+    for event in events:
+        if event.type == STATE_MEMBER:
+            try:
+                decoded = decode_membership(event)
+            except RemoteProtocolError:
+                continue
+            if isinstance(decoded, RtcMembership) and decoded.slot_id == slot_id and decoded.user_id in inside:
+                found.append(decoded)
+    return found
+
+
+async def own_focus(client: nio.AsyncClient, *, well_known: str | None = None) -> Focus:
+    """The focus that our own homeserver announces.
+
+    well_known: the URL below which `/.well-known/matrix/client` stands; None is ``https://`` and our server's name.
+
+    Raises FocusError: no_focus, or homeserver_unavailable if one of the two places could not be asked and the other has
+    none. Raises RemoteProtocolError if one of them is nonsense and the other has none: the reasons of `Field`,
+    bad_json, bad_url, insecure_url.
+    """
+    trouble: list[FocusError | RemoteProtocolError] = []
+    places: tuple[tuple[Source, Callable[[], Awaitable[Field]]], ...] = (
+        (Source.HOMESERVER, lambda: _transports(client)),
+        (Source.WELL_KNOWN, lambda: _well_known(client, well_known or f"https://{_server_name(client)}")),
+    )
+    for source, look in places:
+        try:
+            if (url := _first(await look())) is not None:
+                return Focus(url, source)
+        except (FocusError, RemoteProtocolError) as error:
+            trouble.append(error)
+    if trouble:
+        raise trouble[0]
+    raise FocusError("no_focus", f"neither {client.homeserver} nor its .well-known file announces a LiveKit service")
+
+
+async def find_focus(
+    client: nio.AsyncClient, room_id: str, slot_id: str, now_ms: int, *, well_known: str | None = None
+) -> Focus:
+    """The focus of the call as it is now: of its oldest membership, else our own.
+
+    now_ms: our wall clock, milliseconds since the epoch. well_known: as in `own_focus`.
+
+    Raises what `present_memberships` and `own_focus` raise.
+    """
+    found = oldest_focus(await present_memberships(client, room_id, slot_id), now_ms)
+    return await own_focus(client, well_known=well_known) if found is None else found
+
+
+def _joined(event: RoomEvent) -> str | None:
+    try:
+        member = decode_room_member(event)
+    except RemoteProtocolError:
+        return None
+    return member.user_id if member.membership == "join" else None
+
+
+async def _transports(client: nio.AsyncClient) -> Field:
+    target = path("client", "unstable", "org.matrix.msc4143", "rtc", "transports")
+    reply = await ask(client, "GET", target)
+    if reply.ok:
+        return Field(reply.body, "transports")["rtc_transports"]
+    if isinstance(outcome := reply.failure(), RateLimited):
+        raise refused_by_homeserver(outcome, "its transports")
+    return Field(None, "transports")  # it knows no such thing
+
+
+async def _well_known(client: nio.AsyncClient, base: str) -> Field:
+    try:
+        answer = await web.request(client, "GET", f"{base}/.well-known/matrix/client", redirects=True)
+    except web.NoAnswer as error:
+        raise FocusError("homeserver_unavailable", f".well-known: {error}") from error
+    if answer.status == 429 or answer.status >= 500:
+        detail = f".well-known: status {answer.status}"
+        raise FocusError("homeserver_unavailable", detail, retry_after=answer.retry_after)
+    if answer.status != 200:
+        return Field(None, ".well-known")
+    if not answer.whole or answer.body is None:
+        raise RemoteProtocolError("bad_json" if answer.whole else "oversized", where=".well-known")
+    return Field(answer.body, ".well-known")[WELL_KNOWN_FIELD]
+
+
+def _first(announced: Field) -> str | None:
+    """The first LiveKit service of a list. One that names only an SFU is for the endpoints of the homeserver itself
+    (MSC4195 since July 2026), which none has yet: it is passed over."""
+    if announced.absent:
+        return None
+    for item in announced.list(TRANSPORTS_LIMIT):
+        if item["type"].text() == LIVEKIT and not (url := item["livekit_service_url"]).absent:
+            return web.checked_url(url, "https", "http")
+    return None
+
+
+def _server_name(client: nio.AsyncClient) -> str:
+    return str(client.user_id).partition(":")[2]
+
+
+def refused_by_homeserver(outcome: RateLimited | Refused, what: str) -> FocusError:
+    """What a homeserver that did not do what was asked means here."""
+    if isinstance(outcome, RateLimited):
+        return FocusError("homeserver_unavailable", what, retry_after=outcome.retry_after_ms / 1000)
+    return FocusError("homeserver_refused", f"{what}: {outcome.status} {outcome.errcode}")

@@ -1,0 +1,163 @@
+"""From what a real Synapse announces to a place in a real SFU, by the adapter."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+import sfu
+from rooms import MEMBER, SLOT, enter, make_room
+
+from mlsrtc.adapters.focus import (
+    Focus,
+    FocusError,
+    FocusTokens,
+    Source,
+    find_focus,
+    own_focus,
+    room_alias,
+)
+from mlsrtc.testing.devices import TestDevice, cross_signed_devices
+from mlsrtc.testing.livekit import LiveKitServer
+from mlsrtc.testing.synapse import Synapse
+from mlsrtc.testing.token_service import TokenService
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stage(livekit: LiveKitServer) -> AsyncIterator[tuple[Synapse, TokenService]]:
+    """A homeserver that announces a token service, which announces an SFU."""
+    homeservers: dict[str, str] = {}
+    async with TokenService(livekit, homeservers) as service:
+        foci = [{"type": "livekit", "livekit_service_url": service.url}]
+        extra = {
+            "matrix_rtc": {"transports": foci},
+            "public_baseurl": "http://localhost/",
+            "serve_client_wellknown": True,
+            "extra_well_known_client_content": {"org.matrix.msc4143.rtc_foci": foci},
+        }
+        async with Synapse(extra=extra) as synapse:
+            homeservers["localhost"] = synapse.base_url
+            yield synapse, service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pair(stage: tuple[Synapse, TokenService]) -> AsyncIterator[list[TestDevice]]:
+    async with cross_signed_devices(stage[0], ["ada", "ben"]) as devices:
+        yield devices
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def announce(synapse: Synapse, device: TestDevice, room_id: str, url: str) -> None:
+    """A state membership as Element Call writes it."""
+    account = device.account
+    content = {
+        "application": "m.call",
+        "call_id": "",
+        "scope": "m.room",
+        "device_id": account.device_id,
+        "expires": 14_400_000,
+        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": url, "livekit_alias": room_id}],
+    }
+    key = quote(f"_{account.user_id}_{account.device_id}_m.call", safe="")
+    path = f"/_matrix/client/v3/rooms/{quote(room_id)}/state/{MEMBER}/{key}"
+    await synapse.demand("PUT", path, token=account.access_token, body=content)
+
+
+async def test_both_places_announce_it(stage: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
+    synapse, service = stage
+    client = pair[0].client
+    assert await own_focus(client) == Focus(service.url, Source.HOMESERVER)
+    # Synapse without MSC4143 has no such endpoint; its file is asked then.
+    async with Synapse(extra={"experimental_features": {}}) as bare, cross_signed_devices(bare, ["cem"]) as [cem]:
+        found = await own_focus(cem.client, well_known=synapse.base_url)
+        assert found == Focus(service.url, Source.WELL_KNOWN)
+        with pytest.raises(FocusError, match="no_focus"):
+            await own_focus(cem.client, well_known=bare.base_url)
+
+
+async def test_the_oldest_membership_of_the_room_decides(
+    stage: tuple[Synapse, TokenService], pair: list[TestDevice]
+) -> None:
+    synapse, service = stage
+    ada, ben = pair
+    room_id = await make_room(synapse, pair)
+    assert (await find_focus(ada.client, room_id, SLOT, now_ms())).source is Source.HOMESERVER
+    await announce(synapse, ben, room_id, "https://ben.example")
+    await announce(synapse, ada, room_id, service.url)
+    for device in pair:
+        found = await find_focus(device.client, room_id, SLOT, now_ms())
+        assert found == Focus("https://ben.example", Source.MEMBERSHIP)
+    leave = f"/_matrix/client/v3/rooms/{quote(room_id)}/leave"
+    await synapse.demand("POST", leave, token=ben.account.access_token, body={})
+    assert (await find_focus(ada.client, room_id, SLOT, now_ms())).service_url == service.url
+
+
+async def test_a_room_we_are_not_in_is_not_read(stage: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
+    room_id = await make_room(stage[0], pair, join=1)
+    with pytest.raises(FocusError, match="homeserver_refused: the state of the room: 403 M_FORBIDDEN"):
+        await find_focus(pair[1].client, room_id, SLOT, now_ms())
+    await enter(stage[0], pair[1], room_id)
+    assert (await find_focus(pair[1].client, room_id, SLOT, now_ms())).source is Source.HOMESERVER
+
+
+@pytest.mark.parametrize("member_id", [None, "join1"], ids=["before Matrix 2.0", "Matrix 2.0"])
+async def test_a_token_leads_into_the_room_under_our_identity(
+    stage: tuple[Synapse, TokenService], pair: list[TestDevice], member_id: str | None
+) -> None:
+    room_id = await make_room(stage[0], pair)
+    client = pair[0].client
+    buyer = FocusTokens(client, lambda: find_focus(client, room_id, SLOT, now_ms()), room_id, SLOT, member_id=member_id)
+    token = await buyer.grant()
+    assert token.room == room_alias(room_id, SLOT)
+    assert token.may_publish
+    assert 3590 < token.ends_at - time.monotonic() <= 3600
+    async with sfu.participant(token.url, token.token, {}, 1) as room:
+        assert room.name == token.room
+        assert room.local_participant.identity == token.identity == buyer.identity
+
+
+async def test_a_token_is_renewed_before_it_ends(
+    stage: tuple[Synapse, TokenService], pair: list[TestDevice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synapse, service = stage
+    room_id = await make_room(synapse, pair)
+    monkeypatch.setattr(service, "lifetime", 2.0)
+    buyer = FocusTokens(pair[0].client, await own_focus(pair[0].client), room_id, SLOT)
+    first = await buyer.grant()
+    await asyncio.sleep(1.7)
+    second = await buyer.grant()
+    assert second.ends_at > first.ends_at
+    async with sfu.participant(second.url, second.token, {}, 1) as room:
+        assert room.local_participant.identity == second.identity
+
+
+async def test_a_logged_out_device_gets_no_token(stage: tuple[Synapse, TokenService]) -> None:
+    synapse, service = stage
+    async with cross_signed_devices(synapse, ["dan"]) as [dan]:
+        await synapse.demand("POST", "/_matrix/client/v3/logout", token=dan.account.access_token, body={})
+        with pytest.raises(FocusError, match="homeserver_refused: an OpenID token: 401 M_UNKNOWN_TOKEN"):
+            await FocusTokens(dan.client, Focus(service.url, Source.HOMESERVER), "!r:localhost", SLOT).grant()
+
+
+async def test_a_service_that_does_not_know_our_homeserver_refuses(
+    livekit: LiveKitServer, pair: list[TestDevice]
+) -> None:
+    async with TokenService(livekit, {}) as service:
+        with pytest.raises(FocusError, match=r"token_refused: .*/sfu/get: 401 M_UNAUTHORIZED"):
+            await FocusTokens(pair[0].client, Focus(service.url, Source.HOMESERVER), "!r:localhost", SLOT).grant()
+
+
+async def test_a_guest_of_the_service_may_only_receive(
+    livekit: LiveKitServer, stage: tuple[Synapse, TokenService], pair: list[TestDevice]
+) -> None:
+    async with TokenService(livekit, {"localhost": stage[0].base_url}, full_access=()) as service:
+        token = await FocusTokens(pair[0].client, Focus(service.url, Source.MEMBERSHIP), "!r:localhost", SLOT).grant()
+        assert not token.may_publish
