@@ -13,7 +13,7 @@ from withholding import Withholding
 
 from mlsrtc import MLS, MediaKeysChanged, Notice
 from mlsrtc.adapters.driver import Call, MediaNotice
-from mlsrtc.adapters.livekit import Grant, LiveKitMedia, RemoteTrack, TrackReady, tone
+from mlsrtc.adapters.livekit import LiveKitMedia, RemoteTrack, TrackReady, tone
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
@@ -38,8 +38,16 @@ class Door:
         """From now on, it is another one."""
         self.url, self.server = server.url, server
 
-    async def grant(self) -> Grant:
-        return Grant(self.url, self.server.token(self.room, self.identity))
+    async def grant(self) -> "Ticket":
+        return Ticket(self.url, self.server.token(self.room, self.identity))
+
+
+@dataclass
+class Ticket:
+    """What the door gives."""
+
+    url: str
+    token: str
 
 
 @dataclass

@@ -85,6 +85,7 @@ class Call:
     ) -> None:
         self._transport = transport
         self._store = store
+        self._sticky = sticky
         self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
         self._shared_scope = f"{device.user_id}/pins"  # pinned master keys hold in every call
         self.session = Session(
@@ -210,6 +211,11 @@ class Call:
     def transport(self) -> Transport:
         """The transport this call was made by."""
         return self._transport
+
+    @property
+    def sticky(self) -> bool:
+        """Whether our membership is a sticky event (MSC4354), and not a state event."""
+        return self._sticky
 
     @property
     def memberships(self) -> Sequence[RtcMembership]:

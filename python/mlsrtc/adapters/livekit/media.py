@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 from livekit import rtc
 
 from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.link import Link
@@ -27,16 +28,20 @@ FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason
 """To connect again would be to fight over a name, or against a moderator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Where to connect, and the token that lets us in."""
+class Grant(Protocol):
+    """Where to connect, and the token that lets us in: `mlsrtc.adapters.focus.Grant` is one."""
 
-    url: str
-    token: str = field(repr=False)
+    @property
+    def url(self) -> str:
+        """Of the SFU: ``wss:``."""
+
+    @property
+    def token(self) -> str:
+        """A LiveKit token, a secret."""
 
 
 class Granter(Protocol):
-    """Who gives tokens: `mlsrtc.adapters.focus.Focus`, or your own."""
+    """Who gives tokens: `mlsrtc.adapters.focus.CallFocus`, or your own."""
 
     async def grant(self) -> Grant:
         """A token for now. Raises MlsrtcError if there is none to be had."""
@@ -63,9 +68,10 @@ class LiveKitMedia:
         self._jobs: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def connect(cls, call: Call, *, focus: Granter) -> Self:
-        """The media of `call`, connected while the block is open."""
-        return cls(call, focus)
+    def connect(cls, call: Call, *, focus: Granter | None = None) -> Self:
+        """The media of `call`, connected while the block is open. focus: who gives tokens; by default the call's own
+        focus is found (`CallFocus`, which says what it raises)."""
+        return cls(call, CallFocus(call) if focus is None else focus)
 
     async def __aenter__(self) -> Self:
         """Raises MediaError if the server cannot be reached or refuses us, and what the focus raises for a token."""
