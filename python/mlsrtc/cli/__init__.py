@@ -25,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    import mlsrtc.cli.call
     import mlsrtc.cli.demo
     import mlsrtc.cli.inspect
 
     parser = argparse.ArgumentParser(prog="mlsrtc", description="End-to-end keys for Matrix calls, agreed with MLS.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, module in (("demo", mlsrtc.cli.demo), ("inspect", mlsrtc.cli.inspect)):
+    for module in (mlsrtc.cli.demo, mlsrtc.cli.call, mlsrtc.cli.inspect):
+        name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -50,6 +50,32 @@ async def wav(path: str | Path) -> AsyncIterator[rtc.AudioFrame]:
             yield rtc.AudioFrame(data, rate, channels, len(data) // (2 * channels))
 
 
+async def microphone() -> AsyncIterator[rtc.AudioFrame]:
+    """The sound of the default microphone, one channel at 48 kHz, for ever.
+
+    Raises LocalProtocolError if there is none, or if `sounddevice` (PyPI) or PortAudio is not installed.
+    """
+    loop = asyncio.get_running_loop()
+    captured: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def came(data: object, frames: int, time: object, status: object) -> None:
+        loop.call_soon_threadsafe(captured.put_nowait, bytes(data))  # type: ignore[call-overload]
+
+    try:
+        import sounddevice
+
+        stream = sounddevice.RawInputStream(
+            samplerate=SAMPLE_RATE, channels=1, dtype="int16", blocksize=_FRAME, callback=came
+        )
+    except (ImportError, OSError) as error:
+        raise LocalProtocolError(f"a microphone needs `sounddevice` and PortAudio: {error}") from None
+    except sounddevice.PortAudioError as error:
+        raise LocalProtocolError(f"there is no microphone: {error}") from None
+    with stream:
+        while True:
+            yield rtc.AudioFrame(await captured.get(), SAMPLE_RATE, 1, _FRAME)
+
+
 async def record(track: rtc.Track, path: str | Path) -> None:
     """Write what is heard on an audio track into a WAV file, one channel at 48 kHz, until the track ends or the task
     that does this is cancelled. The file is whole in both cases."""

@@ -1,0 +1,206 @@
+"""Joins the call of a room as one of your devices, and says what happens in it: who is there, the epochs and their
+safety code, warnings. With --livekit it publishes sound, tells whom it hears, and can record them. Ctrl-C leaves.
+
+The password is asked for, or taken from MLSRTC_PASSWORD; a device that exists already is taken by MLSRTC_ACCESS_TOKEN
+and --device. The store keeps the device for the next time.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import signal
+import sys
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlsrtc import (
+    MLS,
+    CallMember,
+    EpochChanged,
+    EventRefused,
+    HistoryNotVisible,
+    KeysUnreadable,
+    Left,
+    MembersChanged,
+    Muted,
+    NotAddable,
+    Notice,
+    OwnMasterKeyChanged,
+    Policy,
+    Rejoining,
+    RequestRefused,
+    SendKeySwitched,
+    Stranded,
+    Trust,
+)
+from mlsrtc.cli import login
+from mlsrtc.errors import LocalProtocolError, MlsrtcError
+from mlsrtc.identifiers import MemberId
+
+if TYPE_CHECKING:
+    import nio
+
+    from mlsrtc.adapters.driver import Call, MediaNotice
+    from mlsrtc.cli.sound import Sound
+
+HELP = "join the call of a room, on any homeserver"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `mlsrtc call`."""
+    login.add_arguments(parser)
+    parser.add_argument("room", metavar="ROOM", help="its id (!...) or alias (#...); it is joined if need be")
+    parser.add_argument("--slot", default="m.call#ROOM", help="which call of the room (default: %(default)s, its own)")
+    parser.add_argument("--intent", choices=("audio", "video"), default="audio", help="shown to the others")
+    parser.add_argument("--sticky", action="store_true", help="write the membership as a sticky event (MSC4354)")
+    parser.add_argument(
+        "--trust",
+        choices=[one.value for one in Trust],
+        default=Trust.CROSS_SIGNED.value,
+        help="which devices get keys (default: %(default)s)",
+    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="leave after so long; without, at Ctrl-C")
+    media = parser.add_argument_group("media", "each needs the extra `livekit`; all but the first imply --livekit")
+    media.add_argument("--livekit", action="store_true", help="connect to the call's LiveKit server")
+    sound = media.add_mutually_exclusive_group()
+    sound.add_argument("--tone", type=float, metavar="HZ", help="publish a tone")
+    sound.add_argument("--file", type=Path, metavar="WAV", help="publish the sound of a file")
+    sound.add_argument("--microphone", action="store_true", help="publish the microphone")
+    media.add_argument("--record", type=Path, metavar="DIR", help="write what is heard, a WAV file for each track")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Take part until Ctrl-C. Returns 0 after a leave of our own, 1 if the call or its media ended otherwise."""
+    wanted = (options.livekit, options.microphone, options.record, options.file, options.tone)
+    media = any(one not in (None, False) for one in wanted)
+    for extra in ("nio", "livekit") if media else ("nio",):  # each installs a module of its own name
+        if importlib.util.find_spec(extra) is None:
+            print(f"this needs the extra `{extra}`: pip install 'mlsrtc[nio,livekit]'", file=sys.stderr)
+            return 2
+    try:
+        return asyncio.run(_take_part(options, media=media))
+    except MlsrtcError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+async def _take_part(options: argparse.Namespace, *, media: bool) -> int:
+    from mlsrtc.adapters.nio import NioTransport
+    from mlsrtc.adapters.sqlite import SqliteStore
+
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    client = await login.log_in(options)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        room_id = await _enter_room(client, options.room)
+        store = stack.enter_context(SqliteStore(options.store / "calls.db"))
+        transport = await stack.enter_async_context(NioTransport(client))
+        call = await stack.enter_async_context(
+            transport.call(
+                room_id,
+                slot_id=options.slot,
+                store=store,
+                encryption=MLS,
+                policy=Policy(trust=Trust(options.trust)),
+                intent=options.intent,
+                sticky=options.sticky,
+            )
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, over.set)
+            stack.callback(loop.remove_signal_handler, number)
+        if options.seconds is not None:
+            loop.call_later(options.seconds, over.set)
+        print(f"in the call of {room_id} as {client.user_id} {client.device_id}; Ctrl-C leaves", flush=True)
+        sound = await stack.enter_async_context(_sound(call, options)) if media else None
+        following = asyncio.create_task(_follow(call, sound))
+        stack.callback(following.cancel)
+        waiting = asyncio.create_task(over.wait())
+        stack.callback(waiting.cancel)
+        await asyncio.wait({following, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            return await following
+        print("leaving", flush=True)
+    return 0
+
+
+def _sound(call: "Call", options: argparse.Namespace) -> "AbstractAsyncContextManager[Sound]":
+    from mlsrtc.cli.sound import Sound
+
+    return Sound.connect(call, options)
+
+
+async def _enter_room(client: "nio.AsyncClient", room: str) -> str:
+    import nio
+
+    answer = await client.join(room)
+    if not isinstance(answer, nio.JoinResponse):
+        raise LocalProtocolError(f"{room} cannot be joined: {answer}")
+    return str(answer.room_id)
+
+
+async def _follow(call: "Call", sound: "Sound | None") -> int:
+    """Says what is told until the call is over; 1 then, since it was not we who left."""
+    report = Report(call)
+    async for notice in call.notices():
+        report.tell(notice)
+        if sound is not None:
+            sound.tell(notice)
+    return 1
+
+
+class Report:
+    """The notices of a call as lines for a person."""
+
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+        self._known: dict[MemberId, CallMember] = {}
+
+    def tell(self, notice: "Notice | MediaNotice") -> None:
+        """Says one notice, if it is anything for a person."""
+        self._known |= self._call.members
+        line = self._line(notice)
+        if line is not None:
+            print(line, flush=True)
+
+    def _line(self, notice: "Notice | MediaNotice") -> str | None:
+        match notice:
+            case MembersChanged(joined=joined, left=left):
+                changes = [f"+ {self._name(one)}" for one in joined] + [f"- {self._name(one)}" for one in left]
+                return f"{len(self._call.members)} in the call: {', '.join(changes)}"
+            case EpochChanged(epoch=epoch, safety_code=code, members=members):
+                return f"epoch {epoch}: {len(members)} have its keys; safety code {_spaced(code)}"
+            case SendKeySwitched(epoch=epoch):
+                return f"sending under epoch {epoch}"
+            case Muted(reason=reason):
+                return f"warning: there is no epoch to send under ({reason})"
+            case NotAddable(user_id=user, device_id=device, reason=reason):
+                return f"warning: {user} {device or '(some device)'} gets no keys ({reason})"
+            case OwnMasterKeyChanged():
+                return "warning: your homeserver names another master key for you; did you reset your cross-signing?"
+            case EventRefused(sender=sender, reason=reason, where=where):
+                return f"warning: an event of {sender} does not hold ({reason} {where})".rstrip()
+            case HistoryNotVisible():
+                return "warning: this room does not show everything that the call needs"
+            case KeysUnreadable(reason=reason, where=where):
+                return f"warning: the homeserver's answer about our own keys does not hold ({reason} {where})"
+            case RequestRefused(status=status, errcode=errcode):
+                return f"warning: the homeserver refused a request ({status} {errcode})"
+            case Rejoining(reason=reason):
+                return f"joining anew ({reason})"
+            case Stranded(reason=reason):
+                return f"warning: cannot reach the others' epoch yet ({reason})"
+            case Left(reason=reason, detail=detail):
+                return f"the call is over: {reason} {detail}".rstrip()
+            case _:
+                return None
+
+    def _name(self, member: MemberId) -> str:
+        one = self._known.get(member)
+        return member if one is None else f"{one.user_id} {one.device_id}"
+
+
+def _spaced(code: str) -> str:
+    return " ".join(code[place : place + 5] for place in range(0, len(code), 5))

@@ -1,0 +1,128 @@
+"""The media side of `mlsrtc call`: publishes one sound, tells whom it hears, and records them."""
+
+import argparse
+import asyncio
+import math
+import re
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from livekit import rtc
+
+from mlsrtc.adapters.driver import Call, MediaNotice
+from mlsrtc.adapters.livekit import (
+    Decryption,
+    DecryptionChanged,
+    LiveKitMedia,
+    MediaConnected,
+    MediaLost,
+    MediaRefused,
+    TrackEnded,
+    TrackReady,
+    microphone,
+    tone,
+    wav,
+)
+from mlsrtc.notices import Notice
+
+HEARD = -60.0  # dB below full scale: a louder second counts as heard
+FULL_SCALE = 32768
+
+
+class Sound:
+    """What goes out and what comes in, in words."""
+
+    def __init__(self, media: LiveKitMedia, record: Path | None) -> None:
+        self._media = media
+        self._record = record
+        self._meters: dict[str, asyncio.Task[None]] = {}
+        self._files = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, call: Call, options: argparse.Namespace) -> AsyncIterator["Sound"]:
+        """Connected while the block is open. Raises what `LiveKitMedia` and its focus raise."""
+        async with AsyncExitStack() as stack:
+            if options.record is not None:
+                options.record.mkdir(parents=True, exist_ok=True)
+            media = await stack.enter_async_context(LiveKitMedia.connect(call))
+            sound = cls(media, options.record)
+            if (frames := _frames(options)) is not None:
+                await media.publish(frames)
+            print(f"connected to LiveKit as {media.room.local_participant.identity}", flush=True)
+            try:
+                yield sound
+            finally:
+                for task in sound._meters.values():
+                    task.cancel()
+                await asyncio.gather(*sound._meters.values(), return_exceptions=True)
+
+    def tell(self, notice: Notice | MediaNotice) -> None:
+        """Says one notice of the media, and does what it asks for."""
+        match notice:
+            case TrackReady(member=member, track=track):
+                name = f"{member.user_id} {member.device_id}"
+                if not isinstance(track, rtc.RemoteAudioTrack):
+                    _say(f"{name} sends video")
+                    return
+                self._meters[track.sid] = asyncio.create_task(_meter(track, name))
+                if self._record is not None:
+                    path = self._file(name)
+                    self._media.record(track, path)
+                    _say(f"recording {name} in {path}")
+            case TrackEnded(track=track):
+                if (task := self._meters.pop(track.sid, None)) is not None:
+                    task.cancel()
+            case DecryptionChanged(identity=identity, state=state) if state is not Decryption.OK:
+                _say(f"warning: frames of {identity} do not decrypt ({state.value})")
+            case MediaRefused(identity=identity, reason=reason):
+                _say(f"warning: {identity} offers media that is not encrypted end to end ({reason}): not played")
+            case MediaLost(reason=reason, retried=retried):
+                _say(f"warning: LiveKit is gone ({reason})" + ("; trying again" if retried else ""))
+            case MediaConnected():
+                _say("connected to LiveKit again")
+            case _:
+                pass
+
+    def _file(self, name: str) -> Path:
+        assert self._record is not None
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
+        while True:
+            self._files += 1
+            path = self._record / f"{plain}-{self._files}.wav"
+            if not path.exists():
+                return path
+
+
+def _frames(options: argparse.Namespace) -> AsyncIterator[rtc.AudioFrame] | None:
+    if options.tone is not None:
+        return tone(options.tone)
+    if options.file is not None:
+        return wav(options.file)
+    return microphone() if options.microphone else None
+
+
+async def _meter(track: rtc.RemoteAudioTrack, name: str) -> None:
+    """Says when somebody is heard and when no more, by whole seconds."""
+    stream = rtc.AudioStream(track, sample_rate=48_000, num_channels=1)
+    heard, energy, count = False, 0.0, 0
+    try:
+        async for event in stream:
+            samples = array("h", event.frame.data.tobytes())
+            energy += sum(sample * sample for sample in samples[::16])
+            count += len(samples[::16])
+            if count < 48_000 // 16:
+                continue
+            level = 10 * math.log10(max(energy / count, 1e-3) / FULL_SCALE**2)
+            if (level > HEARD) != heard:
+                heard = not heard
+                _say(f"hears {name} ({level:.0f} dB)" if heard else f"hears nothing of {name}")
+            energy, count = 0.0, 0
+    finally:
+        await stream.aclose()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
