@@ -11,6 +11,7 @@ from mlsrtc.testing.synapse import Synapse
 
 if TYPE_CHECKING:
     from mlsrtc.testing.livekit import LiveKitServer
+    from mlsrtc.testing.token_service import TokenService
 
 _numbers = count()
 
@@ -35,6 +36,25 @@ async def livekit() -> AsyncIterator["LiveKitServer"]:
 
     async with LiveKitServer(sfu.server()) as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def announcing(livekit: "LiveKitServer") -> AsyncIterator[tuple[Synapse, "TokenService"]]:
+    """A homeserver that announces a token service, which announces an SFU."""
+    from mlsrtc.testing.token_service import TokenService
+
+    homeservers: dict[str, str] = {}
+    async with TokenService(livekit, homeservers) as service:
+        foci = [{"type": "livekit", "livekit_service_url": service.url}]
+        extra = {
+            "matrix_rtc": {"transports": foci},
+            "public_baseurl": "http://localhost/",
+            "serve_client_wellknown": True,
+            "extra_well_known_client_content": {"org.matrix.msc4143.rtc_foci": foci},
+        }
+        async with Synapse(extra=extra) as synapse:
+            homeservers["localhost"] = synapse.base_url
+            yield synapse, service
 
 
 @pytest_asyncio.fixture(loop_scope="session")

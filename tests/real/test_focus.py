@@ -28,25 +28,8 @@ pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def stage(livekit: LiveKitServer) -> AsyncIterator[tuple[Synapse, TokenService]]:
-    """A homeserver that announces a token service, which announces an SFU."""
-    homeservers: dict[str, str] = {}
-    async with TokenService(livekit, homeservers) as service:
-        foci = [{"type": "livekit", "livekit_service_url": service.url}]
-        extra = {
-            "matrix_rtc": {"transports": foci},
-            "public_baseurl": "http://localhost/",
-            "serve_client_wellknown": True,
-            "extra_well_known_client_content": {"org.matrix.msc4143.rtc_foci": foci},
-        }
-        async with Synapse(extra=extra) as synapse:
-            homeservers["localhost"] = synapse.base_url
-            yield synapse, service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pair(stage: tuple[Synapse, TokenService]) -> AsyncIterator[list[TestDevice]]:
-    async with cross_signed_devices(stage[0], ["ada", "ben"]) as devices:
+async def pair(announcing: tuple[Synapse, TokenService]) -> AsyncIterator[list[TestDevice]]:
+    async with cross_signed_devices(announcing[0], ["ada", "ben"]) as devices:
         yield devices
 
 
@@ -71,8 +54,8 @@ async def announce(synapse: Synapse, device: TestDevice, room_id: str, url: str)
     await synapse.demand("PUT", path, token=account.access_token, body=content)
 
 
-async def test_both_places_announce_it(stage: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
-    synapse, service = stage
+async def test_both_places_announce_it(announcing: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
+    synapse, service = announcing
     client = pair[0].client
     assert await own_focus(client) == Focus(service.url, Source.HOMESERVER)
     # Synapse without MSC4143 has no such endpoint; its file is asked then.
@@ -84,9 +67,9 @@ async def test_both_places_announce_it(stage: tuple[Synapse, TokenService], pair
 
 
 async def test_the_oldest_membership_of_the_room_decides(
-    stage: tuple[Synapse, TokenService], pair: list[TestDevice]
+    announcing: tuple[Synapse, TokenService], pair: list[TestDevice]
 ) -> None:
-    synapse, service = stage
+    synapse, service = announcing
     ada, ben = pair
     room_id = await make_room(synapse, pair)
     assert (await find_focus(ada.client, room_id, SLOT, now_ms())).source is Source.HOMESERVER
@@ -100,19 +83,21 @@ async def test_the_oldest_membership_of_the_room_decides(
     assert (await find_focus(ada.client, room_id, SLOT, now_ms())).service_url == service.url
 
 
-async def test_a_room_we_are_not_in_is_not_read(stage: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
-    room_id = await make_room(stage[0], pair, join=1)
+async def test_a_room_we_are_not_in_is_not_read(
+    announcing: tuple[Synapse, TokenService], pair: list[TestDevice]
+) -> None:
+    room_id = await make_room(announcing[0], pair, join=1)
     with pytest.raises(FocusError, match="homeserver_refused: the state of the room: 403 M_FORBIDDEN"):
         await find_focus(pair[1].client, room_id, SLOT, now_ms())
-    await enter(stage[0], pair[1], room_id)
+    await enter(announcing[0], pair[1], room_id)
     assert (await find_focus(pair[1].client, room_id, SLOT, now_ms())).source is Source.HOMESERVER
 
 
 @pytest.mark.parametrize("member_id", [None, "join1"], ids=["before Matrix 2.0", "Matrix 2.0"])
 async def test_a_token_leads_into_the_room_under_our_identity(
-    stage: tuple[Synapse, TokenService], pair: list[TestDevice], member_id: str | None
+    announcing: tuple[Synapse, TokenService], pair: list[TestDevice], member_id: str | None
 ) -> None:
-    room_id = await make_room(stage[0], pair)
+    room_id = await make_room(announcing[0], pair)
     client = pair[0].client
     buyer = FocusTokens(client, lambda: find_focus(client, room_id, SLOT, now_ms()), room_id, SLOT, member_id=member_id)
     token = await buyer.grant()
@@ -125,9 +110,9 @@ async def test_a_token_leads_into_the_room_under_our_identity(
 
 
 async def test_a_token_is_renewed_before_it_ends(
-    stage: tuple[Synapse, TokenService], pair: list[TestDevice], monkeypatch: pytest.MonkeyPatch
+    announcing: tuple[Synapse, TokenService], pair: list[TestDevice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synapse, service = stage
+    synapse, service = announcing
     room_id = await make_room(synapse, pair)
     monkeypatch.setattr(service, "lifetime", 2.0)
     buyer = FocusTokens(pair[0].client, await own_focus(pair[0].client), room_id, SLOT)
@@ -139,8 +124,8 @@ async def test_a_token_is_renewed_before_it_ends(
         assert room.local_participant.identity == second.identity
 
 
-async def test_a_logged_out_device_gets_no_token(stage: tuple[Synapse, TokenService]) -> None:
-    synapse, service = stage
+async def test_a_logged_out_device_gets_no_token(announcing: tuple[Synapse, TokenService]) -> None:
+    synapse, service = announcing
     async with cross_signed_devices(synapse, ["dan"]) as [dan]:
         await synapse.demand("POST", "/_matrix/client/v3/logout", token=dan.account.access_token, body={})
         with pytest.raises(FocusError, match="homeserver_refused: an OpenID token: 401 M_UNKNOWN_TOKEN"):
@@ -156,8 +141,8 @@ async def test_a_service_that_does_not_know_our_homeserver_refuses(
 
 
 async def test_a_guest_of_the_service_may_only_receive(
-    livekit: LiveKitServer, stage: tuple[Synapse, TokenService], pair: list[TestDevice]
+    livekit: LiveKitServer, announcing: tuple[Synapse, TokenService], pair: list[TestDevice]
 ) -> None:
-    async with TokenService(livekit, {"localhost": stage[0].base_url}, full_access=()) as service:
+    async with TokenService(livekit, {"localhost": announcing[0].base_url}, full_access=()) as service:
         token = await FocusTokens(pair[0].client, Focus(service.url, Source.MEMBERSHIP), "!r:localhost", SLOT).grant()
         assert not token.may_publish
