@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rooms import make_room
-from sfu import participant, rtc
-from sound import Ear, listen, loudest
 from withholding import Withholding
 
-from mlsrtc import MLS, MediaKeysChanged, Notice
+from mlsrtc import MLS, Notice
 from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.livekit import LiveKitMedia, RemoteTrack, TrackReady, tone
+from mlsrtc.identifiers import MemberId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
+from mlsrtc.testing.sound import Ear, listen, loudest
 from mlsrtc.testing.synapse import Synapse
 
 PATIENCE = 20.0
@@ -58,7 +58,7 @@ class Seat:
     call: Call
     media: LiveKitMedia
     door: Door
-    pitch: float | None
+    pitch: float  # 0: it sends nothing
     told: list[Notice | MediaNotice] = field(default_factory=list)
     tracks: dict[str, RemoteTrack] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,6 +78,13 @@ class Seat:
         """Our Matrix user."""
         return self.call.session.user_id
 
+    @property
+    def member_id(self) -> MemberId:
+        """Our participation."""
+        member_id = self.call.session.member_id
+        assert member_id is not None
+        return member_id
+
     def notices(self, kind: type[N]) -> list[N]:
         """Everything of one kind that was told, oldest first."""
         return [notice for notice in self.told if isinstance(notice, kind)]
@@ -96,13 +103,11 @@ class Seat:
 
     async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
         """Whether the other one's tone is what is heard on its track."""
-        assert other.pitch is not None
         pitch, share = loudest(await listen(await self.track(other), seconds))
         return share > 0.5 and abs(pitch - other.pitch) < 3
 
     async def ear(self, other: "Seat") -> Ear:
         """Listens for the other one's tone from now on."""
-        assert other.pitch is not None
         return Ear(await self.track(other), other.pitch)
 
 
@@ -116,7 +121,7 @@ class Stage:
     url: str | None = None  # of somebody between the devices and the SFU
 
     @asynccontextmanager
-    async def seat(self, device: TestDevice, pitch: float | None, **options: Any) -> AsyncIterator[Seat]:
+    async def seat(self, device: TestDevice, pitch: float, **options: Any) -> AsyncIterator[Seat]:
         """A device in the call, that sends its tone if it has one."""
         async with AsyncExitStack() as stack:
             transport = await stack.enter_async_context(Withholding(device.client))
@@ -127,7 +132,7 @@ class Stage:
             task = asyncio.create_task(seat.follow())
             stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
             stack.callback(task.cancel)
-            if pitch is not None:
+            if pitch:
                 await seat.media.publish(tone(pitch))
             yield seat
 
@@ -139,41 +144,6 @@ class Stage:
             self.room_id,
             livekit_identity(call.session.user_id, call.session.device_id),
         )
-
-    @asynccontextmanager
-    async def hoarder(self, call: Call) -> AsyncIterator["Hoarder"]:
-        """Somebody who listens in the same room, with every key that `call` was ever told."""
-        token = self.livekit.token(self.room_id, f"hoarder of {call.session.device_id}", publish=False)
-        async with participant(self.livekit.url, token, {}, 0) as room:
-            hoarder = Hoarder(room)
-            call.attach(hoarder)
-            try:
-                yield hoarder
-            finally:
-                call.detach(hoarder)
-
-
-class Hoarder:
-    """What a device can still hear that keeps all it had: keys go into its ring and never out again."""
-
-    def __init__(self, room: rtc.Room) -> None:
-        self._room = room
-
-    def tell(self, notice: Notice) -> None:
-        if isinstance(notice, MediaKeysChanged):
-            provider = self._room.e2ee_manager.key_provider
-            assert provider is not None
-            for key in notice.keys:
-                provider.set_key(key.livekit_identity, key.secret.expose(), key.index)
-
-    def ear(self, other: Seat) -> Ear:
-        """Listens for somebody's tone from now on."""
-        session = other.call.session
-        who = self._room.remote_participants[livekit_identity(session.user_id, session.device_id)]
-        (publication,) = who.track_publications.values()
-        assert publication.track is not None
-        assert other.pitch is not None
-        return Ear(publication.track, other.pitch)
 
 
 @asynccontextmanager

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy
 import pytest
 from rooms import heed_interrupts, make_room
-from sound import listen, loudest
 
 from mlsrtc import MLS, MembersChanged, Policy, Trust
 from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, tone
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.testing.devices import cross_signed_devices
+from mlsrtc.testing.sound import listen, loudest
 from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.testing.token_service import TokenService
 

@@ -4,14 +4,16 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import sfu
 from rooms import alive, gone, heed_interrupts
-from sound import listen, loudest, playing
+from sound import playing
 
 from mlsrtc.testing.livekit import LiveKitError, LiveKitServer
+from mlsrtc.testing.sound import listen, loudest
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
@@ -71,7 +73,10 @@ async def test_it_listens_on_loopback_alone(livekit: LiveKitServer) -> None:
 
 def _listening(pid: int) -> set[tuple[str, str]]:
     """The local addresses of a process's listening TCP and unconnected UDP sockets, as the kernel writes them."""
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.add(os.readlink(link))
     found = set()
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:

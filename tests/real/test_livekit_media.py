@@ -23,7 +23,9 @@ from mlsrtc.adapters.livekit import (
 from mlsrtc.identifiers import EpochId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
+from mlsrtc.testing.hoarder import hoarding
 from mlsrtc.testing.livekit import LiveKitServer
+from mlsrtc.testing.sound import Ear
 from mlsrtc.testing.synapse import Synapse
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
@@ -54,12 +56,16 @@ async def test_who_leaves_and_keeps_its_keys_hears_nothing_more_and_hears_again_
 ) -> None:
     async with seats(synapse, livekit, three, 2) as (room, seated), AsyncExitStack() as stack:
         async with room.seat(three[2], PITCHES[2]) as leaving:
-            hoarder = await stack.enter_async_context(room.hoarder(leaving.call))
+            hoarder = await stack.enter_async_context(hoarding(livekit, room.room_id, leaving.call))
             assert await all_hear([*seated, leaving])
-            ears = [await stack.enter_async_context(hoarder.ear(one)) for one in seated]
+            ears = []
+            for one in seated:
+                track = hoarder.track(leaving.call.members[one.member_id])
+                assert track is not None
+                ears.append(await stack.enter_async_context(Ear(track, one.pitch)))
             between = await stack.enter_async_context(await seated[0].ear(seated[1]))
             await asyncio.sleep(1)
-            assert all(ear.windows[-1] for ear in ears), "it hears as long as it is in the call"
+            assert all(ear.hears for ear in ears), "it hears as long as it is in the call"
         for ear in ears:
             await ear.until(lambda ear=ear: not any(ear.windows[-100:]))  # type: ignore[misc]
         assert all(between.windows[-100:])
@@ -134,7 +140,7 @@ async def test_a_track_that_the_server_calls_unencrypted_is_not_fed(
     async with seats(synapse, livekit, three, 2) as (room, seated), unencrypting(livekit.url) as between:
         assert await all_hear(seated)
         room.url = between
-        async with room.seat(three[2], None) as third:
+        async with room.seat(three[2], 0) as third:
             with pytest.raises(MediaError, match="not_encrypted"):
                 await third.media.publish(tone(PITCHES[2]))
             await third.until(lambda: len(third.notices(MediaRefused)) == 2)
