@@ -9,7 +9,8 @@ from rich.console import Console
 from mlsrtc import EpochChanged
 from mlsrtc.cli.demo.cost import Traffic
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.screen import LAYOUTS, ROWS, SAID, JsonScreen, PlainScreen, Scene, draw, picture
+from mlsrtc.cli.demo.scene import LAYOUTS, ROWS, SAID, CallScene, picture
+from mlsrtc.cli.demo.screen import JsonScreen, PlainScreen
 from mlsrtc.identifiers import EpochId, MemberId
 
 FACTS = {"epochs": 6, "seconds_from_leave_to_new_keys": 0.58, "bytes_sent": 42_200, "olm_messages_instead": 1140}
@@ -31,7 +32,7 @@ def test_people_get_units() -> None:
 
 
 @pytest.fixture
-def scene() -> Scene:
+def scene() -> CallScene:
     """A call of 41 devices, ten more that have left, and 16 epochs."""
     ledger = Ledger()
     members = tuple(MemberId(f"m{number}") for number in range(41))
@@ -43,24 +44,24 @@ def scene() -> Scene:
         changed = EpochChanged(EpochId(bytes([number]) * 32), number, members[7], "12345" * 6, members, (), members[:1])
         for seat in range(41):
             ledger.tell(seat, changed, float(number))
-    return Scene(ledger, Traffic(), olm_bytes=1000)
+    return CallScene(ledger, Traffic(), olm_bytes=1000)
 
 
-def drawn(scene: Scene, width: int, height: int) -> list[str]:
+def drawn(scene: CallScene, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
-    console.print(draw(scene, [f"{number} said" for number in range(9)]))
+    console.print(scene.draw([f"{number} said" for number in range(9)]))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
 
-def test_a_wide_terminal_shows_every_column_whole(scene: Scene) -> None:
+def test_a_wide_terminal_shows_every_column_whole(scene: CallScene) -> None:
     lines = drawn(scene, 110, 40)
     assert lines[2].split() == " ".join(LAYOUTS[0]).split()
     assert sum("12345 12345 12345 12345 12345 12345" in line for line in lines) == ROWS
     assert [line.split() for line in lines[-SAID:]] == [[str(number), "said"] for number in range(3, 9)]
 
 
-def test_a_usual_terminal_shows_the_newest_epochs_and_the_costs(scene: Scene) -> None:
+def test_a_usual_terminal_shows_the_newest_epochs_and_the_costs(scene: CallScene) -> None:
     lines = drawn(scene, 80, 24)
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
@@ -74,7 +75,7 @@ def test_a_usual_terminal_shows_the_newest_epochs_and_the_costs(scene: Scene) ->
 
 @pytest.mark.parametrize("width", range(50, 120, 10))
 @pytest.mark.parametrize("height", [14, 24, 50])
-def test_no_cell_is_cut_and_no_terminal_overflows(scene: Scene, width: int, height: int) -> None:
+def test_no_cell_is_cut_and_no_terminal_overflows(scene: CallScene, width: int, height: int) -> None:
     lines = drawn(scene, width, height)
     assert len(lines) < height
     assert max(map(len, lines)) <= width
@@ -83,5 +84,5 @@ def test_no_cell_is_cut_and_no_terminal_overflows(scene: Scene, width: int, heig
     assert sum(line.split()[0] == "16" for line in lines if line.strip()) == 1
 
 
-def test_the_picture_is_the_widest_table(scene: Scene) -> None:
+def test_the_picture_is_the_widest_table(scene: CallScene) -> None:
     assert picture(scene).count("12345&#160;12345&#160;12345&#160;12345&#160;12345&#160;12345") == ROWS

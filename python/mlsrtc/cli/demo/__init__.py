@@ -20,7 +20,8 @@ from statistics import median
 from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.screen import Scene, Screen, choose, picture
+from mlsrtc.cli.demo.scene import CallScene, picture
+from mlsrtc.cli.demo.screen import Screen, choose
 from mlsrtc.errors import MlsrtcError
 
 HELP = "play a call of N devices on a homeserver that it starts itself"
@@ -126,7 +127,7 @@ async def _call(options: argparse.Namespace, screen: Screen, played: _Played) ->
         screen.step("starting every device's sync")
         play = await stack.enter_async_context(scenario.seated(room_id, devices, ledger, screen.refresh))
         olm_bytes = olm_message_bytes(room_id, devices[0].account.user_id, devices[0].account.device_id)
-        scene = Scene(ledger, play.traffic, olm_bytes)
+        scene = CallScene(ledger, play.traffic, olm_bytes)
         screen.play(scene)
         try:
             await _scenes(play, screen, played.facts)
@@ -185,7 +186,7 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, float]) -> None:
         )
 
 
-def _figures(scene: Scene) -> dict[str, float]:
+def _figures(scene: CallScene) -> dict[str, float]:
     """What was sent, and what would have been: numbers and bytes."""
     traffic, olm = scene.traffic, scene.olm_messages()
     return {

@@ -1,64 +1,37 @@
-"""What the demo shows: a live table on a terminal, plain lines elsewhere, one JSON object a line with `--json`. No
-network.
+"""Where the demo speaks: a live table on a terminal, plain lines elsewhere, one JSON object a line with `--json`.
 
-All three say the same things in the same order: steps while it sets up, what happens in the call, the verdict.
+All three say the same things in the same order: steps while it sets up, what happens, the verdict. What there is to
+draw is a scene's to say.
 """
 
-import io
 import json
-import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
-from mlsrtc.cli.demo.cost import Traffic
-from mlsrtc.cli.demo.ledger import Epoch, Ledger
-from mlsrtc.identifiers import EpochId, MemberId
-
-ROWS = 12  # epochs that the live table shows where there is room
-FEWEST_ROWS = 4  # of these, before lines under it are left out
-SAID = 6  # lines under it
-WIDEST = 1000  # columns, to ask how wide the table would be
-
-SHORT = " in short"
-NUMBERS = frozenset({"epoch", "devices", "standing"})
-LAYOUTS = (
-    ("epoch", "committer", "devices", "change", "standing", "safety code", "keys"),
-    ("epoch", "committer", "devices", "change", "standing", "safety code" + SHORT, "keys"),
-    ("epoch", "committer", "devices", "change", "safety code" + SHORT, "keys"),
-    ("epoch", "committer", "devices", "safety code" + SHORT),
-    ("epoch", "devices", "keys"),
-)
-"""The columns of the table, for ever narrower terminals: the first that fits is taken."""
-
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What a screen draws from. `olm_bytes`: the measured size of one Olm message of today's key sharing."""
+class News:
+    """One thing that is new in a scene: as a line for people, and as facts of a kind for machines."""
 
-    ledger: Ledger
-    traffic: Traffic
-    olm_bytes: int
+    kind: str
+    text: str
+    facts: Mapping[str, Any]
 
-    def olm_messages(self) -> int:
-        """n(n-1) messages for each change of keys that the call went through."""
-        return sum(len(epoch.members) * (len(epoch.members) - 1) for epoch in self.ledger.epochs.values())
 
-    def committer(self, epoch: Epoch) -> str:
-        """The name of the device that made an epoch."""
-        return self.name(epoch.committer)
+class Scene(Protocol):
+    """What a screen shows."""
 
-    def name(self, member: MemberId | None) -> str:
-        """The name of the device that had this member_id."""
-        for account in self.ledger.accounts.values():
-            if member in account.members:
-                return account.name
-        return "-"
+    @property
+    def passed(self) -> Sequence[str]:
+        """What was checked, in words, for when all of it held."""
 
-    def epochs(self) -> list[Epoch]:
-        """The call's epochs in the order they came."""
-        return sorted(self.ledger.epochs.values(), key=lambda epoch: (epoch.number, epoch.at))
+    def news(self) -> Iterable[News]:
+        """What is new since this was asked last."""
+
+    def draw(self, said: Sequence[str]) -> Any:
+        """The scene as it is now, and below it what was said last, as a rich renderable."""
 
 
 class Screen(Protocol):
@@ -71,7 +44,7 @@ class Screen(Protocol):
         """Something that is being set up."""
 
     def play(self, scene: Scene) -> None:
-        """The call begins: from now on `refresh` may be called."""
+        """It begins: from now on `refresh` may be called."""
 
     def say(self, text: str) -> None:
         """Something that happened in the call."""
@@ -97,7 +70,6 @@ class _Lines:
         self._stream = stream
         self._start = time.monotonic()
         self._scene: Scene | None = None
-        self._shown: set[EpochId] = set()
 
     def __enter__(self) -> "Screen":
         return self  # type: ignore[return-value]
@@ -112,12 +84,8 @@ class _Lines:
     def _seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def _new_epochs(self) -> Iterable[Epoch]:
-        if self._scene is not None:
-            for epoch in self._scene.epochs():
-                if epoch.id not in self._shown and self._scene.ledger.held(epoch.id):
-                    self._shown.add(epoch.id)
-                    yield epoch
+    def _news(self) -> Iterable[News]:
+        return () if self._scene is None else self._scene.news()
 
 
 class PlainScreen(_Lines):
@@ -136,20 +104,19 @@ class PlainScreen(_Lines):
         self._print(text)
 
     def refresh(self) -> None:
-        """A line for each epoch that is new."""
-        for epoch in self._new_epochs():
-            assert self._scene is not None
-            self._print(describe(self._scene, epoch))
+        """A line for each thing that is new."""
+        for news in self._news():
+            self._print(news.text)
 
     def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict."""
         self.refresh()
-        for line in closing_lines(wrong, facts):
+        for line in closing_lines(self._scene, wrong, facts):
             print(line, file=self._stream, flush=True)
 
 
 class JsonScreen(_Lines):
-    """One JSON object a line: `{"type": "step" | "event" | "epoch" | "result", "seconds": …}`."""
+    """One JSON object a line: `{"type": "step" | "event" | "result", or what the scene has, "seconds": …}`."""
 
     def _print(self, kind: str, **facts: Any) -> None:
         print(json.dumps({"type": kind, "seconds": round(self._seconds(), 3), **facts}), file=self._stream, flush=True)
@@ -164,20 +131,9 @@ class JsonScreen(_Lines):
         self._print("event", text=text)
 
     def refresh(self) -> None:
-        """An `epoch` line for each epoch that is new."""
-        for epoch in self._new_epochs():
-            assert self._scene is not None
-            self._print(
-                "epoch",
-                id=epoch.id.hex(),
-                epoch=epoch.number,
-                committer=self._scene.committer(epoch),
-                members=len(epoch.members),
-                added=epoch.added,
-                removed=epoch.removed,
-                safety_code=epoch.safety_code,
-                fingerprint=self._scene.ledger.fingerprint(epoch.id),
-            )
+        """A line for each thing that is new."""
+        for news in self._news():
+            self._print(news.kind, **news.facts)
 
     def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The `result` line, last."""
@@ -224,7 +180,7 @@ class LiveScreen:
     def verdict(self, wrong: list[str], facts: dict[str, float]) -> None:
         """The figures and the verdict, under the last table."""
         self._live.stop()
-        for line in closing_lines(wrong, facts):
+        for line in closing_lines(self._scene, wrong, facts):
             self._console.print(line, style="bold red" if wrong else "bold green" if line.startswith("PASS") else None)
 
     def _draw(self) -> Any:
@@ -235,122 +191,7 @@ class LiveScreen:
         if self._scene is None:
             done = [Text(f"  {text}", style="dim") for text in self._steps[:-1]]
             return Group(*done, Spinner("dots", text=self._steps[-1] if self._steps else "starting"))
-        return draw(self._scene, self._said)
-
-
-def draw(scene: Scene, said: list[str]) -> Any:
-    """The epochs, the devices, the costs, and what was said last, as a rich renderable that fits the terminal: the
-    newest epochs, as many as there is room for, in the columns that there is room for."""
-    return _Drawing(scene, said[-SAID:])
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawing:
-    scene: Scene
-    said: list[str]
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterable[Any]:
-        from rich.console import Group
-        from rich.text import Text
-
-        wide = options.update(height=None)
-
-        def height(part: Any) -> int:
-            return len(console.render_lines(part, wide, pad=False))
-
-        below = Group(_devices(self.scene), _costs(self.scene))
-        columns = next(
-            (some for some in LAYOUTS if _width(_epochs(self.scene, some, ROWS), console) <= wide.max_width), ()
-        )
-        free = console.height - height(below) - height(_epochs(self.scene, columns, 0)) - 1
-        said = self.said[-max(0, free - FEWEST_ROWS) :] if free > FEWEST_ROWS else []
-        lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in said]
-        yield _epochs(self.scene, columns, max(1, min(ROWS, free - len(lines))))
-        yield below
-        yield from lines
-
-
-def picture(scene: Scene) -> str:
-    """The scene as it would stand on a terminal of 110 columns, as SVG."""
-    from rich.console import Console
-
-    console = Console(record=True, width=110, height=2 * ROWS, file=io.StringIO(), highlight=False)
-    console.print(draw(scene, []))
-    # rich names a font to be fetched from elsewhere; a picture fetches nothing.
-    return re.sub(r"@font-face\s*{[^}]*}", "", console.export_svg(title="mlsrtc demo"))
-
-
-def _width(table: Any, console: Any) -> int:
-    from rich.measure import Measurement
-
-    return Measurement.get(console, console.options.update(width=WIDEST), table).maximum
-
-
-def _epochs(scene: Scene, columns: Sequence[str], rows: int) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, title="epochs of the call, newest last", title_justify="left", pad_edge=False)
-    for name in columns:
-        justify = "right" if name in NUMBERS else "left"
-        table.add_column(name.removesuffix(SHORT), justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    standing = scene.ledger.standing()
-    for epoch in scene.epochs()[-rows:] if rows else ():
-        groups = [epoch.safety_code[at : at + 5] for at in range(0, len(epoch.safety_code), 5)]
-        cells = {
-            "epoch": str(epoch.number),
-            "committer": scene.committer(epoch),
-            "devices": str(len(epoch.members)),
-            "change": change(epoch),
-            "standing": str(standing.get(epoch.id, 0)),
-            "safety code": " ".join(groups),
-            "safety code" + SHORT: " ".join(groups[:2]) + " …",
-            "keys": scene.ledger.fingerprint(epoch.id),
-        }
-        table.add_row(*(cells[name] for name in columns), style="bold" if standing.get(epoch.id) else "dim")
-    return table
-
-
-def _devices(scene: Scene) -> Any:
-    from rich.text import Text
-
-    text = Text("  devices  ")
-    newest = scene.epochs()[-1].id if scene.ledger.epochs else None
-    for account in scene.ledger.accounts.values():
-        if not account.present:
-            text.append("· ", style="dim")
-        elif account.muted:
-            text.append("! ", style="bold red")
-        elif account.epoch is None:
-            text.append("○ ", style="yellow")
-        else:
-            text.append("● ", style="green" if account.epoch == newest else "yellow")
-    return text
-
-
-def _costs(scene: Scene) -> Any:
-    from rich.text import Text
-
-    traffic, olm = scene.traffic, scene.olm_messages()
-    return Text(
-        f"  sent     {traffic.commits} commits, {sum(traffic.events.values())} events in all, "
-        f"{size(traffic.total_bytes)}\n"
-        f"  instead  {olm:,} Olm messages, {size(olm * scene.olm_bytes)}\n"
-    )
-
-
-def change(epoch: Epoch) -> str:
-    """What an epoch changed: `+3 -1`."""
-    parts = [f"+{epoch.added}" if epoch.added else "", f"-{epoch.removed}" if epoch.removed else ""]
-    return " ".join(part for part in parts if part) or "rekey"
-
-
-def describe(scene: Scene, epoch: Epoch) -> str:
-    """One line about an epoch."""
-    return (
-        f"epoch {epoch.number:>3} by {scene.committer(epoch):<10} {len(epoch.members):>3} devices  {change(epoch):<8} "
-        f"code {epoch.safety_code[:10]}…  keys {scene.ledger.fingerprint(epoch.id)}"
-    )
+        return self._scene.draw(self._said)
 
 
 def size(count: float) -> str:
@@ -366,16 +207,9 @@ def _figure(name: str, value: float) -> str:
     return size(value) if "bytes" in name.split("_") else f"{value:,}"
 
 
-def closing_lines(wrong: list[str], facts: dict[str, float]) -> list[str]:
+def closing_lines(scene: Scene | None, wrong: list[str], facts: dict[str, float]) -> list[str]:
     """The figures and the verdict in words."""
     lines = ["", *(f"  {name.replace('_', ' '):<42}{_figure(name, value)}" for name, value in facts.items()), ""]
-    if wrong:
+    if wrong or scene is None:
         return [*lines, *(f"FAIL  {text}" for text in wrong)]
-    return [
-        *lines,
-        "PASS  All who stood on an epoch hold the same keys, one for each member; where the",
-        "      call came to rest, that is everybody who was in it. Nobody holds a key of an",
-        "      epoch before it joined or after it left. What a device had saved when it left",
-        "      or crashed opens no later commit. Everybody in the call refused the stranger;",
-        "      it is in no epoch, was told no key, and the group it made opens no commit.",
-    ]
+    return [*lines, *(f"{'    ' if number else 'PASS'}  {text}" for number, text in enumerate(scene.passed))]
