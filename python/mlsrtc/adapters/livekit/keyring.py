@@ -121,7 +121,8 @@ class KeyRing:
         self.published()
 
     def _set(self, identity: str, index: KeyIndex, secret: Secret) -> None:
-        self._provider.set_key(identity, secret.expose(), index)
+        # Epochs that are wiped at once are told to be over one by one: a wiped key is over, whatever was told.
+        self._provider.set_key(identity, (secret or nobodys_key()).expose(), index)
 
     def _set_own(self) -> None:
         self._set(self._identity, self._index, self._own[self._index])
