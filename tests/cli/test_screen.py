@@ -9,8 +9,8 @@ from rich.console import Console
 from mlsrtc import EpochChanged
 from mlsrtc.cli.demo.cost import Traffic
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.scene import LAYOUTS, ROWS, SAID, CallScene, picture
-from mlsrtc.cli.demo.screen import JsonScreen, PlainScreen
+from mlsrtc.cli.demo.scene import LAYOUTS, ROWS, SAID, CallScene
+from mlsrtc.cli.demo.screen import JsonScreen, PlainScreen, picture
 from mlsrtc.identifiers import EpochId, MemberId
 
 FACTS = {"epochs": 6, "seconds_from_leave_to_new_keys": 0.58, "bytes_sent": 42_200, "olm_messages_instead": 1140}

@@ -20,17 +20,25 @@ from statistics import median
 from typing import Any
 
 from mlsrtc.cli.demo.ledger import Ledger
-from mlsrtc.cli.demo.scene import CallScene, picture
-from mlsrtc.cli.demo.screen import Screen, choose
+from mlsrtc.cli.demo.scene import CallScene
+from mlsrtc.cli.demo.screen import Screen, choose, picture
 from mlsrtc.errors import MlsrtcError
 
 HELP = "play a call of N devices on a homeserver that it starts itself"
+LISTEN = 2.0  # seconds that are listened to without anything happening
+FEWEST_WITH_MEDIA = 3  # one to leave, and two who stay and hear each other
 FEWEST = 5  # one to stay, one to leave, one to crash, one to stay beside it, and the stranger's neighbour
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `mlsrtc demo`."""
-    parser.add_argument("-n", type=int, default=12, metavar="N", help="devices in the call (default 12, at least 5)")
+    parser.add_argument(
+        "-n", type=int, metavar="N", help="devices in the call (default 12, at least 5; with media 4 and 3)"
+    )
+    parser.add_argument("--media", action="store_true", help="with sound through a real SFU: who hears whom")
+    parser.add_argument(
+        "--livekit-server", type=Path, metavar="FILE", help="the SFU for --media (default: livekit-server on the PATH)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the homeserver's and our logs in DIR")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of the last table")
@@ -43,11 +51,17 @@ def run(options: argparse.Namespace) -> int:
         import nio  # noqa: F401
         import rich  # noqa: F401
         import synapse  # noqa: F401
+
+        if options.media:
+            import livekit.api
+            import livekit.rtc  # noqa: F401
     except ImportError as missing:
         print(f"mlsrtc demo needs the extra 'demo' (pip install 'mlsrtc[demo]'): {missing}", file=sys.stderr)
         return 2
-    if options.n < FEWEST:
-        print(f"mlsrtc demo needs at least {FEWEST} devices", file=sys.stderr)
+    fewest, usual = (FEWEST_WITH_MEDIA, 4) if options.media else (FEWEST, 12)
+    options.n = usual if options.n is None else options.n
+    if options.n < fewest:
+        print(f"mlsrtc demo needs at least {fewest} devices", file=sys.stderr)
         return 2
     try:
         _log_to(options.keep)
@@ -72,7 +86,7 @@ def _cannot_write(error: OSError) -> int:
 
 
 def _log_to(directory: Path | None) -> None:
-    for name in ("nio", "mlsrtc", "asyncio"):
+    for name in ("nio", "mlsrtc", "asyncio", "livekit"):
         logger = logging.getLogger(name)
         logger.propagate = False
         if directory is None:
@@ -99,7 +113,7 @@ async def _play(options: argparse.Namespace, screen: Screen) -> _Played:
 
     played = _Played()
     try:
-        await _call(options, screen, played)
+        await (_hearing if options.media else _call)(options, screen, played)
     except BrokenPipeError:
         raise
     except (MlsrtcError, ClientError, OSError) as error:
@@ -184,6 +198,79 @@ async def _scenes(play: Any, screen: Screen, facts: dict[str, float]) -> None:
             "the returning device has refused the stranger",
             lambda: play.ledger.have_refused(play.ledger.intruder.events),
         )
+
+
+async def _hearing(options: argparse.Namespace, screen: Screen, played: _Played) -> None:
+    from mlsrtc.cli.demo import scenario
+    from mlsrtc.cli.demo.hearing import hall
+    from mlsrtc.cli.demo.hearing_scene import HearingScene
+    from mlsrtc.testing.devices import cross_signed_devices
+    from mlsrtc.testing.livekit import LiveKitServer
+    from mlsrtc.testing.synapse import Synapse
+    from mlsrtc.testing.token_service import TokenService
+
+    names = [f"device{number:02}" for number in range(1, options.n + 1)]
+    homeservers: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+        screen.step("starting livekit-server and a token service on loopback ports")
+        livekit = await stack.enter_async_context(LiveKitServer(options.livekit_server, logs=options.keep))
+        service = await stack.enter_async_context(TokenService(livekit, homeservers))
+        screen.step("starting Synapse, which announces them")
+        foci = {"matrix_rtc": {"transports": [{"type": "livekit", "livekit_service_url": service.url}]}}
+        server = await stack.enter_async_context(Synapse(logs=options.keep, extra=foci))
+        homeservers["localhost"] = server.base_url
+        screen.step(f"registering {len(names)} users with cross-signed devices")
+        devices = await stack.enter_async_context(cross_signed_devices(server, names))
+        screen.step("creating the room and bringing everybody in")
+        room_id = await scenario.create_room(server, devices, encrypted=options.encrypted)
+        play = hall(room_id, livekit, devices, screen.refresh)
+        stack.push_async_callback(play.close)
+        scene = HearingScene(play)
+        screen.play(scene)
+        try:
+            await _hearing_scenes(play, screen, played)
+        except MlsrtcError as failed:
+            play.failures.append(str(failed))
+        screen.refresh()
+        if options.svg is not None:
+            played.picture = picture(scene)
+        played.wrong += play.failures
+
+
+async def _hearing_scenes(play: Any, screen: Screen, played: _Played) -> None:
+    """The scenes, in order, with the figures and what went wrong."""
+    *staying, leaver = play.seats.values()
+    facts = played.facts
+
+    screen.say(f"{len(play.seats)} devices join, each with a tone of its own")
+    for seat in play.seats.values():
+        await play.join(seat)
+    facts["seconds_from_last_join_to_all_heard"] = round(await play.until("all hear all", play.all_hear), 2)
+    screen.say(f"everybody hears everybody {facts['seconds_from_last_join_to_all_heard']} s after the last join")
+
+    keeper = f"copy of {leaver.name}"
+    async with play.eavesdropper(keeper, leaver.call) as kept, play.eavesdropper("stranger", None) as stranger:
+        screen.say(f"a stranger listens at the SFU, and a copy of {leaver.name}: somebody with all its keys")
+        await play.until("the copy hears all who stay", lambda: all(kept.hears(seat.name) for seat in staying))
+        await asyncio.sleep(LISTEN)
+        screen.say(f"{leaver.name} leaves, and its copy listens on")
+        began = time.monotonic()
+        await play.leave(leaver)
+        await play.until("the copy is deaf", lambda: not any(kept.hears(seat.name) for seat in staying))
+        deaf = max(ear.last_heard for ear in kept.ears.values()) - began
+        facts["seconds_from_leave_to_deaf"] = round(deaf, 2)
+        screen.say(f"the copy has heard nothing since {facts['seconds_from_leave_to_deaf']} s after the leave")
+        await asyncio.sleep(LISTEN)
+        gaps = [ear.longest_gap(began) for seat in staying for ear in seat.ears.values()]
+        facts["longest_gap_for_who_stays_ms"] = round(1000 * max(gaps))
+
+        screen.say(f"{leaver.name} comes back")
+        await play.join(leaver)
+        facts["seconds_from_return_to_all_heard"] = round(await play.until("all hear all", play.all_hear), 2)
+        if any(ear.last_heard > began + deaf for ear in kept.ears.values()):
+            play.failures.append("the keys of the device that left open what was sent after it had come back")
+        if any(any(ear.windows) for ear in stranger.ears.values()):
+            play.failures.append("the stranger heard a tone")
 
 
 def _figures(scene: CallScene) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """The call of the demo as a screen shows it: a row for each epoch, the devices, what was sent. No network."""
 
-import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,16 +114,6 @@ class _Drawing:
         yield _epochs(self.scene, columns, max(1, min(ROWS, free - len(lines))))
         yield below
         yield from lines
-
-
-def picture(scene: CallScene) -> str:
-    """The scene as it would stand on a terminal of 110 columns, as SVG."""
-    from rich.console import Console
-
-    console = Console(record=True, width=110, height=2 * ROWS, file=io.StringIO(), highlight=False)
-    console.print(scene.draw([]))
-    # rich names a font to be fetched from elsewhere; a picture fetches nothing.
-    return re.sub(r"@font-face\s*{[^}]*}", "", console.export_svg(title="mlsrtc demo"))
 
 
 def _width(table: Any, console: Any) -> int:

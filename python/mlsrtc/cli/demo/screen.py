@@ -4,11 +4,15 @@ All three say the same things in the same order: steps while it sets up, what ha
 draw is a scene's to say.
 """
 
+import io
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
+
+PICTURE_LINES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,16 @@ class LiveScreen:
             done = [Text(f"  {text}", style="dim") for text in self._steps[:-1]]
             return Group(*done, Spinner("dots", text=self._steps[-1] if self._steps else "starting"))
         return self._scene.draw(self._said)
+
+
+def picture(scene: Scene) -> str:
+    """The scene as it would stand on a terminal of 110 columns, as SVG."""
+    from rich.console import Console
+
+    console = Console(record=True, width=110, height=PICTURE_LINES, file=io.StringIO(), highlight=False)
+    console.print(scene.draw([]))
+    # rich names a font to be fetched from elsewhere; a picture fetches nothing.
+    return re.sub(r"@font-face\s*{[^}]*}", "", console.export_svg(title="mlsrtc demo"))
 
 
 def size(count: float) -> str:
