@@ -12,7 +12,7 @@ SAID = 8  # lines under the table
 PASSED = (
     "Everybody in the call heard everybody else in it, each by the pitch of",
     "its tone. Who kept all keys of the device that left hears nothing sent",
-    "since. The stranger, who was sent everything and has no key, heard no tone.",
+    "since. The stranger, who got everything and has no key, heard no tone.",
 )
 
 
