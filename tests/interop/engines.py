@@ -1,7 +1,7 @@
 """Builds and starts the peers: each from the registry that it is published in, at the version that its folder pins.
 
-What is built lies below `interop/*/target`, `interop/ts-mls/node_modules` and `target/interop`, and is built again only
-when what it was built from has changed."""
+What is built lies below `interop/*/target`, `interop/*/node_modules` and `target/interop`, and is built again only when
+what it was built from has changed."""
 
 import hashlib
 import os
@@ -36,14 +36,15 @@ def _built_by_cargo(crate: str, feature: str = "", *, release: bool = False) -> 
 
 
 @cache
-def _installed_by_npm(folder: str) -> Path:
+def installed_by_npm(folder: str) -> Path:
+    """The folder, with what its package-lock.json names beside it. Raises `Missing`."""
     if shutil.which("npm") is None:
         raise Missing(f"{folder} needs Node 20 or newer, and npm")
     place = INTEROP / folder
     if _is_stale(place / "package-lock.json", place / "node_modules" / ".installed"):
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=place, check=True)
         _mark(place / "package-lock.json", place / "node_modules" / ".installed")
-    return place / "peer.mjs"
+    return place
 
 
 @cache
@@ -81,7 +82,7 @@ STARTERS: Mapping[str, Callable[[], Peer]] = {
     "OpenMLS": lambda: Process([_built_by_cargo("openmls")]),
     "OpenMLS on libcrux": lambda: Process([_built_by_cargo("openmls", "libcrux")]),
     "mls-rs": lambda: Process([_built_by_cargo("mls-rs")]),
-    "ts-mls": lambda: Process(["node", _installed_by_npm("ts-mls")]),
+    "ts-mls": lambda: Process(["node", installed_by_npm("ts-mls") / "peer.mjs"]),
     "rfc9420": lambda: Process(_installed_by_pip("rfc9420")),
     "davey": lambda: Process(_installed_by_pip("davey")),
     "rine-mls": lambda: Process(_installed_by_pip("rine-mls")),
