@@ -38,7 +38,7 @@ from mlsrtc.wire.membership import Transport as Focus
 LOGGER = logging.getLogger("mlsrtc")
 NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
 LEAVE_FLUSH_SECONDS = 5.0
-KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Left)
+KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Muted, Left)
 
 
 class MediaNotice:

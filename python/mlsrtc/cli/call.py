@@ -14,9 +14,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsrtc import (
-    MLS,
-    CallMember,
+from mlsrtc.cli import login
+from mlsrtc.errors import LocalProtocolError, MlsrtcError
+from mlsrtc.identifiers import MemberId
+from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
     HistoryNotVisible,
@@ -27,16 +28,13 @@ from mlsrtc import (
     NotAddable,
     Notice,
     OwnMasterKeyChanged,
-    Policy,
     Rejoining,
     RequestRefused,
     SendKeySwitched,
     Stranded,
-    Trust,
 )
-from mlsrtc.cli import login
-from mlsrtc.errors import LocalProtocolError, MlsrtcError
-from mlsrtc.identifiers import MemberId
+from mlsrtc.policy import MLS, Policy, Trust
+from mlsrtc.session import CallMember
 
 if TYPE_CHECKING:
     import nio
