@@ -1,8 +1,8 @@
 """Video for the tests on a real SFU: a moving picture to send, and the frames that come. Knows LiveKit's video."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import numpy
 from livekit import rtc
@@ -36,18 +36,20 @@ def pictures(colour: tuple[int, int, int]) -> list[rtc.VideoFrame]:
 
 
 @asynccontextmanager
-async def showing(media: LiveKitMedia, colour: tuple[int, int, int]) -> AsyncIterator[None]:
-    """A published camera until the block is left."""
-    source = rtc.VideoSource(WIDTH, HEIGHT)
+async def moving(
+    media: LiveKitMedia, size: tuple[int, int], picture: Callable[[int], rtc.VideoFrame]
+) -> AsyncIterator[None]:
+    """A published camera until the block is left. size: width and height of what `picture` gives by its number."""
+    source = rtc.VideoSource(*size)
     track = rtc.LocalVideoTrack.create_video_track("picture", source)
     await media.publish_track(track, OPTIONS)
 
     async def show() -> None:
-        second, number = pictures(colour), 0
+        number = 0
         clock = asyncio.get_running_loop().time
         began = clock()
         while True:
-            source.capture_frame(second[number % RATE], timestamp_us=number * 1_000_000 // RATE)
+            source.capture_frame(picture(number), timestamp_us=number * 1_000_000 // RATE)
             number += 1
             await asyncio.sleep(max(0.0, began + number / RATE - clock()))
 
@@ -58,6 +60,12 @@ async def showing(media: LiveKitMedia, colour: tuple[int, int, int]) -> AsyncIte
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await source.aclose()
+
+
+def showing(media: LiveKitMedia, colour: tuple[int, int, int]) -> AbstractAsyncContextManager[None]:
+    """The same of the disc on a ground of this colour."""
+    second = pictures(colour)
+    return moving(media, (WIDTH, HEIGHT), lambda number: second[number % RATE])
 
 
 async def frames(track: rtc.Track, enough: int) -> int:

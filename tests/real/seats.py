@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from livekit import rtc
 from rooms import make_room
 from withholding import Withholding
 
@@ -61,6 +62,7 @@ class Seat:
     pitch: float  # 0: it sends nothing
     told: list[Notice | MediaNotice] = field(default_factory=list)
     tracks: dict[str, RemoteTrack] = field(default_factory=dict)
+    pictures: dict[str, RemoteTrack] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self) -> None:
@@ -68,7 +70,8 @@ class Seat:
             self.told.append(notice)
             match notice:
                 case TrackReady(member=member, track=track):
-                    self.tracks[member.user_id] = track
+                    heard = track.kind == rtc.TrackKind.KIND_AUDIO
+                    (self.tracks if heard else self.pictures)[member.user_id] = track
                 case _:
                     pass
             self.news.set()
@@ -97,9 +100,14 @@ class Seat:
                 await self.news.wait()
 
     async def track(self, other: "Seat") -> RemoteTrack:
-        """The other one's track, as soon as it is there."""
+        """The track with the other one's sound, as soon as it is there."""
         await self.until(lambda: other.user_id in self.tracks)
         return self.tracks[other.user_id]
+
+    async def picture(self, other: "Seat") -> RemoteTrack:
+        """The track with the other one's picture, as soon as it is there."""
+        await self.until(lambda: other.user_id in self.pictures)
+        return self.pictures[other.user_id]
 
     async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
         """Whether the other one's tone is what is heard on its track."""

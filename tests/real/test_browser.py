@@ -150,12 +150,12 @@ async def _track(seat: Seat, call: Call) -> RemoteTrack:
     """The track of the member whose call this is."""
     us = call.session.user_id
     await seat.until(lambda: any(told.member.user_id == us for told in seat.notices(TrackReady)))
-    return seat.tracks[us]
+    return seat.pictures[us]
 
 
 async def _frames_of(seat: Seat, other: Seat) -> int:
     async with asyncio.timeout(SOON):
-        return await frames(await seat.track(other), 3 * ENOUGH)
+        return await frames(await seat.picture(other), 3 * ENOUGH)
 
 
 async def _kick(synapse: Synapse, room: Stage, owner: TestDevice, other: TestDevice) -> None:
