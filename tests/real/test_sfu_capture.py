@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 COLOURS = ((220, 40, 40), (40, 200, 40), (40, 60, 230))
 ON_THE_WAY = 1.0  # seconds from the switch until the last frame under the key before it comes out of the SFU
 KINDS = ("audio", "video", "data")
+TOPIC = "what it is about"
 SPOKEN = b"what nobody else may read, said again and again"
 STRANGERS = {"random": os.urandom(32), "zero": bytes(32), "none": b"", "short zero": bytes(16)}
 
@@ -67,7 +68,7 @@ async def _speaking(stack: AsyncExitStack, seat: Seat, number: int) -> None:
     async def speak() -> None:
         while True:
             await seat.call.keyed()
-            await seat.media.send_data(SPOKEN, topic="said")
+            await seat.media.send_data(SPOKEN, topic=TOPIC)
             await asyncio.sleep(0.2)
 
     task = asyncio.create_task(speak())
@@ -171,8 +172,9 @@ def _clear_part(caught: Caught, plain: bytes) -> None:
     """Of sound, the byte that says how it is coded; of a picture, how large it is and how its parts are cut. What
     comes after is not what was sealed."""
     if caught.kind == "data":
-        assert SPOKEN in plain
         assert len(plain) + 16 == len(caught.payload)
+        assert TOPIC.encode() in plain
+        assert SPOKEN not in plain, "it has a seal of our own within LiveKit's"
         return
     clear = frames.CLEAR[frame_kind(caught)]
     assert len(caught.payload) == len(plain) + frames.OVERHEAD

@@ -2,7 +2,7 @@
 
 Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and
 the SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's
-word, and the SDK does without encryption what the server calls unencrypted.
+word, and the SDK does without encryption what the server calls unencrypted. Data packets have a seal of their own.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ from mlsrtc.adapters.livekit.notices import (
     TrackEnded,
     TrackReady,
 )
+from mlsrtc.adapters.livekit.seal import DataSeal
+from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
 from mlsrtc.session import CallMember
@@ -57,14 +59,16 @@ def room_options() -> rtc.RoomOptions:
 class Link:
     """One connection. `over` is set when it has ended, and `reason` says why."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, seal: DataSeal) -> None:
         self.room = rtc.Room()
         self.over = asyncio.Event()
         self.reason: rtc.DisconnectReason.ValueType | None = None
         self._call = call
+        self._seal = seal
         self._ring: KeyRing | None = None
         self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
-        self._refused: set[str] = set()
+        self._refused: set[str] = set()  # track sids
+        self._refused_data: set[tuple[str, str]] = set()  # by identity, and why
         self._states: dict[str, Decryption] = {}
         self._withdrawing: asyncio.Future[None] | None = None
 
@@ -137,11 +141,12 @@ class Link:
                 await self.room.local_participant.unpublish_track(publication.sid)
 
     async def send_data(self, data: bytes, *, topic: str, reliable: bool) -> None:
-        """Send a packet to everybody. Raises MediaError while we may not send."""
+        """Seal a packet and send it to everybody. Raises MediaError while we may not send."""
         if not self.may_send:
             raise MediaError("muted", "there is no epoch that we may send under")
+        sealed = self._seal.seal(data, topic)
         try:
-            await self.room.local_participant.publish_data(data, reliable=reliable, topic=topic)
+            await self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
         except PublishDataError as error:
             raise MediaError("publish", error.message) from None
 
@@ -238,9 +243,19 @@ class Link:
         self._call.tell(DecryptionChanged(participant.identity, member, told))
 
     def _data(self, packet: rtc.DataPacket) -> None:
-        member = None if packet.participant is None else self._members().get(packet.participant.identity)
+        topic = packet.topic or ""
+        try:
+            opened = self._seal.open(packet.data, topic)
+        except RemoteProtocolError as error:
+            identity = "" if packet.participant is None else packet.participant.identity
+            reason = "data_replayed" if error.reason in ("replayed", "too_late") else "data_not_sealed"
+            if (identity, reason) not in self._refused_data:
+                self._refused_data.add((identity, reason))
+                self._call.tell(MediaRefused(identity, "", reason))
+            return
+        member = self._call.members.get(opened.sender.member_id)
         if member is not None:
-            self._call.tell(DataReceived(member, packet.data, packet.topic or ""))
+            self._call.tell(DataReceived(member, opened.data, topic))
 
     def _disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         self.reason = reason

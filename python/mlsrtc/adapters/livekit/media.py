@@ -17,6 +17,7 @@ from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost
+from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.notices import Notice, Rejoining
@@ -64,6 +65,7 @@ class LiveKitMedia:
         self._call = call
         self._granter = granter
         self._link: Link | None = None
+        self._seal = DataSeal(call.session)
         self._published: list[_Published] = []
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -77,7 +79,12 @@ class LiveKitMedia:
         """Raises MediaError if the server cannot be reached or refuses us, and what the focus raises for a token."""
         if self._link is not None:
             raise LocalProtocolError("media are connected once: make another")
-        await self._open()
+        self._call.attach(self._seal)
+        try:
+            await self._open()
+        except BaseException:
+            self._call.detach(self._seal)
+            raise
         self._call.attach(self)
         self._start(self._stay_connected())
         return self
@@ -93,10 +100,14 @@ class LiveKitMedia:
         await asyncio.gather(*jobs, return_exceptions=True)
         if self._link is not None:
             await self._link.close()
+        self._call.detach(self._seal)
 
     @property
     def room(self) -> rtc.Room:
-        """The SDK's room of the present connection. Raises MediaError while there is none."""
+        """The SDK's room of the present connection. Raises MediaError while there is none.
+
+        Its text and byte streams and its remote calls have no seal: the SDK takes them in clear from the server.
+        """
         return self._present.room
 
     async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> rtc.LocalAudioTrack:
@@ -144,7 +155,8 @@ class LiveKitMedia:
             await self._link.unpublish(track)
 
     async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
-        """Send a packet, encrypted, to everybody in the room: at most about 15 kB.
+        """Send a packet, encrypted, to everybody in the room: at most about 15 kB. The others are told it as
+        `DataReceived`, if they are on this adapter: it is sealed once more than LiveKit seals it.
 
         Raises MediaError while there is no epoch that we may send under (`muted`), or if the connection is gone.
         """
@@ -170,7 +182,7 @@ class LiveKitMedia:
 
     async def _open(self) -> None:
         grant = await self._granter.grant()
-        link = Link(self._call)
+        link = Link(self._call, self._seal)
         await link.open(grant.url, grant.token)
         for one in self._published:
             await link.publish(one.track, one.options)

@@ -48,7 +48,7 @@ class DecryptionChanged(MediaNotice):
 
 @dataclass(frozen=True, slots=True)
 class DataReceived(MediaNotice):
-    """A member's data packet."""
+    """A data packet that opened under this member's key: from its `LiveKitMedia.send_data`, with this topic, once."""
 
     member: CallMember
     data: bytes
@@ -57,9 +57,11 @@ class DataReceived(MediaNotice):
 
 @dataclass(frozen=True, slots=True)
 class MediaRefused(MediaNotice):
-    """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played.
+    """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played, nor told.
 
-    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it).
+    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it);
+    of data packets, once for each sender and connection, data_not_sealed (it opens under no member's key) and
+    data_replayed (it came before). Then `track_sid` is empty, and so is `identity` where the SDK does not say it.
     """
 
     identity: str

@@ -1,0 +1,51 @@
+"""Data packets, sealed by ourselves with SFrame, under the sender's key of the epoch (docs/protocol.md, Media keys).
+
+The SDK hands on a packet that came in clear like one that it has decrypted, and of those that it decrypts it does not
+say whose they are. So nothing is taken from what it says: neither that a packet was encrypted, nor whose it is.
+"""
+
+from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.sframe import CallReceiver, CallSender, Opened, Participation
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.media.keys import Sender
+from mlsrtc.notices import Notice
+
+LABEL = b"mlsrtc data packet 1"
+"""Begins the metadata of a packet: no media frame under the same key is taken for one."""
+
+
+class DataSeal:
+    """Seals our packets and opens those of others, each once. Tell it every notice of the call, and keep it for as long
+    as the call goes on: it remembers what was received.
+
+    ourselves: says which member we are.
+    """
+
+    def __init__(self, ourselves: Participation) -> None:
+        self._sender = CallSender(ourselves)
+        self._receiver = CallReceiver(ourselves)
+
+    def tell(self, notice: Notice) -> None:
+        """What the call says."""
+        self._sender.tell(notice)
+        self._receiver.tell(notice)
+
+    def seal(self, data: bytes, topic: str) -> bytes:
+        """What to send: at most 33 bytes more. The topic is authenticated with it.
+
+        Raises MediaError("muted") while there is no epoch that we may send under, and what `CallSender` raises else.
+        """
+        try:
+            return self._sender.encrypt(data, metadata=_metadata(topic))
+        except LocalProtocolError as error:
+            if error.reason != "muted":
+                raise
+            raise MediaError("muted", "there is no epoch that we may send under") from None
+
+    def open(self, packet: bytes, topic: str) -> Opened[Sender]:
+        """What was sent, and by whom. Raises RemoteProtocolError as `CallReceiver.decrypt` does."""
+        return self._receiver.decrypt(packet, metadata=_metadata(topic))
+
+
+def _metadata(topic: str) -> bytes:
+    return LABEL + topic.encode()
