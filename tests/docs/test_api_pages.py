@@ -113,8 +113,10 @@ PAGES = (
             whole("The loop", "mlsrtc.adapters.driver", without=frozenset(
                 {"LOGGER", "NOTICES_KEPT", "LEAVE_FLUSH_SECONDS", "KEPT_ALWAYS", "CALLS_OF"})),
             Chapter("The focus: a LiveKit service and its tokens", "mlsrtc.adapters.focus", (
-                "own_focus", "find_focus", "present_memberships", "oldest_focus", "Focus", "Source", "FocusTokens",
-                "Grant", "room_alias", "FocusError")),
+                "CallFocus", "own_focus", "find_focus", "present_memberships", "oldest_focus", "Focus", "Source",
+                "FocusTokens", "Grant", "room_alias", "FocusError")),
+            whole("Media with LiveKit", "mlsrtc.adapters.livekit", without=frozenset(
+                {"Cryptor", "KeyProvider", "KeyRing", "room_options"})),
             whole("A transport of your own", "mlsrtc.adapters.transport"),
             whole("Event types for its filters", "mlsrtc.adapters.interest"),
             Chapter("Stores of a call", "mlsrtc.adapters.sqlite", ("SqliteStore",)),

@@ -6,7 +6,7 @@ import math
 import re
 from array import array
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 from livekit import rtc
@@ -21,6 +21,7 @@ from mlsrtc.adapters.livekit import (
     MediaRefused,
     TrackEnded,
     TrackReady,
+    frames,
     microphone,
     tone,
     wav,
@@ -49,8 +50,8 @@ class Sound:
                 options.record.mkdir(parents=True, exist_ok=True)
             media = await stack.enter_async_context(LiveKitMedia.connect(call))
             sound = cls(media, options.record)
-            if (frames := _frames(options)) is not None:
-                await media.publish(frames)
+            if (sent := _frames(options)) is not None:
+                await media.publish(sent)
             print(f"connected to LiveKit as {media.room.local_participant.identity}", flush=True)
             try:
                 yield sound
@@ -106,11 +107,10 @@ def _frames(options: argparse.Namespace) -> AsyncIterator[rtc.AudioFrame] | None
 
 async def _meter(track: rtc.RemoteAudioTrack, name: str) -> None:
     """Says when somebody is heard and when no more, by whole seconds."""
-    stream = rtc.AudioStream(track, sample_rate=48_000, num_channels=1)
     heard, energy, count = False, 0.0, 0
-    try:
-        async for event in stream:
-            samples = array("h", event.frame.data.tobytes())
+    async with aclosing(frames(track)) as sound:
+        async for frame in sound:
+            samples = array("h", frame.data.tobytes())
             energy += sum(sample * sample for sample in samples[::16])
             count += len(samples[::16])
             if count < 48_000 // 16:
@@ -120,8 +120,6 @@ async def _meter(track: rtc.RemoteAudioTrack, name: str) -> None:
                 heard = not heard
                 _say(f"hears {name} ({level:.0f} dB)" if heard else f"hears nothing of {name}")
             energy, count = 0.0, 0
-    finally:
-        await stream.aclose()
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,6 @@
 """The LiveKit adapter (extra `livekit`): the media of a call, with its keys kept, on LiveKit's own Python SDK."""
 
-from mlsrtc.adapters.livekit.audio import microphone, tone, wav
+from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
@@ -34,6 +34,7 @@ __all__ = [
     "RemoteTrack",
     "TrackEnded",
     "TrackReady",
+    "frames",
     "microphone",
     "room_options",
     "tone",

@@ -1,10 +1,11 @@
-"""Sound in and out: a tone, WAV files. 16-bit samples, as LiveKit takes them."""
+"""Sound in and out: a tone, WAV files, a track. 16-bit samples, as LiveKit takes them."""
 
 import asyncio
 import math
 import wave
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 from livekit import rtc
@@ -76,14 +77,22 @@ async def microphone() -> AsyncIterator[rtc.AudioFrame]:
             yield rtc.AudioFrame(await captured.get(), SAMPLE_RATE, 1, _FRAME)
 
 
+async def frames(track: rtc.Track) -> AsyncGenerator[rtc.AudioFrame, None]:
+    """What is heard on an audio track from now on, one channel at 48 kHz, until it ends. Frames come also
+    while nothing is said, and while nothing decrypts."""
+    stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
+    try:
+        async for event in stream:
+            yield event.frame
+    finally:
+        await stream.aclose()
+
+
 async def record(track: rtc.Track, path: str | Path) -> None:
     """Write what is heard on an audio track into a WAV file, one channel at 48 kHz, until the track ends or the task
     that does this is cancelled. The file is whole in both cases."""
-    stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
-    try:
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-            async for event in stream:
-                await asyncio.to_thread(file.writeframes, event.frame.data.tobytes())
-    finally:
-        await stream.aclose()
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        async with aclosing(frames(track)) as heard:
+            async for frame in heard:
+                await asyncio.to_thread(file.writeframes, frame.data.tobytes())

@@ -10,6 +10,7 @@ from mlsrtc.adapters.driver import MediaNotice
 from mlsrtc.session import CallMember
 
 RemoteTrack: TypeAlias = rtc.RemoteAudioTrack | rtc.RemoteVideoTrack
+"""What others publish: sound, or pictures."""
 
 
 class Decryption(Enum):
