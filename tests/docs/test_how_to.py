@@ -1,4 +1,4 @@
-"""docs/how-to and the README: the session by hand runs; programs on matrix-nio are what the adapters take."""
+"""docs/how-to, the README, examples/: the session by hand runs; programs on nio are what the adapters take."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pages
 import pytest
+import reference
 
 import mlsrtc
 from mlsrtc.adapters import sframe
@@ -51,6 +52,20 @@ def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, t
     assert callable(namespace["take_part"])
     program = tmp_path / "bot.py"
     program.write_text(code)
+    assert_typed(program)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda file: str(file.name))
+def test_an_example_is_short_typed_and_stands_on_public_names(example: Path) -> None:
+    text = example.read_text()
+    assert len(text.splitlines()) < 80
+    for module, names in re.findall(r"^from (mlsrtc\S*) import (.*)$", text, re.MULTILINE):
+        assert module == "mlsrtc" or re.fullmatch(r"mlsrtc\.adapters\.\w+", module)
+        assert set(names.split(", ")) <= set(reference.public(module))
+    assert_typed(example)
+
+
+def assert_typed(program: Path) -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CACHE), str(program)],
         cwd=ROOT,

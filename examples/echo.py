@@ -1,0 +1,79 @@
+"""Says again, a second later, what is said in the call of a room. Ctrl-C leaves.
+
+    MLSRTC_PASSWORD=... python echo.py https://one.example @echo:one.example '#band:one.example'
+
+Needs mlsrtc with its extra `livekit`. The device is kept in --store, and is the same the next time. Others give it keys
+once it is cross-signed (verify it from another device of its user), or if they accept any device.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
+
+import nio
+from livekit import rtc
+
+from mlsrtc import MLS, Policy, Trust
+from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, frames
+from mlsrtc.adapters.nio import NioTransport
+from mlsrtc.adapters.sqlite import SqliteStore
+
+RATE, BLOCK = 48_000, 4_800  # samples per second, and in the tenth of a second that a mixer gives at once
+
+
+async def later(sound: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
+    """The same after a second of silence."""
+    kept = deque([rtc.AudioFrame(bytes(2 * BLOCK), RATE, 1, BLOCK)] * (RATE // BLOCK))
+    yield kept.popleft()
+    async for frame in sound:
+        kept.append(frame)
+        yield kept.popleft()
+
+
+async def echo(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespace) -> None:
+    """The echo of all members, until the call is over."""
+    with SqliteStore(options.store / "calls.db") as store:
+        async with (
+            NioTransport(matrix) as transport,
+            transport.call(room_id, store=store, encryption=MLS, policy=Policy(trust=options.trust)) as call,
+            LiveKitMedia.connect(call) as media,
+            contextlib.aclosing(rtc.AudioMixer(RATE, 1)) as mixer,
+        ):
+            await media.publish(later(mixer))
+            print("in the call", flush=True)
+            async for notice in call.notices():
+                match notice:
+                    case TrackReady(track=rtc.RemoteAudioTrack() as track):
+                        mixer.add_stream(frames(track))
+
+
+async def log_in(options: argparse.Namespace) -> None:
+    """The device of the store, in the room, until Ctrl-C."""
+    matrix = nio.AsyncClient(options.homeserver, options.user, options.device, str(options.store))
+    try:
+        checked(await matrix.login(os.environ["MLSRTC_PASSWORD"], "echo"))
+        await echo(matrix, checked(await matrix.join(options.room)).room_id, options)
+    finally:
+        await matrix.close()
+
+
+def checked(answer: nio.Response) -> nio.Response:
+    return sys.exit(f"the homeserver refuses: {answer}") if isinstance(answer, nio.ErrorResponse) else answer
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Says again what is said in a call.")
+    for name in ("homeserver", "user", "room"):
+        parser.add_argument(name)
+    parser.add_argument("--store", type=Path, default=Path("echo-store"), help="keeps the device's keys")
+    parser.add_argument("--device", default="ECHO", help="another store needs another name")
+    parser.add_argument("--trust", type=Trust, default=Trust.CROSS_SIGNED, help="who gets keys: any_device, ...")
+    options = parser.parse_args()
+    options.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(log_in(options))
