@@ -1,5 +1,6 @@
 """docs/how-to, the README, examples/: the session by hand runs; programs on nio are what the adapters take."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from mlsrtc.adapters import sframe
 
 CALL = "how-to/call.md"
 SFRAME = "how-to/sframe.md"
+LIVEKIT = "how-to/livekit.md"
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".mypy_cache"  # the one that the whole package's check fills
 
@@ -44,7 +46,9 @@ def test_every_reason_for_which_a_frame_is_refused_stands_in_the_table() -> None
     assert told == set(re.findall(r"`(\w+)`", documented[1]))
 
 
-@pytest.mark.parametrize(("page", "title"), [(CALL, "bot.py"), (SFRAME, "bot.py"), ("../README.md", None)])
+@pytest.mark.parametrize(
+    ("page", "title"), [(CALL, "bot.py"), (SFRAME, "bot.py"), (LIVEKIT, "bot.py"), ("../README.md", None)]
+)
 def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
     ((_, code),) = pages.blocks(page, title=title)
     namespace: dict[str, Any] = {}
@@ -63,6 +67,33 @@ def test_an_example_is_short_typed_and_stands_on_public_names(example: Path) -> 
         assert module == "mlsrtc" or re.fullmatch(r"mlsrtc\.adapters\.\w+", module)
         assert set(names.split(", ")) <= set(reference.public(module))
     assert_typed(example)
+
+
+def test_what_is_shown_of_media_has_the_adapters_types(tmp_path: Path) -> None:
+    pytest.importorskip("livekit.api", reason="the extra `test` installs LiveKit")
+    namespace: dict[str, Any] = {"__name__": "media"}
+    for code in pages.compiled(LIVEKIT):
+        exec(code, namespace)
+    program = tmp_path / "media.py"
+    program.write_text("\n".join(code for _, code in pages.blocks(LIVEKIT)))
+    assert_typed(program)
+
+
+@pytest.mark.parametrize(
+    ("title", "module", "name"),
+    [
+        ("`MediaError`", "mlsrtc.adapters.livekit", "MediaError"),
+        ("`FocusError`", "mlsrtc.adapters.focus", "FocusError"),
+        ("reason", "mlsrtc.adapters.livekit", "MediaRefused"),
+    ],
+)
+def test_every_reason_of_media_stands_in_its_table(title: str, module: str, name: str) -> None:
+    page = (pages.DOCS / LIVEKIT).read_text()
+    table = page.partition(f"\n| {title} | why |\n")[2].partition("\n\n")[0]
+    told = {one for row in table.splitlines() for one in re.findall(r"`(\w+)`", row.split("|")[1])}
+    documented = (getattr(importlib.import_module(module), name).__doc__ or "").partition("reason:")[2]
+    reasons = re.findall(r"\b([a-z_]+)(?:``| and ([a-z_]+))? \(", documented) + re.findall(r"``()(\w+)``", documented)
+    assert told == {one for pair in reasons for one in pair if one}
 
 
 def assert_typed(program: Path) -> None:

@@ -1,4 +1,5 @@
-"""The bots of examples/, each as its user runs it: a process of its own, on a homeserver that announces an SFU."""
+"""The bots of examples/, each as its user runs it: a process of its own, on a homeserver that announces an SFU. And
+the program of docs/how-to/livekit.md."""
 
 import asyncio
 import os
@@ -11,11 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy
+import pages
 import pytest
 import pytest_asyncio
-from rooms import heed_interrupts, make_room
+from rooms import enter, heed_interrupts, make_room
 
 from mlsrtc import MLS, MembersChanged, Policy, Trust
 from mlsrtc.adapters.driver import Call
@@ -155,3 +158,39 @@ async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tm
             pitch, share = loudest(await listen(echo, 1.0))
         assert (abs(pitch - 700) < 3, share > 0.5) == (True, True)
     await room.empty()
+
+
+@pytest.mark.parametrize("name", ["recorder.py", "echo.py"])
+async def test_a_password_that_is_not_taken_is_said_in_a_line(room: Room, tmp_path: Path, name: str) -> None:
+    arguments = [str(tmp_path / "heard")] if name == "recorder.py" else []
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLES / name), room.synapse.base_url, room.account.user_id, room.room_id, *arguments),
+        *("--store", str(tmp_path / "store")),
+        env=os.environ | {"MLSRTC_PASSWORD": "of somebody else"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 1, err.decode()
+    assert err.decode().splitlines()[-1].startswith("the homeserver refuses: LoginError: M_FORBIDDEN")
+    assert b"Traceback" not in err
+
+
+async def test_the_program_of_the_how_to_is_heard_and_records(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ((_, code),) = pages.blocks("how-to/livekit.md", title="bot.py")
+    program: dict[str, Any] = {}
+    exec(code, program)
+    await room.media.publish(tone(700))
+    async with cross_signed_devices(room.synapse, [f"reader{next(_numbers)}"]) as [device]:
+        await enter(room.synapse, device, room.room_id)
+        taking_part = asyncio.create_task(program["take_part"](device.client, room.room_id))
+        try:
+            async with Ear(await room.track(), 440.0) as ear:
+                await ear.until(lambda: ear.hears)
+            await asyncio.sleep(3)
+        finally:
+            taking_part.cancel()
+            await asyncio.gather(taking_part, return_exceptions=True)
+    assert round(pitch_of(tmp_path / "heard-1.wav"), -1) == 700
