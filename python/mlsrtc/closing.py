@@ -6,13 +6,19 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Something that is closed, for which `with` gives itself and closes it at the end of the block."""
+    """Something that is closed, for which `with` gives itself and closes it at the end of the block. One that is
+    closed already is refused there."""
 
     @abstractmethod
     def close(self) -> None:
         """Ends it. Closing twice does nothing."""
 
+    @abstractmethod
+    def _opened(self) -> object:
+        """What is closed. Raises LocalProtocolError (``closed``) if it is."""
+
     def __enter__(self) -> Self:
+        self._opened()
         return self
 
     def __exit__(

@@ -762,6 +762,14 @@ LOCAL = {
             lambda w: MemoryStorage().write(b"x", {"x": b""}),  # type: ignore[dict-item]
             "bad_record",
         ),
+        Case(
+            "records that are no mapping",
+            lambda w: MemoryStorage().write(b"x", [("x", Secret(b""))]),  # type: ignore[arg-type]
+            "bad_record",
+        ),
+        Case("a secret that was wiped", lambda w: MemoryStorage().write(b"x", {"x": wiped()}), "wiped"),
+        Case("in the file ':memory:'", lambda w: SqliteStorage(":memory:"), "bad_path"),
+        Case("in a file whose name has a zero byte", lambda w: SqliteStorage("a\0b"), "bad_path"),
     ],
     "From outside": [
         Case(

@@ -18,7 +18,7 @@ from mlsrtc.mls import Client, Group, MemoryStorage, Secret, SigningKey, Storage
 
 
 @pytest.fixture(params=["memory", "file"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStorage | SqliteStorage]:
     with MemoryStorage() if request.param == "memory" else SqliteStorage(tmp_path / "mls.db") as made:
         yield made
 
@@ -82,17 +82,27 @@ def test_other_names_and_keys_are_refused(storage: Storage) -> None:
             storage.write(b"group", {name: Secret(b"1")})  # type: ignore[dict-item]
 
 
-def test_a_closed_storage_says_so(storage: Storage) -> None:
+@pytest.mark.parametrize("wrong", [[("a", Secret(b"1"))], None, "a"], ids=["pairs", "None", "text"])
+def test_other_than_a_mapping_is_refused(storage: Storage, wrong: dict[str, Secret]) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        storage.write(b"group", wrong)
+    assert caught.value.reason == "bad_record"
+    assert storage.keys() == []
+
+
+def test_a_closed_storage_says_so(storage: MemoryStorage | SqliteStorage) -> None:
     storage.close()
     storage.close()
     calls: list[Callable[[], object]] = [
         lambda: storage.read(b"group"),
         lambda: storage.write(b"group", {}),
         storage.keys,
+        storage.__enter__,
     ]
     for call in calls:
-        with pytest.raises(LocalProtocolError, match="closed"):
+        with pytest.raises(LocalProtocolError, match="closed") as caught:
             call()
+        assert caught.value.reason == "closed"
 
 
 def test_no_secret_is_in_its_repr(storage: Storage) -> None:
@@ -110,6 +120,18 @@ def test_a_file_is_read_by_a_later_process_and_by_one_at_a_time(tmp_path: Path) 
         assert storage.read(b"group") == {"a": Secret(b"1")}
     with pytest.raises(StoreError):
         SqliteStorage(tmp_path)
+
+
+@pytest.mark.parametrize("name", [":memory:", "./:memory:", "a\0b", "\ud800"])
+def test_a_name_that_no_file_has_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opened in (SqliteStorage, SqliteStore):
+        with pytest.raises(LocalProtocolError) as caught:
+            opened(name)
+        assert caught.value.reason == "bad_path"
+        assert ("MemoryStorage" in str(caught.value)) == ("memory" in name)
+    assert list(tmp_path.iterdir()) == []
+    SqliteStorage(tmp_path / ":memory:").close()
 
 
 def test_a_file_may_be_shared_with_calls(tmp_path: Path) -> None:

@@ -94,6 +94,13 @@ class StoreConformance:
         with pytest.raises(LocalProtocolError, match="text"):
             store.save({"call": {wrong: b"1"}})
 
+    @pytest.mark.parametrize("wrong", [None, [], "call", {"call": None}, {"call": [("a", b"1")]}])
+    def test_other_than_mappings_are_refused(self, store: Store, wrong: dict[str, dict[str, bytes]]) -> None:
+        with pytest.raises(LocalProtocolError, match="mappings") as caught:
+            store.save(wrong)
+        assert caught.value.reason == "bad_record"
+        assert store.load("call") == {}
+
     def test_a_closed_store_says_so(self, store: Store) -> None:
         store.close()
         store.close()
@@ -109,6 +116,8 @@ class StoreConformance:
             raise KeyError
         with pytest.raises(LocalProtocolError, match="closed"):
             store.load("call")
+        with pytest.raises(LocalProtocolError, match="closed"), store:
+            raise AssertionError("a closed store was entered")
 
     def test_a_call_of_another_schema_is_refused_by_its_version_and_stays_as_it_is(self, store: Store) -> None:
         # As version 1 wrote it: the private halves of the KeyPackage in the record of the participation.

@@ -26,7 +26,8 @@ class SqliteStorage(Closing):
     (LocalProtocolError ``other_thread``): give a thread, or an executor, a storage of its own life.
 
     Raises StoreError: the file is in use (``locked``), is no store (``not_ours``), is damaged (``damaged``), cannot be
-    written (``full``, ``no_access``, ``failed``), or comes from a newer version (``newer_schema``).
+    written (``full``, ``no_access``, ``failed``), or comes from a newer version (``newer_schema``). LocalProtocolError
+    (``bad_path``): no file can have that name, or it is ``:memory:``, for which there is `MemoryStorage`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: float = 1.0) -> None:
@@ -51,6 +52,9 @@ class SqliteStorage(Closing):
     def close(self) -> None:
         """See `Storage.close`."""
         self._store.close()
+
+    def _opened(self) -> object:
+        return self._store._opened()
 
     def __repr__(self) -> str:
         return f"SqliteStorage({str(self._store.path)!r})"

@@ -47,6 +47,8 @@ class SqliteStore(Closing):
 
     `with` closes it at its end. The thread that made it uses it, and no other (``other_thread``).
 
+    Raises LocalProtocolError (``bad_path``): no file can have that name, or it is ``:memory:``, for which there is
+    `MemoryStore`.
     Raises StoreError: the file is in use (``locked``), is no store (``not_ours``), is damaged (``damaged``),
     cannot be written (``full``, ``no_access``, ``failed``), or comes from a newer version (``newer_schema``).
     """
@@ -62,7 +64,7 @@ class SqliteStore(Closing):
     ) -> None:
         if synchronous not in ("FULL", "NORMAL"):
             raise LocalProtocolError("synchronous is FULL or NORMAL")
-        self.path = Path(path)
+        self.path = _checked_path(path)
         self._thread = threading.get_ident()
         self._connection: sqlite3.Connection | None = None
         try:
@@ -187,6 +189,21 @@ class SqliteStore(Closing):
             case _:
                 reason, detail = "failed", f"failed: {error}"
         return StoreError(f"{self.path}: {detail}", reason=reason)
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    """The path, unless no file is opened by it."""
+    checked = Path(path)
+    if str(checked) == ":memory:":
+        detail = "':memory:' names no file: use a MemoryStorage, or for calls a MemoryStore"
+        raise LocalProtocolError(detail, reason="bad_path")
+    try:
+        zero = b"\0" in os.fsencode(checked)
+    except UnicodeEncodeError:
+        zero = True
+    if zero:
+        raise LocalProtocolError(f"{str(path)!r}: no file can have that name", reason="bad_path")
+    return checked
 
 
 def _make(path: Path) -> None:

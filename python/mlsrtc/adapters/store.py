@@ -16,8 +16,8 @@ class Store(Protocol):
 
     One thread at a time uses it, the one that made it. Raises StoreError if what is stored cannot be read
     or written, with the reason; LocalProtocolError if it is closed (``closed``), used from another thread
-    (``other_thread``), or given something else than bytes (``bad_record``). Hashable and weakly
-    referable, as objects are: calls on one store share its user's pins.
+    (``other_thread``), or given something else than bytes by name and scope (``bad_record``). Hashable and
+    weakly referable, as objects are: calls on one store share its user's pins.
     """
 
     @property
@@ -42,6 +42,8 @@ def checked(changes: Mapping[str, Mapping[str, bytes | None]]) -> list[tuple[str
 
     Raises LocalProtocolError otherwise, before anything is written.
     """
+    if not isinstance(changes, Mapping) or not all(isinstance(values, Mapping) for values in changes.values()):
+        raise LocalProtocolError("a store's changes are mappings of names, by scope", reason="bad_record")
     for name in (*changes, *(name for scope in changes.values() for name in scope)):
         if not isinstance(name, str) or not _is_text(name):
             raise LocalProtocolError("a store's scopes and names are text", reason="bad_record")

@@ -38,9 +38,10 @@ class Storage(Protocol):
     """What states, keys and key packages are kept in.
 
     Raises StoreError if what is stored cannot be read or written, with the reason; LocalProtocolError if it is closed
-    (``closed``), given something else than what the signatures say (``bad_record``), or used from a thread that it does
-    not serve (``other_thread``): `SqliteStorage` serves the one that made it alone. One process at a time uses what is
-    under a key: two that go on from one state would encrypt under one message key.
+    (``closed``), given something else than what the signatures say (``bad_record``) or a secret that was wiped
+    (``wiped``), or used from a thread that it does not serve (``other_thread``): `SqliteStorage` serves the one that
+    made it alone. One process at a time uses what is under a key: two that go on from one state would encrypt under one
+    message key.
     """
 
     def read(self, key: bytes) -> dict[str, Secret]:
@@ -61,6 +62,8 @@ def check(key: bytes, records: Mapping[str, Secret | None]) -> None:
     """Raises LocalProtocolError, before anything is written, unless all is what a storage takes."""
     if not isinstance(key, bytes):
         raise LocalProtocolError("a storage's keys are bytes", reason="bad_record")
+    if not isinstance(records, Mapping):
+        raise LocalProtocolError(f"records are secrets by name, not {type(records).__name__}", reason="bad_record")
     for name, value in records.items():
         if not isinstance(name, str) or any("\ud800" <= character <= "\udfff" for character in name):
             raise LocalProtocolError("a record's name is text", reason="bad_record")
