@@ -1,10 +1,14 @@
 """The code of a documentation page: its fenced python blocks in order, compiled so that errors name page and line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import CodeType
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CACHE = ROOT / ".mypy_cache"  # the one that the whole package's check fills
 BLOCK = re.compile(r'^```python(?: title="(?P<title>.*?)")?\n(?P<code>.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
@@ -21,3 +25,20 @@ def blocks(name: str, *, title: str | None = None) -> list[tuple[int, str]]:
 def compiled(name: str) -> list[CodeType]:
     """Each block without a title, ready to run after the others."""
     return [compile("\n" * (line - 1) + code, str(DOCS / name), "exec") for line, code in blocks(name)]
+
+
+def program(*names: str) -> str:
+    """The blocks without a title of these pages as one program. The first page's lines keep their numbers."""
+    lines: list[str] = []
+    for name in names:
+        begun = len(lines)
+        for line, code in blocks(name):
+            lines += [""] * (begun + line - 1 - len(lines)) + code.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def untyped(*programs: Path) -> str:
+    """What `mypy --strict` says against these files; empty if nothing."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CACHE), *map(str, programs)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr if done.returncode else ""
