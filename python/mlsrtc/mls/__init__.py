@@ -1,4 +1,6 @@
-"""RFC 9420 (Messaging Layer Security) in Python: mls-rs, bound. Knows no Matrix, clock, file or socket.
+"""RFC 9420 (Messaging Layer Security) in Python: mls-rs, bound. Knows no Matrix, file or socket.
+
+Times are arguments; only `Group.branch` and `Group.reinitialize` look at the system's clock.
 
 State in, state out. A `Group` is one member at one epoch and never changes; what leads on gives a new one:
 
@@ -77,8 +79,9 @@ that a program can read, and has changed nothing; what a caller asked for in err
 ...     error.reason
 'truncated'
 
-`Credential` says who somebody is, `Limits` how late messages may be, `Storage` where all of it is kept. The tutorial in
-the documentation goes through every part.
+`Credential` says who somebody is, `Limits` how late messages may be, `Storage` where all of it is kept, and
+`inspect_commit` and its siblings read messages without a group. The tutorial in the documentation, of two pages, goes
+through every part.
 
 What takes longer than about 50 µs releases the GIL. Order, delivery and which of two rival commits counts are
 the application's; for calls in Matrix, the rest of this package takes them.
