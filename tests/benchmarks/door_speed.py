@@ -99,7 +99,27 @@ def ratio(found: Figures, tree: str, size: str, operation: str) -> tuple[float, 
     return others[best] / figures["mlsrtc"][operation]["ns"], best
 
 
-def goals(found: Figures) -> list[tuple[str, str, bool]]:
+MET, MISSED, NOT_SHOWN = "met", "**missed**", "neither shown nor refuted"
+
+
+def verdict(is_met: bool) -> str:
+    return MET if is_met else MISSED
+
+
+def binding(differences: Mapping[str, float]) -> str:
+    """Whether the binding of a call, in µs by members, is within its goal of 3 µs, and in groups of how many. It cannot
+    save time: a call that somewhere comes out quicker by more than the goal varies by more, so that of it nothing but
+    what lies within the goal says anything."""
+    other = NOT_SHOWN if min(differences.values()) < -3 else MISSED
+    sizes: dict[str, list[str]] = {}
+    for members, over in differences.items():
+        sizes.setdefault(MET if abs(over) <= 3 else other, []).append(members)
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    return "; ".join(f"{one} at n={', '.join(members)}" for one, members in sizes.items())
+
+
+def goals(found: Figures) -> list[tuple[str, str, str]]:
     """What was aimed at, what came, and whether it is met."""
     size = list(found["engines"][SET])[-1]
     made = []
@@ -111,29 +131,28 @@ def goals(found: Figures) -> list[tuple[str, str, bool]]:
                 (
                     f"{operation}, {tree} tree, n={size}: ≥ {least} × the best Python peer",
                     f"{times:.2f} × ({best})",
-                    times >= least,
+                    verdict(times >= least),
                 )
             )
     calls = found["calls"][size]
     exported, keys = calls["python"]["export"] / 1e3, calls["python"]["export all"] / 1e6
-    made.append(("exporter ≤ 2 µs", f"{exported:.2f} µs", exported <= 2))
-    made.append((f"{size} sender keys ≤ 1.2 ms", f"{keys:.2f} ms", keys <= 1.2))
-    for members, by_call in list(found["calls"].items())[:1]:  # in a large group 3 µs are lost in what a call varies
-        for name, ns in by_call["python"].items():
-            over = (ns - by_call["rust"][name]) / 1e3
-            share = 100 * over / (by_call["rust"][name] / 1e3)
-            made.append((f"binding of {name}, n={members} ≤ 3 µs", f"{over:+.2f} µs ({share:+.1f} %)", over <= 3))
+    made.append(("exporter ≤ 2 µs", f"{exported:.2f} µs", verdict(exported <= 2)))
+    made.append((f"{size} sender keys ≤ 1.2 ms", f"{keys:.2f} ms", verdict(keys <= 1.2)))
+    for name in next(iter(found["calls"].values()))["python"]:
+        differences = {n: (calls["python"][name] - calls["rust"][name]) / 1e3 for n, calls in found["calls"].items()}
+        over = ", ".join(f"{one:+.2f}" for one in differences.values())
+        made.append((f"binding of {name} ≤ 3 µs, n={', '.join(differences)}", f"{over} µs", binding(differences)))
     for members, by_call in found["gains"].items():
         for name, times in by_call.items():
-            made.append((f"two threads, {name}, n={members} ≥ 1.8 ×", f"{times:.2f} ×", times >= 1.8))
+            made.append((f"two threads, {name}, n={members} ≥ 1.8 ×", f"{times:.2f} ×", verdict(times >= 1.8)))
     return made
 
 
 def printed(found: Figures) -> None:
     print(tables(found))
     print("\n| goal | figure | |\n| --- | --- | --- |")
-    for goal, figure, is_met in goals(found):
-        print(f"| {goal} | {figure} | {'met' if is_met else 'missed'} |")
+    for goal in goals(found):
+        print(f"| {' | '.join(goal)} |")
     primitives: Mapping[str, int] = next(iter(found["calls"].values()))["primitives"]
     print("\n| primitive | µs |\n| --- | --- |")
     for name, ns in primitives.items():

@@ -6,7 +6,7 @@ from door_engines import OPERATIONS, VICTIM, Times, measured
 from door_floor import History, counts, floor
 from door_group import BLANK, SET, Host, newcomer, package
 from door_native import Scene
-from door_speed import tables, told
+from door_speed import binding, tables, told
 
 from mlsrtc.mls import Group
 
@@ -63,3 +63,11 @@ def test_the_tables_name_every_gap() -> None:
 def test_the_calls_that_are_compared_with_rust_all_work() -> None:
     for call in Scene.of(5).calls().values():
         call()
+
+
+def test_a_bindings_verdict_says_at_which_sizes_and_takes_no_luck_for_speed() -> None:
+    assert binding({"10": 0.2, "50": -2.9}) == "met"
+    assert binding({"10": 1.9, "50": 5.5, "200": 5.3}) == "met at n=10; **missed** at n=50, 200"
+    assert binding({"10": 7.6, "50": 11.0}) == "**missed**"
+    assert binding({"10": -27.7, "50": 25.6}) == "neither shown nor refuted"
+    assert binding({"10": 0.0, "50": -7.2}) == "met at n=10; neither shown nor refuted at n=50"
