@@ -19,6 +19,12 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(shown) == sorted(str(page.relative_to(pages.DOCS)) for page in pages.DOCS.rglob("*.md"))
 
 
+def test_the_first_page_leads_to_every_guide_and_every_result() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+\.md)\)", (pages.DOCS / "index.md").read_text()))
+    guides = [*pages.DOCS.glob("*.md"), *pages.DOCS.glob("how-to/*.md"), *pages.DOCS.glob("results/*.md")]
+    assert {str(page.relative_to(pages.DOCS)) for page in guides} - linked == {"index.md"}
+
+
 def test_the_site_builds_and_every_link_and_anchor_leads_somewhere(tmp_path: Path) -> None:
     """Strict: what would be a warning fails."""
     pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
