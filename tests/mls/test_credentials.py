@@ -147,6 +147,23 @@ def test_certificates_are_checked_against_the_time_that_is_given() -> None:
     assert made.group.stage(external.message, now=NOW - 200).added[0].credential.type == 2
 
 
+def test_an_observer_asks_for_no_time() -> None:
+    ann, past = certified("Ann"), certified("Past", end=BEGIN + 100)
+    package = past.key_package(not_before=BEGIN, not_after=BEGIN + 50)
+    group = ann.create_group(b"group")
+    for of_the_past in (
+        package,
+        past.key_package(),
+        certified("Due").key_package(not_before=BEGIN, not_after=BEGIN + 50),
+    ):
+        with pytest.raises(RemoteProtocolError, match=r"bad_credential|bad_lifetime"):
+            group.commit(add=[of_the_past.public], now=NOW)
+    before = Observer.observe(group.group_info(with_tree=True), roots=[ROOT.certificate])
+    commit = group.commit(add=[package.public])
+    after = Observer.observe(commit.group_info, commit.tree, roots=[ROOT.certificate])
+    assert before.follow(commit.message).members() == after.members() == commit.group.members()
+
+
 def test_one_subject_is_one_member_and_may_renew_its_certificate() -> None:
     """Another certificate and key for the same subject: by a commit, and by an update that somebody else commits."""
     ann, ben = certified("Ann"), certified("Ben")

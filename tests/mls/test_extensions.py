@@ -328,3 +328,13 @@ def test_the_contents_of_the_standards_extensions_are_what_their_type_says() -> 
         with pytest.raises(LocalProtocolError, match="bad_extension") as caught:
             client("ann").create_group(b"group", extensions=[(number, b"noise")])
         assert caught.value.section == f"RFC 9420 section {section}"
+
+
+@pytest.mark.parametrize(("suite", "size"), [(1, 282), (0x4D, 2652)])
+def test_what_everybody_understands_is_left_out_of_a_key_package(suite: int, size: int) -> None:
+    def published(**types: list[int]) -> bytes:
+        return Client(b"eleven byte", SigningKey.generate(suite), **types).key_package().public  # type: ignore[arg-type]
+
+    assert len(published()) == 11 + size
+    assert len(published(extension_types=[1, 2, 3, 4, 5], proposal_types=[1, 2, 3, 4, 5, 6, 7])) == 11 + size
+    assert len(published(extension_types=[0xF000], proposal_types=[0xF000])) == 11 + size + 4

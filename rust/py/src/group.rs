@@ -403,7 +403,10 @@ impl Group {
         })?))
     }
 
-    /// Everything this member needs to go on at this epoch, for `Client.load_group()`; 450 to 700 bytes a member.
+    /// Everything this member needs to go on at this epoch, for `Client.load_group()`.
+    ///
+    /// In groups of 10 to 1,000 with identities of 11 bytes it took 350 to 510 bytes a member in suite 1, and 2,700 to 4,000
+    /// in 0x4D: the fewer of the tree's nodes are blank, the more.
     ///
     /// A joined group, a commit that waits for its fate and an external join that does all have this one form.
     fn save(&self, py: Python<'_>) -> Result<Secret> {

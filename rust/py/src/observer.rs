@@ -14,6 +14,7 @@ use crate::proposal::Proposal;
 ///
 /// Like a Group it is one epoch and never changes. It checks signatures and the tree, and cannot check the tags that only
 /// members can: a commit it follows may still be one that no member can open. Never take its word for a commit alone.
+/// It takes no `now`: it never asks whether certificates and key packages are valid at a time.
 #[pyclass(frozen, module = "mlsrtc._core")]
 #[derive(Debug)]
 pub struct Observer(<MlsRs as Engine>::Observer);
