@@ -6,7 +6,7 @@ MLSRTC_SCREENSHOT=docs/images/browser.png has the first test draw the page.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -82,7 +82,7 @@ async def viewing(
 
 
 async def test_a_page_sees_the_others_through_three_epochs_and_is_seen(
-    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice], record_property: Callable[[str, object], None]
 ) -> None:
     async with viewing(synapse, livekit, three, Policy(rekey_interval=4.0)) as (_, viewer):
         first, *_ = viewer.others
@@ -96,6 +96,7 @@ async def test_a_page_sees_the_others_through_three_epochs_and_is_seen(
         for number in range(1, 4):
             await first.until(lambda number=number: len(first.notices(SendKeySwitched)) >= before + number)  # type: ignore[misc]
             seen = await viewer.more(await viewer.videos(), ENOUGH)
+        record_property("longest pause, ms", round(viewer.paused))
         assert viewer.paused < AT_MOST
         switches = first.notices(SendKeySwitched)[before:]
         assert all(one.index != two.index for one, two in pairwise(switches))
@@ -108,7 +109,7 @@ async def test_a_page_sees_the_others_through_three_epochs_and_is_seen(
 
 
 async def test_a_page_whose_device_is_removed_sees_nothing_more_with_all_keys_that_it_had(
-    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice], record_property: Callable[[str, object], None]
 ) -> None:
     async with viewing(synapse, livekit, three, Policy()) as (room, viewer):
         first, second = viewer.others
@@ -124,9 +125,12 @@ async def test_a_page_whose_device_is_removed_sees_nothing_more_with_all_keys_th
         goes_on = await asyncio.gather(*(_frames_of(one, other) for one, other in ((first, second), (second, first))))
         after = await viewer.videos()
         assert goes_on == [3 * ENOUGH, 3 * ENOUGH]
-        for then, now in zip(before, after, strict=True):
+        both = list(zip(before, after, strict=True))
+        for then, now in both:
             assert (now.decoded, now.shown) == (then.decoded, then.shown)
             assert now.packets > then.packets + ENOUGH, "it is in the room, and is sent everything"
+        record_property("packets sent to it since", sum(now.packets - then.packets for then, now in both))
+        record_property("pictures decoded of them", sum(now.decoded - then.decoded for then, now in both))
 
 
 async def test_no_browser_outlives_the_process_that_drives_it() -> None:
