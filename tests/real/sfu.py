@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from wanting import wanting
+
 rtc = pytest.importorskip("livekit.rtc", reason="the extra `test` installs it")
 jwt = pytest.importorskip("jwt", reason="the extra `test` installs it")
 
@@ -19,16 +21,16 @@ NO_GO = 3  # its exit status where Go is missing
 
 @cache
 def server() -> Path:
-    """livekit-server, built if it is not there. Skips the test where it cannot run."""
+    """livekit-server, built if it is not there. Skips the test where it cannot run (`wanting`)."""
     if shutil.which("ip") is not None:
         shown = subprocess.run(
             ["ip", "-oneline", "address", "show", "up", "scope", "global"], capture_output=True, text=True, check=True
         )
         if not shown.stdout:
-            pytest.skip("WebRTC needs an address besides loopback: run the tests by interop/livekit/alone")
+            wanting("WebRTC needs an address besides loopback: run the tests by interop/livekit/alone")
     built = subprocess.run([BUILD], capture_output=True, text=True, check=False)
     if built.returncode == NO_GO:
-        pytest.skip(built.stderr.strip())
+        wanting(built.stderr.strip())
     assert built.returncode == 0, built.stderr
     return Path(built.stdout.strip())
 

@@ -12,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from mlsrtc.media.keys import MediaKey
 from mlsrtc.notices import MediaKeysChanged, Notice
 from mlsrtc.testing.livekit import LiveKitServer
+from wanting import wanting
 
 BUILD = Path(__file__).parents[2] / "interop" / "livekit" / "tap" / "build"
 NO_GO = 3  # its exit status where Go is missing
@@ -62,7 +61,7 @@ def executable() -> Path:
     """The tap, built if it is not there. Skips the test where it cannot be."""
     built = subprocess.run([BUILD], capture_output=True, text=True, check=False)
     if built.returncode == NO_GO:
-        pytest.skip(built.stderr.strip())
+        wanting(built.stderr.strip())
     assert built.returncode == 0, built.stderr
     return Path(built.stdout.strip())
 
