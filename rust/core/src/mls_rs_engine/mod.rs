@@ -28,7 +28,7 @@ use crate::extensions::Extensions;
 use crate::message::{Outgoing, Padding, Received};
 use crate::proposal::{Proposal, Proposed, ReInit};
 use crate::provider::{failed, sha256_suite};
-use crate::shield::{shielded, shielded_locally};
+use crate::shield::{shielded, shielded_locally, shielded_on_one_thread};
 use crate::{Client, IdentityRules, KeyPackage, Lifetime, Result, Secret};
 pub use committing::Staged;
 pub use extensions::{external_senders, required_capabilities};
@@ -113,7 +113,7 @@ impl Engine for MlsRs {
     }
 
     fn proposals(group: &Group) -> Result<Vec<Proposed>> {
-        shielded(|| group.proposals())
+        shielded_on_one_thread(|| group.proposals())
     }
 
     fn encrypt(
@@ -183,19 +183,19 @@ impl Engine for MlsRs {
     }
 
     fn confirmation_tag(group: &Group) -> Result<Vec<u8>> {
-        shielded(|| group.confirmation_tag())
+        shielded_on_one_thread(|| group.confirmation_tag())
     }
 
     fn epoch_authenticator(group: &Group) -> Result<Secret> {
-        shielded(|| group.epoch_authenticator())
+        shielded_on_one_thread(|| group.epoch_authenticator())
     }
 
     fn export(group: &Group, label: &[u8], context: &[u8], length: usize) -> Result<Secret> {
-        shielded(|| group.export(label, context, length))
+        shielded_on_one_thread(|| group.export(label, context, length))
     }
 
     fn tree(group: &Group) -> Result<Vec<u8>> {
-        shielded(|| group.tree())
+        shielded_on_one_thread(|| group.tree())
     }
 
     fn group_info(group: &Group, with_tree: bool) -> Result<Vec<u8>> {
@@ -240,7 +240,7 @@ impl Engine for MlsRs {
     }
 
     fn observed_tree(observer: &Observer) -> Result<Vec<u8>> {
-        shielded(|| observer.tree())
+        shielded_on_one_thread(|| observer.tree())
     }
 
     fn sender_keys(
