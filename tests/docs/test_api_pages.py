@@ -306,7 +306,7 @@ UNITS = {
 
 REFUSES_NOTHING = {
     "CommitFacts", "Credential.basic", "Group.epoch_authenticator",
-    "Group.group_info", "Group.members", "Group.save", "Group.sender_keys", "Group.tree", "KeyPackage.save",
+    "Group.members", "Group.save", "Group.sender_keys", "Group.tree", "KeyPackage.save",
     "Observer.members", "Observer.tree", "Proposal.add", "Proposal.context_extensions",
     "Proposal.psk", "Proposal.reinit", "Proposal.remove", "Proposal.resumption_psk", "Proposal.update", "Secret.wipe",
     "SigningKey.save", "SigningKey.sign", "Successor.first_fields", "required_capabilities", "suites",

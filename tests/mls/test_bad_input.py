@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import twins
 from clients import Circle, circle, client
+from rogue import Member
+from world import plain
 
 from mlsrtc.adapters.mls_storage import SqliteStorage
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
@@ -57,7 +61,8 @@ class World:
         self.proposal = self.ann.propose(Proposal.update())
         self.added = self.ann.commit(add=[self.package.public])
         self.sent = self.cal.encrypt(b"hello")
-        self.ended = self.ann.commit(proposals=[Proposal.reinit(b"next")]).group
+        self.ended_by = self.ann.commit(proposals=[Proposal.reinit(b"next")])
+        self.ended = self.ended_by.group
         self.info = self.ann.group_info(with_tree=True)
         self.observer = Observer.observe(self.info)
 
@@ -241,6 +246,13 @@ REMOTE = {
             "commit",
             rfc("7.3", "11.1", "12.1.7"),
         ),
+        Case(
+            "after the group has ended",
+            lambda w: after_the_end().stage(sent_after_the_end("commit")),
+            "group_ended",
+            "commit",
+            rfc("12.4.2"),
+        ),
         Case("a proposal", lambda w: w.ben.stage(w.proposal.message), "wrong_message_type", "commit"),
     ],
     "Proposals": [
@@ -270,6 +282,13 @@ REMOTE = {
             "bad_sender",
             "proposal",
             rfc("12.1.8"),
+        ),
+        Case(
+            "after the group has ended",
+            lambda w: after_the_end().with_proposal(sent_after_the_end("proposal")),
+            "group_ended",
+            "proposal",
+            rfc("12.4.2"),
         ),
     ],
     "Application messages": [
@@ -302,6 +321,13 @@ REMOTE = {
             "unknown_leaf",
             "message",
             rfc("12.1.3", "12.2"),
+        ),
+        Case(
+            "after the group has ended",
+            lambda w: after_the_end().decrypt(sent_after_the_end("message")),
+            "group_ended",
+            "message",
+            rfc("12.4.2"),
         ),
         Case("a proposal", lambda w: w.ben.decrypt(private_proposal()), "wrong_message_type", "message", rfc("6.3")),
     ],
@@ -705,13 +731,26 @@ LOCAL = {
             "bad_capabilities",
             section=rfc("11"),
         ),
-        Case("after the group has ended", lambda w: w.ended.commit(), "group_ended", section=rfc("11.2")),
+        Case("after the group has ended", lambda w: w.ended.commit(), "group_ended", section=rfc("12.4.2")),
+        Case(
+            "to propose after the group has ended",
+            lambda w: w.ended.propose(Proposal.update()),
+            "group_ended",
+            section=rfc("12.4.2"),
+        ),
+        Case(
+            "to let somebody join after the group has ended",
+            lambda w: w.ended.group_info(),
+            "group_ended",
+            section=rfc("12.4.2"),
+        ),
         Case("to go where we are removed", lambda w: w.ben.stage(w.ann.commit(remove=[1]).message).apply(), "removed"),
         Case("unknown padding", lambda w: w.ann.encrypt(b"", padding="much"), "bad_padding"),  # type: ignore[arg-type]
     ],
     "Application messages": [
         Case("too long", lambda w: w.ann.encrypt(bytes(2**29 + 1)), "too_long", section=rfc("2.1.2")),
         Case("with a group that has encrypted before", lambda w: twice(), "spent_key", section=rfc("6.3.1")),
+        Case("after the group has ended", lambda w: w.ended.encrypt(b""), "group_ended", section=rfc("12.4.2")),
         Case("while a proposal waits", lambda w: w.proposal.group.encrypt(b""), "commit_required", section=rfc("12.4")),
     ],
     "Groups that follow": [
@@ -780,6 +819,12 @@ LOCAL = {
             lambda w: served(b"door").propose(Proposal.update()),
             "bad_proposal",
             section=rfc("12.2"),
+        ),
+        Case(
+            "to propose after the group has ended",
+            lambda w: w.observer.follow(w.ended_by.message).propose(Proposal.remove(1)),
+            "group_ended",
+            section=rfc("12.4.2"),
         ),
         Case(
             "to join with another's key package",
@@ -864,6 +909,29 @@ def served(name: bytes) -> Observer:
     sender = Client(name, SigningKey.generate())
     group = client("owner").create_group(b"circle", extensions=[external_senders([(name, sender.signing_key.public)])])
     return Observer.observe(group.commit().group.group_info(with_tree=True), sender=sender)
+
+
+@cache
+def rogue_end() -> tuple[Group, Member]:
+    """A group that a member has ended who goes on sending in it: how somebody else sees it, and that member."""
+    place = plain()
+    end = place.rogue.commit([twins.Proposal(twins.REINIT, twins.ReInit(group_id=b"next"))])
+    return place.groups[0].stage(end.bytes).apply(), end.after
+
+
+def after_the_end() -> Group:
+    return rogue_end()[0]
+
+
+def sent_after_the_end(kind: str) -> bytes:
+    rogue = deepcopy(rogue_end()[1])
+    match kind:
+        case "commit":
+            return rogue.commit().bytes
+        case "proposal":
+            return rogue.propose(twins.Proposal(twins.REMOVE, 0)).bytes
+        case _:
+            return rogue.encrypt(rogue.framed(twins.APPLICATION, b"more")).bytes
 
 
 def strict(name: str) -> Group:

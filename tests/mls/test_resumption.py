@@ -16,6 +16,7 @@ from mlsrtc.mls import (
     Founded,
     Group,
     KeyPackage,
+    Limits,
     Observer,
     Proposal,
     Secret,
@@ -180,6 +181,38 @@ def test_a_commit_of_somebody_else_ends_the_group_for_a_suite_that_nobody_has() 
     with pytest.raises(LocalProtocolError, match="unsupported_suite"):
         client("zero", 0xABCD)
     assert world.groups[0].commit().group.epoch == ended.epoch
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_nothing_is_sent_in_a_group_that_has_ended_and_it_is_still_left_behind(reload: bool) -> None:
+    """What opens late messages, secrets and the way into the next group are there; the way in is shut."""
+    at = circle("ann", "ben", "cal", limits=Limits(past_epochs=1))
+    late = at["cal"].encrypt(b"late").message
+    watched = Observer.observe(at["ann"].group_info(with_tree=True))
+    end = at.commit("ann", proposals=[Proposal.reinit(b"next")])
+    if reload:
+        at.reload()
+    over = at["ben"]
+    for send in (
+        lambda: over.encrypt(b"more"),
+        lambda: over.propose(Proposal.remove(2)),
+        lambda: over.propose(Proposal.update(), private=True),
+        over.commit,
+        lambda: over.group_info(with_tree=True),
+    ):
+        with pytest.raises(LocalProtocolError) as caught:
+            send()
+        assert (caught.value.reason, caught.value.section) == ("group_ended", "RFC 9420 section 12.4.2")
+    with pytest.raises(LocalProtocolError, match="group_ended"):
+        watched.follow(end.message).propose(Proposal.remove(2))
+    assert over.decrypt(late).data == b"late"
+    assert over.export("label", b"", 32) == at["ann"].export("label", b"", 32)
+    assert over.confirmation_tag == at["ann"].confirmation_tag
+    packages, published = fresh(at, "ben", "cal")
+    welcome, tree = founded_by(at["ann"].reinitialize(at.clients["ann"], published))
+    assert over.join_reinitialized(at.clients["ben"], welcome, packages["ben"], tree=tree).epoch == 1
+    branch, tree = founded_by(at["ann"].branch(b"aside", [published[0]]))
+    assert over.join_branch(branch, packages["ben"], tree=tree).epoch == 1
 
 
 def test_a_group_with_a_gap_in_its_tree_can_be_followed_by_another() -> None:

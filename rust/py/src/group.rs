@@ -95,7 +95,8 @@ impl Group {
     }
 
     /// MLSMessage with a GroupInfo signed by us, with external_pub, so that others can join from outside (RFC 9420
-    /// section 12.4.3). Without the tree it is about 230 bytes and the same bytes each time.
+    /// section 12.4.3). Without the tree it is about 230 bytes and the same bytes each time. Nobody can join a group that has
+    /// ended: LocalProtocolError ``group_ended``.
     #[pyo3(
         signature = (*, with_tree=Given::of(false)),
         text_signature = "($self, /, *, with_tree=False)"
@@ -148,7 +149,8 @@ impl Group {
         Ok(known.into_iter().map(Proposed::from).collect())
     }
 
-    /// What is to follow this group, if it has ended (RFC 9420 section 11.2); else None. Nothing more can be committed then.
+    /// What is to follow this group, if it has ended (RFC 9420 section 11.2); else None. Nothing more is sent in it then (RFC
+    /// 9420 section 12.4.2), and what others send in it all the same is refused; late messages of past epochs still open.
     #[getter]
     fn reinit(&self) -> Option<ReInit> {
         MlsRs::reinit(&self.0).cloned().map(ReInit)
@@ -160,8 +162,8 @@ impl Group {
     /// (see `encrypt()`); else in the clear. client: with an update, who we are once it is committed (see `commit()`), with
     /// the leaf extensions we have. Go on with `group`, or you could not follow a commit of your own proposal.
     ///
-    /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``; ``spent_key`` if private and this group has encrypted
-    /// before. RemoteProtocolError if a key package to add is for another suite.
+    /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``, ``group_ended``; ``spent_key`` if private and this group has
+    /// encrypted before. RemoteProtocolError if a key package to add is for another suite.
     #[pyo3(
         signature = (proposal, *, authenticated_data=Given::default(), private=Given::of(false), padding=Given::of(Padding::Step), client=None),
         text_signature = "($self, /, proposal, *, authenticated_data=b\"\", private=False, padding=\"step\", client=None)"
@@ -194,7 +196,8 @@ impl Group {
     ///
     /// Each key is used once. Go on with the `group` that comes back, and save it before you send: this one is spent, and so
     /// is every other value of the epoch in this process that has not come as far. Raises LocalProtocolError: ``too_long``,
-    /// ``spent_key``; ``forked`` in a child process; ``commit_required`` if the group knows proposals (RFC 9420 section 12.4).
+    /// ``spent_key``; ``forked`` in a child process; ``commit_required`` if the group knows proposals (RFC 9420 section 12.4);
+    /// ``group_ended``.
     #[pyo3(
         signature = (data, *, authenticated_data=Given::default(), padding=Given::of(Padding::Step)),
         text_signature = "($self, /, data, *, authenticated_data=b\"\", padding=\"step\")"
@@ -215,7 +218,8 @@ impl Group {
     ///
     /// Raises RemoteProtocolError: ``message_key_gone`` if it was opened before, or is later than the limits allow;
     /// ``too_far_ahead`` if too many are missing before it; ``wrong_epoch``; ``unknown_leaf`` if it is of a past epoch and its
-    /// sender has left since or changed its signature key; ``own_message``; ``bad_signature``, ...
+    /// sender has left since or changed its signature key; ``own_message``; ``bad_signature``; ``group_ended`` if it was sent after
+    /// the group's end; ...
     fn decrypt(&self, py: Python<'_>, message: Given<Bytes<'_>>) -> Result<Received> {
         given!(message);
         Ok(py.detach(|| MlsRs::decrypt(&self.0, &message))?.into())
@@ -286,7 +290,8 @@ impl Group {
     /// may ask for what nobody has.
     /// now: seconds since 1970, against which the lifetimes of those who join and all new certificates are checked; without
     /// it they are not.
-    /// Raises RemoteProtocolError with the reason; this group is as it was, and the genuine commit still applies.
+    /// Raises RemoteProtocolError with the reason (``group_ended`` if this group has ended); this group is as it was, and the
+    /// genuine commit still applies.
     #[pyo3(signature = (message, *, psks=None, now=None))]
     fn stage(
         &self,
@@ -305,7 +310,7 @@ impl Group {
     /// The same epoch, knowing a proposal that a later commit may name by reference (RFC 9420 section 12.1).
     ///
     /// The proposal's signature is checked; whether it may be committed is checked with the commit. A commit made on the
-    /// result contains it.
+    /// result contains it. Raises RemoteProtocolError with the reason (``group_ended`` if this group has ended).
     fn with_proposal(&self, py: Python<'_>, message: Given<Bytes<'_>>) -> Result<Self> {
         given!(message);
         Ok(Self(py.detach(|| MlsRs::with_proposal(&self.0, &message))?))

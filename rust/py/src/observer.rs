@@ -58,7 +58,7 @@ impl Observer {
     /// until it is followed: `observer.follow(message)`.
     ///
     /// Raises LocalProtocolError: ``wrong_state`` without a `sender`, ``bad_sender`` if the group does not name it,
-    /// ``bad_proposal``, ``unknown_leaf``.
+    /// ``bad_proposal``, ``unknown_leaf``; ``group_ended`` after a commit that ended the group was followed.
     #[pyo3(
         signature = (proposal, *, authenticated_data=Given::default()),
         text_signature = "($self, /, proposal, *, authenticated_data=b\"\")"

@@ -3,6 +3,7 @@
 use mls_rs::error::MlsError;
 use mls_rs_core::error::AnyError;
 
+use super::group::ENDED;
 use crate::reader::inspect_key_package;
 use crate::{encoding, Error, Fault};
 
@@ -193,7 +194,7 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
         E::InvalidWelcomeMessage | E::ReInitExtensionsMismatch => (Theirs, "bad_welcome"),
         E::NotASubgroup => (Either, "not_a_subgroup"),
         E::InvalidTreeKemPrivateKey => (Either, "bad_private_key"),
-        E::GroupUsedAfterReInit => (Ours, "group_ended"),
+        E::GroupUsedAfterReInit => (Either, "group_ended"),
         E::CommitRequired => (Ours, "commit_required"),
         E::PendingReInitNotFound
         | E::SignerNotFound
@@ -360,7 +361,8 @@ fn section(error: &MlsError, place: &str) -> &'static str {
         (E::InvalidGroupInfo, _) => "RFC 9420 section 12.4.3",
         (E::InvalidWelcomeMessage, _) => "RFC 9420 section 12.4.3.1",
         (E::NotASubgroup, _) => "RFC 9420 section 11.3",
-        (E::ReInitExtensionsMismatch | E::GroupUsedAfterReInit, _) => "RFC 9420 section 11.2",
+        (E::ReInitExtensionsMismatch, _) => "RFC 9420 section 11.2",
+        (E::GroupUsedAfterReInit, _) => ENDED,
         (E::InvalidTreeKemPrivateKey, _) => "RFC 9420 section 7.4",
         _ => "",
     }

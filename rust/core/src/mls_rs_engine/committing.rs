@@ -74,6 +74,7 @@ impl Group {
     }
 
     pub(super) fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed<Self>> {
+        self.may_send()?;
         // What the group knew and is not valid is left out. So what fails comes from a key package, or else from the caller.
         let added: Vec<&[u8]> = request
             .proposals

@@ -21,6 +21,9 @@ use crate::proposal::ReInit;
 use crate::saved;
 use crate::{Client, Error, Result, Secret};
 
+/// Where the standard says that a group which has ended is not used to send messages any more.
+pub(super) const ENDED: &str = "RFC 9420 section 12.4.2";
+
 /// One member at one epoch. Cloning shares it.
 #[derive(Clone)]
 pub struct Group(pub(super) Arc<Epoch>);
@@ -87,6 +90,27 @@ impl Group {
 
     pub(super) fn reinit(&self) -> Option<&ReInit> {
         self.0.kept.reinit.as_ref()
+    }
+
+    /// Nobody sends anything in a group that has ended, and nobody is let in.
+    pub(super) fn may_send(&self) -> Result<()> {
+        match self.reinit() {
+            None => Ok(()),
+            Some(_) => Err(Error::local("group_ended", "this group has ended").section(ENDED)),
+        }
+    }
+
+    /// What somebody sends in it all the same is not taken.
+    pub(super) fn goes_on(&self, place: &'static str) -> Result<()> {
+        match self.reinit() {
+            None => Ok(()),
+            Some(_) => Err(Error::remote(
+                "group_ended",
+                "its sender knows that this group has ended",
+            )
+            .at(place)
+            .section(ENDED)),
+        }
     }
 
     pub(super) fn suite(&self) -> u16 {

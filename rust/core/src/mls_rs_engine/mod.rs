@@ -199,7 +199,10 @@ impl Engine for MlsRs {
     }
 
     fn group_info(group: &Group, with_tree: bool) -> Result<Vec<u8>> {
-        shielded(|| group.group_info(with_tree))
+        shielded(|| {
+            group.may_send()?;
+            group.group_info(with_tree)
+        })
     }
 
     fn save(group: &Group) -> Result<Secret> {

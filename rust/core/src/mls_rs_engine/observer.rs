@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mls_rs::external_client::{ExternalGroup, ExternalReceivedMessage};
-use mls_rs::group::ExportedTree;
+use mls_rs::group::{CommitEffect, ExportedTree};
 use mls_rs::WireFormat;
 use mls_rs_core::psk::ExternalPskId;
 
@@ -15,6 +15,7 @@ use super::asked;
 use super::blame::Doing;
 use super::config::{observer_client, ObserverConfig};
 use super::extensions::list;
+use super::group::ENDED;
 use super::roster::{context, members};
 use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
@@ -29,6 +30,8 @@ pub struct Observer(Arc<View>);
 struct View {
     engine: ExternalGroup<ObserverConfig>,
     context: GroupContext,
+    /// The commit that led here ended the group.
+    ended: bool,
 }
 
 impl Observer {
@@ -46,16 +49,24 @@ impl Observer {
         let engine = observer_client(rules, sender)
             .observe_group(message, tree, None)
             .map_err(|error| Doing::Reading("group_info").failed(error))?;
-        Self::of(engine)
+        Self::of(engine, false)
     }
 
     pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self> {
         let message = message(bytes, "commit", &[WireFormat::PublicMessage])?;
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
-            Ok(ExternalReceivedMessage::Commit(_) | ExternalReceivedMessage::Proposal(_)) => {
-                Self::of(engine)
+            Ok(ExternalReceivedMessage::Commit(done)) => {
+                let ended = matches!(done.effect, CommitEffect::ReInit(_));
+                Self::of(engine, ended)
             }
+            Ok(ExternalReceivedMessage::Proposal(_)) if self.0.ended => Err(Error::remote(
+                "group_ended",
+                "its sender knows that this group has ended",
+            )
+            .at("proposal")
+            .section(ENDED)),
+            Ok(ExternalReceivedMessage::Proposal(_)) => Self::of(engine, false),
             Ok(_) => Err(
                 Error::remote("wrong_message_type", "a commit or proposal was expected")
                     .at("commit"),
@@ -70,6 +81,9 @@ impl Observer {
         proposal: &Proposal,
         authenticated_data: &[u8],
     ) -> Result<Vec<u8>> {
+        if self.0.ended {
+            return Err(Error::local("group_ended", "this group has ended").section(ENDED));
+        }
         let mut engine = self.0.engine.clone();
         let data = authenticated_data.to_vec();
         let allowed = asked::allowed(proposal, &engine.roster(), &self.0.context)?;
@@ -116,9 +130,13 @@ impl Observer {
             .map_err(|error| Doing::Alone("tree").failed(error))
     }
 
-    fn of(engine: ExternalGroup<ObserverConfig>) -> Result<Self> {
+    fn of(engine: ExternalGroup<ObserverConfig>, ended: bool) -> Result<Self> {
         let context = context(engine.group_context())?;
-        Ok(Self(Arc::new(View { engine, context })))
+        Ok(Self(Arc::new(View {
+            engine,
+            context,
+            ended,
+        })))
     }
 }
 

@@ -29,6 +29,7 @@ impl Group {
                     .section("RFC 9420 section 2.1.2"),
             );
         }
+        self.may_send()?;
         let call = self.begin(&[]);
         call.encrypt(false, padding);
         let mut engine = self.0.engine.clone();
@@ -80,6 +81,7 @@ impl Group {
         let (leaf, limits) = (opened.sender_index, self.0.limits);
         let mut kept = self.0.kept.clone();
         let group = if epoch == self.0.shared.context.epoch {
+            self.goes_on("message")?;
             let dropped = advance(&mut kept.seen, leaf, generation, limits)?;
             for old in dropped {
                 // The engine knows leaves by their nodes here. A key that is gone already is what we want.

@@ -24,6 +24,7 @@ impl Group {
         let mut engine = self.0.engine.clone();
         match engine.process_incoming_message(message) {
             Ok(ReceivedMessage::Proposal(done)) => {
+                self.goes_on("proposal")?;
                 proposals::may_be_sent(&done)?;
                 keys::of_proposal(self.suite(), &done.proposal)?;
                 Ok(self.step(engine, self.0.kept.clone()))
@@ -42,6 +43,7 @@ impl Group {
         private: Option<Padding>,
         client: Option<&Client>,
     ) -> Result<Outgoing<Self>> {
+        self.may_send()?;
         if client.is_some() && *proposal != Proposal::Update {
             return Err(Error::local(
                 "bad_proposal",
