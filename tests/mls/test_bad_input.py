@@ -122,6 +122,15 @@ def taken_over() -> object:
     return owner.stage(loose.join_external(owner.group_info(with_tree=True), remove=0).message)
 
 
+def renamed() -> object:
+    """The committer's own rule allows it, and the members' does not."""
+    owner, other = (Client(name, SigningKey.generate()) for name in (b"\0\1u\0\1d", b"\0\1w\0\1d"))
+    package = other.key_package()
+    made = owner.create_group(b"group").commit(add=[package.public])
+    loose = Client(b"\0\1v\0\1d", SigningKey.generate(), successor=Successor.first_fields(0))
+    return other.join(welcomed(made), package, tree=made.tree).stage(made.group.commit(client=loose).message)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -234,7 +243,7 @@ REMOTE = {
         ),
         Case(
             "a new credential that is none of ours",
-            lambda w: w.ben.stage(w.ann.commit(client=client("other")).message),
+            lambda w: renamed(),
             "bad_successor",
             "commit",
             rfc("5.3.1"),
@@ -654,6 +663,18 @@ LOCAL = {
             lambda w: w.ann.commit(proposals=[Proposal.update()]),
             "bad_proposal",
             section=rfc("12.2"),
+        ),
+        Case(
+            "a new credential that may not follow on ours",
+            lambda w: w.ann.commit(client=client("other")),
+            "bad_successor",
+            section=rfc("5.3.1"),
+        ),
+        Case(
+            "to propose an update to such a credential",
+            lambda w: w.ann.propose(Proposal.update(), client=client("other")),
+            "bad_successor",
+            section=rfc("5.3.1"),
         ),
         Case(
             "a custom proposal of the standard's type",

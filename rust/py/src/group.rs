@@ -162,8 +162,9 @@ impl Group {
     /// (see `encrypt()`); else in the clear. client: with an update, who we are once it is committed (see `commit()`), with
     /// the leaf extensions we have. Go on with `group`, or you could not follow a commit of your own proposal.
     ///
-    /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``, ``group_ended``; ``spent_key`` if private and this group has
-    /// encrypted before. RemoteProtocolError if a key package to add is for another suite.
+    /// Raises LocalProtocolError: ``unknown_leaf``, ``bad_proposal``, ``bad_successor`` (see `commit()`), ``group_ended``;
+    /// ``spent_key`` if private and this group has encrypted before. RemoteProtocolError if
+    /// a key package to add is for another suite.
     #[pyo3(
         signature = (proposal, *, authenticated_data=Given::default(), private=Given::of(false), padding=Given::of(Padding::Step), client=None),
         text_signature = "($self, /, proposal, *, authenticated_data=b\"\", private=False, padding=\"step\", client=None)"
@@ -235,13 +236,13 @@ impl Group {
     /// authenticated_data: sent in the clear, covered by the signature.
     /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not.
     /// private: encrypted to the members, with `padding` (see `encrypt()`); else in the clear, as a PublicMessage.
-    /// client: who we are from this commit on: its credential, signature key and leaf extensions stand in our leaf, if the
-    /// members' `Successor` rule allows it. Load what follows with that client.
+    /// client: who we are from this commit on: its credential, signature key and leaf extensions stand in our leaf, if its
+    /// `Successor` rule, which is to be the members', allows it (``bad_successor``). Load what follows with that client.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
     /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``duplicate_leaf`` if a key package is
     /// given twice or is our own, ``missing_psk``, ``bad_psk``, ``bad_proposal`` if the proposals do not go together (RFC 9420
-    /// section 12.2), ``group_ended``, ``spent_key`` (see `Commit.parent`).
+    /// section 12.2), ``bad_successor``, ``group_ended``, ``spent_key`` (see `Commit.parent`).
     #[pyo3(
         signature = (*, add=Given::default(), remove=Given::default(), proposals=Given::default(), psks=None, path=Given::of(false), authenticated_data=Given::default(), now=None, private=Given::of(false), padding=Given::of(Padding::Step), client=None),
         text_signature = "($self, /, *, add=(), remove=(), proposals=(), psks=None, path=False, authenticated_data=b\"\", now=None, private=False, padding=\"step\", client=None)"

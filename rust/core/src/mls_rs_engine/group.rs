@@ -212,6 +212,18 @@ impl Group {
                 "the client is of another cipher suite",
             ));
         }
+        let own = self.0.engine.current_member_signing_identity();
+        let own = own.map_err(|error| Doing::Alone("group").failed(error))?;
+        if !client
+            .rules
+            .succeeds(&own.credential, &client.credential.to_engine())
+            .unwrap_or(false)
+        {
+            return Err(
+                Error::local("bad_successor", "its credential may not take our place")
+                    .section("RFC 9420 section 5.3.1"),
+            );
+        }
         let state = self.state()?.clone();
         let call = Call::begin();
         call.lay_state(state);
