@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlsrtc import mls
-from mlsrtc.errors import LocalProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.group import Participation, epoch_of
 from mlsrtc.identifiers import EpochId, EventId, LeafIndex, MemberId, SlotId
 from mlsrtc.outbox import SendEvent
@@ -65,9 +65,21 @@ def enter_from_outside(
     *,
     replaces: LeafIndex | None,
 ) -> tuple[Draft, SendEvent]:
-    """An external commit (RFC 9420 section 12.4.3.2) on the epoch of `group_info`, removing our own old leaf if any."""
+    """An external commit (RFC 9420 section 12.4.3.2) on the epoch of `group_info`, removing our own old leaf if any.
+
+    Raises RemoteProtocolError: what the engine found in the GroupInfo and its tree.
+    """
     _check_parent(place, data)
-    made = participation.client.join_external(group_info, tree=tree, remove=replaces, authenticated_data=data.encode())
+    try:
+        made = participation.client.join_external(
+            group_info, tree=tree, remove=replaces, authenticated_data=data.encode()
+        )
+    except LocalProtocolError as error:
+        if error.reason != "duplicate_leaf":
+            raise
+        # A second leaf of ours stands in the tree beside the one that we left there: somebody else has put it in.
+        detail = "another leaf of ours is in the tree"
+        raise RemoteProtocolError(error.reason, detail, where="tree", section=error.section) from error
     return _draft(made, place, data, None, with_tree=False)
 
 

@@ -4,7 +4,8 @@
 argument has, a number out of range say; the call can be mended. Of another type than the signature says it is a
 TypeError, as everywhere in Python.
 `RemoteProtocolError`: bytes that came from outside do not hold; nothing was changed and the next genuine message
-applies. Neither ever carries a secret: messages name what was wrong and where, never the value of a key.
+applies. The cipher suite by whose number such bytes are checked comes with them and counts as theirs. Neither ever
+carries a secret: messages name what was wrong and where, never the value of a key.
 """
 
 

@@ -836,6 +836,34 @@ LOCAL = {
             "to propose without a sender", lambda w: Observer.observe(w.info).propose(Proposal.remove(1)), "wrong_state"
         ),
         Case(
+            "to propose where nobody is named",
+            lambda w: Observer.observe(w.info, sender=w.stranger).propose(Proposal.remove(1)),
+            "bad_sender",
+            section=rfc("12.1.8"),
+        ),
+        Case(
+            "to propose where another is named",
+            lambda w: Observer.observe(named().group_info(with_tree=True), sender=w.stranger).propose(
+                Proposal.remove(0)
+            ),
+            "bad_sender",
+            section=rfc("12.1.8"),
+        ),
+        Case(
+            "to join again without removing our old leaf",
+            lambda w: w.client.join_external(w.info),
+            "duplicate_leaf",
+            section=rfc("7.3"),
+        ),
+        Case(
+            "to join again under another key, removing somebody else",
+            lambda w: Client(b"\0\1u", SigningKey.generate(), successor=Successor.first_fields(0)).join_external(
+                fielded().group_info(with_tree=True), remove=1
+            ),
+            "duplicate_leaf",
+            section=rfc("7.3"),
+        ),
+        Case(
             "to propose an update",
             lambda w: served(b"door").propose(Proposal.update()),
             "bad_proposal",
@@ -922,6 +950,20 @@ def agreed() -> Group:
 def demanding() -> Group:
     owner = client("owner", proposal_types=[MESSAGE])
     return owner.create_group(b"demanding", extensions=[required_capabilities(proposals=[MESSAGE])])
+
+
+@cache
+def named() -> Group:
+    """A group that names somebody who proposes from outside."""
+    door = SigningKey.generate().public
+    return client("owner").create_group(b"named", extensions=[external_senders([(b"door", door)])])
+
+
+@cache
+def fielded() -> Group:
+    """A group whose members' credentials are made of fields."""
+    owner, other = (Client(name, SigningKey.generate()) for name in (b"\0\1u", b"\0\1v"))
+    return owner.create_group(b"fielded").commit(add=[other.key_package().public]).group
 
 
 @cache

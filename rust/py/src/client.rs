@@ -367,7 +367,8 @@ impl Client {
     ///
     /// Nothing has happened until the members apply the commit's message; the state to save meanwhile is `commit.group.save()`.
     /// Raises RemoteProtocolError: ``bad_signature``, ``bad_tree``, ``wrong_suite``, ... LocalProtocolError: ``missing_tree`` if
-    /// neither the GroupInfo nor the call brings one, ``unknown_leaf``.
+    /// neither the GroupInfo nor the call brings one, ``unknown_leaf``, ``duplicate_leaf`` if a leaf of ours is in the group and
+    /// `remove` is not that.
     #[pyo3(
         signature = (group_info, *, tree=None, remove=None, psks=None, authenticated_data=Given::default(), now=None),
         text_signature = "($self, /, group_info, *, tree=None, remove=None, psks=None, authenticated_data=b\"\", now=None)"

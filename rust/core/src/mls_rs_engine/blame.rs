@@ -174,11 +174,11 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
         E::InvalidProposalTypeForSender
         | E::InvalidSender
         | E::ExternalSenderCannotCommit
-        | E::UnknownSigningIdentityForExternalSender
-        | E::ExternalProposalsDisabled
-        | E::InvalidExternalSigningIdentity
         | E::ExpectedCommitForNewMemberCommit
         | E::ExpectedAddProposalForNewMemberProposal => (Theirs, "bad_sender"),
+        E::UnknownSigningIdentityForExternalSender
+        | E::ExternalProposalsDisabled
+        | E::InvalidExternalSigningIdentity => (Either, "bad_sender"),
         E::ExternalCommitMissingExternalInit
         | E::ExternalCommitMustHaveExactlyOneExternalInit
         | E::ExternalCommitMustHaveNewLeaf

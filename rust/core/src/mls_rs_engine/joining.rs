@@ -16,7 +16,7 @@ use super::table::Call;
 use crate::encoding::{decode, message};
 use crate::engine::{Committed, ExternalJoin, PreSharedKeys};
 use crate::extensions::Extensions;
-use crate::{Client, Error, KeyPackage, Lifetime, Result};
+use crate::{Client, Error, Fault, IdentityRules, KeyPackage, Lifetime, Result};
 
 impl Group {
     pub(super) fn create(
@@ -82,15 +82,16 @@ impl Group {
             .map_err(|error| Doing::Making("commit").failed(error))?
             .with_leaf_node_extensions(list(&client.leaf_extensions))
             .with_authenticated_data(join.authenticated_data.to_vec());
+        let inside = || {
+            group_info
+                .as_group_info()?
+                .extensions()
+                .get_as::<RatchetTreeExt>()
+                .ok()?
+        };
+        let known = tree.clone().or_else(|| Some(inside()?.tree_data));
         if let Some(leaf) = join.remove {
-            let inside = || {
-                group_info
-                    .as_group_info()?
-                    .extensions()
-                    .get_as::<RatchetTreeExt>()
-                    .ok()?
-            };
-            if let Some(tree) = tree.clone().or_else(|| Some(inside()?.tree_data)) {
+            if let Some(tree) = &known {
                 occupied(&tree.roster(), leaf)?;
             }
             builder = builder.with_removal(leaf);
@@ -104,9 +105,20 @@ impl Group {
         if let Some(now) = join.now {
             builder = builder.commit_time(MlsTime::from(now));
         }
-        let (engine, commit) = builder
-            .build(group_info)
-            .map_err(|error| Doing::Making("group_info").failed(error))?;
+        let (engine, commit) = builder.build(group_info).map_err(|error| {
+            let told = Doing::Making("group_info").failed(error);
+            let twice = |tree: &ExportedTree<'_>| still_in(tree, client, join.remove);
+            if told.reason == "duplicate_leaf" && known.as_ref().is_some_and(twice) {
+                let fault = Fault::Local;
+                let detail = "our old leaf is in the group and is not removed".to_owned();
+                return Error {
+                    fault,
+                    detail,
+                    ..told
+                };
+            }
+            told
+        })?;
         let message = commit
             .to_bytes()
             .map_err(|error| Doing::Making("commit").failed(error))?;
@@ -119,4 +131,15 @@ impl Group {
             left_out: Vec::new(),
         })
     }
+}
+
+/// Whether a leaf that stays has our identity or our signature key.
+fn still_in(tree: &ExportedTree<'_>, client: &Client, removed: Option<u32>) -> bool {
+    let ours = IdentityRules::identity(&client.credential.to_engine());
+    tree.roster().members_iter().any(|one| {
+        let found = &one.signing_identity;
+        let same = || IdentityRules::identity(&found.credential) == ours;
+        Some(one.index) != removed
+            && (found.signature_key == *client.signing_key.public_key() || same())
+    })
 }
