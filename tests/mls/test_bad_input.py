@@ -356,6 +356,20 @@ REMOTE = {
             rfc("10.1"),
         ),
         Case(
+            "of another suite, to branch",
+            lambda w: w.ann.branch(b"aside", [client("ben", 3).key_package().public]),
+            "wrong_suite",
+            "key_package",
+            rfc("10.1"),
+        ),
+        Case(
+            "of another suite, to go on in the group that follows",
+            lambda w: w.ended.reinitialize(w.at.clients["ann"], [client("ben", 3).key_package().public]),
+            "wrong_suite",
+            "key_package",
+            rfc("10.1"),
+        ),
+        Case(
             "out of its lifetime",
             lambda w: w.ann.commit(add=[client("dan").key_package(not_before=5, not_after=9).public], now=10),
             "bad_lifetime",

@@ -326,6 +326,7 @@ impl Group {
     /// ``bad_credential``): the engine makes the commit inside and takes no time for it, nor external pre-shared keys. Key
     /// packages without a lifetime of their own (`Client.key_package()`) are good at any time. Raises LocalProtocolError:
     /// ``not_a_subgroup`` if one of them is no member's, ``duplicate_leaf`` if one is given twice or is our own.
+    /// RemoteProtocolError if a key package does not hold (``wrong_suite``, ``bad_signature``, ...).
     fn branch(
         &self,
         py: Python<'_>,

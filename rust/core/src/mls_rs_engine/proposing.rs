@@ -2,6 +2,7 @@
 
 use mls_rs::group::ReceivedMessage;
 use mls_rs::MlsMessage;
+use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::psk::ExternalPskId;
 
 use super::asked;
@@ -131,15 +132,20 @@ impl Group {
 
     /// A key package for this group, decoded.
     pub(super) fn key_package(&self, bytes: &[u8]) -> Result<MlsMessage> {
-        let message = received(bytes)?;
-        if message.cipher_suite() != Some(self.0.engine.cipher_suite()) {
-            return Err(
-                Error::remote("wrong_suite", "it is for another cipher suite")
-                    .at("key_package")
-                    .section("RFC 9420 section 10.1"),
-            );
-        }
-        keys::of_key_package(bytes)?;
-        Ok(message)
+        key_package_for(self.suite(), bytes)
     }
+}
+
+/// A key package for a group of this suite, decoded.
+pub(super) fn key_package_for(suite: u16, bytes: &[u8]) -> Result<MlsMessage> {
+    let message = received(bytes)?;
+    if message.cipher_suite() != Some(CipherSuite::new(suite)) {
+        return Err(
+            Error::remote("wrong_suite", "it is for another cipher suite")
+                .at("key_package")
+                .section("RFC 9420 section 10.1"),
+        );
+    }
+    keys::of_key_package(bytes)?;
+    Ok(message)
 }

@@ -13,10 +13,10 @@ use super::blame::Doing;
 use super::config::{engine_client, signing_identity, Config};
 use super::extensions::list;
 use super::group::Group;
+use super::proposing::key_package_for;
 use super::table::Call;
 use crate::encoding::{decode, message, put};
 use crate::engine::Founded;
-use crate::key_package::received;
 use crate::proposal::ReInit;
 use crate::{Client, Error, KeyPackage, Lifetime, Limits, Result};
 
@@ -25,7 +25,7 @@ const ALWAYS: u64 = Lifetime::WIDEST.not_before;
 impl Group {
     /// A group of some of this one's members, who are added by fresh key packages of theirs.
     pub(super) fn branch(&self, group_id: &[u8], key_packages: &[&[u8]]) -> Result<Founded<Self>> {
-        let packages = decoded(key_packages)?;
+        let packages = decoded(self.suite(), key_packages)?;
         let own = self.own_key()?;
         let call = self.begin(&[]);
         let (engine, welcomes) = self
@@ -63,10 +63,10 @@ impl Group {
         client: &Client,
         key_packages: &[&[u8]],
     ) -> Result<Founded<Self>> {
-        let packages = decoded(key_packages)?;
         // What the new group asks of all and we ourselves do not understand is not the others' fault.
         let next = self.followed_by(client)?;
         Self::create(client, &next.group_id, &next.extensions)?;
+        let packages = decoded(next.suite, key_packages)?;
         let (old, call) = self.successor(client)?;
         let (engine, welcomes) = old
             .commit(
@@ -169,8 +169,11 @@ fn moved_together(engine: &EngineGroup<Config>) -> Result<ExportedTree<'static>>
     decode(&encoded, "tree")
 }
 
-fn decoded(key_packages: &[&[u8]]) -> Result<Vec<MlsMessage>> {
-    key_packages.iter().map(|bytes| received(bytes)).collect()
+fn decoded(suite: u16, key_packages: &[&[u8]]) -> Result<Vec<MlsMessage>> {
+    key_packages
+        .iter()
+        .map(|bytes| key_package_for(suite, bytes))
+        .collect()
 }
 
 fn opened(
