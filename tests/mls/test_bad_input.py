@@ -262,7 +262,7 @@ REMOTE = {
             "commit",
             rfc("12.4.2"),
         ),
-        Case("a proposal", lambda w: w.ben.stage(w.proposal.message), "wrong_message_type", "commit"),
+        Case("a proposal", lambda w: w.ben.stage(w.proposal.message), "wrong_message_type", "commit", rfc("6")),
     ],
     "Proposals": [
         Case(
@@ -270,6 +270,21 @@ REMOTE = {
             lambda w: w.ben.with_proposal(w.update.message),
             "wrong_message_type",
             "proposal",
+            rfc("6"),
+        ),
+        Case(
+            "our own, encrypted",
+            lambda w: privately_proposed()["ann"].with_proposal(private_proposal()),
+            "own_message",
+            "proposal",
+            rfc("9.2"),
+        ),
+        Case(
+            "encrypted, and changed on the way",
+            lambda w: privately_proposed()["ben"].with_proposal(flipped(private_proposal())),
+            "crypto_refused",
+            "proposal",
+            rfc("6.3.1", "6.3.2"),
         ),
         Case(
             "of a past epoch",
@@ -301,7 +316,7 @@ REMOTE = {
         ),
     ],
     "Application messages": [
-        Case("our own", lambda w: w.cal.decrypt(w.sent.message), "own_message", "message", rfc("12.4.2")),
+        Case("our own", lambda w: w.cal.decrypt(w.sent.message), "own_message", "message", rfc("9.2")),
         Case("a second time", lambda w: replayed(), "message_key_gone", "message", rfc("9.1")),
         Case(
             "too many are missing before it",
@@ -315,7 +330,7 @@ REMOTE = {
             lambda w: w.ann.decrypt(flipped(w.sent.message)),
             "crypto_refused",
             "message",
-            rfc("6.3.1", "7.6", "8.3"),
+            rfc("6.3.1", "6.3.2"),
         ),
         Case(
             "of an epoch that is not kept",
@@ -329,7 +344,7 @@ REMOTE = {
             lambda w: w.ann.commit(remove=[2]).group.decrypt(w.sent.message),
             "unknown_leaf",
             "message",
-            rfc("12.1.3", "12.2"),
+            rfc("6.1", "6.3.2"),
         ),
         Case(
             "after the group has ended",
@@ -1018,8 +1033,14 @@ def strict(name: str) -> Group:
     return narrow.load_group(at[name].save())
 
 
+@cache
+def privately_proposed() -> Circle:
+    return circle("ann", "ben")
+
+
+@cache
 def private_proposal() -> bytes:
-    return circle("ann", "ben")["ann"].propose(Proposal.update(), private=True).message
+    return privately_proposed()["ann"].propose(Proposal.update(), private=True).message
 
 
 def welcomed(commit: Any) -> bytes:

@@ -248,16 +248,21 @@ fn section(error: &MlsError, place: &str) -> &'static str {
         (E::InvalidConfirmationTag, "commit") => "RFC 9420 section 6.1",
         (E::InvalidConfirmationTag, _) => "RFC 9420 section 12.4.3.1",
         (E::InvalidMembershipTag | E::MembershipTagForNonMember, _) => "RFC 9420 section 6.2",
-        (E::CantProcessMessageFromSelf, _) => "RFC 9420 section 12.4.2",
+        (E::CantProcessMessageFromSelf, "commit") => "RFC 9420 section 12.4.2",
+        // The key that would open it is gone since it was sent.
+        (E::CantProcessMessageFromSelf, _) => "RFC 9420 section 9.2",
         (E::WelcomeKeyPackageNotFound, _) => "RFC 9420 section 12.4.3.1",
         (E::CommitMissingPath | E::ProposalNotFound | E::CommitRequired, _) => {
             "RFC 9420 section 12.4"
         }
-        (E::CryptoProviderError(_), "commit" | "proposal" | "message") => {
-            "RFC 9420 sections 6.3.1, 7.6, 8.3"
-        }
+        (E::CryptoProviderError(_), "commit") => "RFC 9420 sections 6.3.1, 7.6, 8.3",
+        (E::CryptoProviderError(_), "proposal" | "message") => "RFC 9420 sections 6.3.1, 6.3.2",
         (E::CryptoProviderError(_), "welcome") => "RFC 9420 section 12.4.3.1",
         (E::CryptoProviderError(_), _) => "RFC 9420 section 5.1",
+        (
+            E::ExpectedNode | E::InvalidNodeIndex(_) | E::LeafNotFound(_) | E::MemberNotFound,
+            "message",
+        ) => "RFC 9420 sections 6.1, 6.3.2",
         (E::ExpectedNode | E::InvalidNodeIndex(_), place) if OF_A_MEMBER.contains(&place) => {
             "RFC 9420 sections 6.1, 6.3.2, 12.1.3"
         }

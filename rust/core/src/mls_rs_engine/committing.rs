@@ -55,9 +55,9 @@ impl Group {
         let done = match processed {
             Ok(ReceivedMessage::Commit(done)) => done,
             Ok(_) => {
-                return Err(
-                    Error::remote("wrong_message_type", "a commit was expected").at("commit")
-                )
+                return Err(Error::remote("wrong_message_type", "a commit was expected")
+                    .at("commit")
+                    .section("RFC 9420 section 6"))
             }
             Err(error) => return Err(Doing::Reading("commit").failed(error)),
         };

@@ -69,7 +69,8 @@ impl Observer {
             Ok(ExternalReceivedMessage::Proposal(_)) => Self::of(engine, false),
             Ok(_) => Err(
                 Error::remote("wrong_message_type", "a commit or proposal was expected")
-                    .at("commit"),
+                    .at("commit")
+                    .section("RFC 9420 section 6"),
             ),
             Err(error) => Err(Doing::Reading("commit").failed(error)),
         }

@@ -30,9 +30,11 @@ impl Group {
                 keys::of_proposal(self.suite(), &done.proposal)?;
                 Ok(self.step(engine, self.0.kept.clone()))
             }
-            Ok(_) => {
-                Err(Error::remote("wrong_message_type", "a proposal was expected").at("proposal"))
-            }
+            Ok(_) => Err(
+                Error::remote("wrong_message_type", "a proposal was expected")
+                    .at("proposal")
+                    .section("RFC 9420 section 6"),
+            ),
             Err(error) => Err(Doing::Reading("proposal").failed(error)),
         }
     }
