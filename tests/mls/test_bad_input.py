@@ -718,6 +718,12 @@ LOCAL = {
             section=rfc("13.2"),
         ),
         Case(
+            "to propose such a one",
+            lambda w: w.ann.propose(Proposal.custom(MESSAGE, b"")),
+            "bad_proposal",
+            section=rfc("13.2"),
+        ),
+        Case(
             "an extension that not all understand",
             lambda w: w.ann.commit(proposals=[Proposal.context_extensions([(BODY, b"")])]),
             "bad_capabilities",
@@ -833,6 +839,12 @@ LOCAL = {
             lambda w: agreed().reinitialize(client("ann"), []),
             "bad_capabilities",
             section=rfc("13.4"),
+        ),
+        Case(
+            "a branch under the group's own identifier",
+            lambda w: w.ann.branch(w.ann.group_id, [w.client.key_package().public]),
+            "bad_group_id",
+            section=rfc("11"),
         ),
         Case(
             "a branch with a stranger",

@@ -319,13 +319,13 @@ impl Group {
 
     /// Makes a group of some of this one's members (RFC 9420 section 11.3), with the same suite and GroupContext extensions.
     ///
-    /// group_id: of the new group. key_packages: fresh ones of those others who are to be in it. Whoever joins it knows that
-    /// all in it are in this group now; this one goes on beside it.
+    /// group_id: of the new group, another than this one's. key_packages: fresh ones of those others who are to be in it.
+    /// Whoever joins it knows that all in it are in this group now; this one goes on beside it.
     ///
     /// The lifetimes in the key packages, and the certificates, are checked against the system's clock (``bad_lifetime``,
     /// ``bad_credential``): the engine makes the commit inside and takes no time for it, nor external pre-shared keys. Key
     /// packages without a lifetime of their own (`Client.key_package()`) are good at any time. Raises LocalProtocolError:
-    /// ``not_a_subgroup`` if one of them is no member's, ``duplicate_leaf`` if one is given twice or is our own.
+    /// ``not_a_subgroup`` if one of them is no member's, ``duplicate_leaf`` if one is given twice or is our own, ``bad_group_id``.
     /// RemoteProtocolError if a key package does not hold (``wrong_suite``, ``bad_signature``, ...).
     fn branch(
         &self,

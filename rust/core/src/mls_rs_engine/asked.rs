@@ -44,11 +44,9 @@ pub(super) fn allowed<'a>(
             can_follow(&next, roster)?;
             return Ok(Cow::Owned(Proposal::ReInit(next)));
         }
-        Proposal::Add(_)
-        | Proposal::Update
-        | Proposal::ExternalPsk(_)
-        | Proposal::ExternalInit
-        | Proposal::Custom { .. } => {}
+        Proposal::Custom { number, .. } => understood(roster, *number)?,
+        Proposal::Add(_) | Proposal::Update | Proposal::ExternalPsk(_) | Proposal::ExternalInit => {
+        }
     }
     Ok(Cow::Borrowed(proposal))
 }
@@ -61,6 +59,25 @@ pub(super) fn occupied(roster: &Roster<'_>, leaf: u32) -> Result<()> {
             "unknown_leaf",
             format!("nobody sits in leaf {leaf}"),
         )),
+    }
+}
+
+/// Nobody could commit a proposal whose type some member does not list.
+fn understood(roster: &Roster<'_>, number: u16) -> Result<()> {
+    let kind = ProposalType::new(number);
+    match roster
+        .members_iter()
+        .find(|one| !one.capabilities.proposals.contains(&kind))
+    {
+        None => Ok(()),
+        Some(member) => Err(Error::local(
+            "bad_proposal",
+            format!(
+                "the member in leaf {} does not support proposals of type {number}",
+                member.index
+            ),
+        )
+        .section("RFC 9420 section 13.2")),
     }
 }
 

@@ -25,6 +25,12 @@ const ALWAYS: u64 = Lifetime::WIDEST.not_before;
 impl Group {
     /// A group of some of this one's members, who are added by fresh key packages of theirs.
     pub(super) fn branch(&self, group_id: &[u8], key_packages: &[&[u8]]) -> Result<Founded<Self>> {
+        if group_id == self.context().group_id {
+            return Err(
+                Error::local("bad_group_id", "a branch has an identifier of its own")
+                    .section("RFC 9420 section 11"),
+            );
+        }
         let packages = decoded(self.suite(), key_packages)?;
         let own = self.own_key()?;
         let call = self.begin(&[]);
