@@ -152,6 +152,8 @@ def test_an_extension_may_not_be_repeated_nor_may_there_be_hundreds() -> None:
 def test_facts_show_no_bytes_in_their_repr() -> None:
     step = OPENMLS[0]["steps"][0]
     facts = mls.inspect_commit(bytes.fromhex(step["commit"]))
+    assert f"adds={len(facts.adds)} removes={len(facts.removes)}" in repr(facts)
+    assert len(facts.adds) > 0
     for shown in (
         repr(facts),
         repr(facts.adds[0]),

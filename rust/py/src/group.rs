@@ -234,7 +234,8 @@ impl Group {
     /// twice is mixed in twice, each time under a nonce of its own.
     /// path: rekey our own path although nothing demands it. A commit that removes, or changes nothing, always has one.
     /// authenticated_data: sent in the clear, covered by the signature.
-    /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not.
+    /// now: seconds since 1970, against which the lifetimes in the key packages are checked; without it they are not, and
+    /// certificates of who is added must be good until the key packages end.
     /// private: encrypted to the members, with `padding` (see `encrypt()`); else in the clear, as a PublicMessage.
     /// client: who we are from this commit on: its credential, signature key and leaf extensions stand in our leaf, if its
     /// `Successor` rule, which is to be the members', allows it (``bad_successor``). Load what follows with that client.

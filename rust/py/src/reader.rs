@@ -290,13 +290,13 @@ impl CommitFacts {
         apart(py, || self.commit.transcript(suite, &interim))
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> String {
         let commit = &self.commit;
         format!(
             "<CommitFacts epoch={} sender={:?} adds={} removes={} path={}>",
             commit.epoch,
             commit.sender,
-            commit.adds.len(),
+            self.adds.bind(py).len(),
             commit.removes.len(),
             commit.path.is_some(),
         )
