@@ -3,9 +3,11 @@
 use mls_rs::error::MlsError;
 use mls_rs_core::error::AnyError;
 
-use super::group::ENDED;
 use crate::reader::inspect_key_package;
 use crate::{encoding, Error, Fault};
+
+/// Where the standard says that a group which has ended is not used to send messages any more.
+pub(super) const ENDED: &str = "RFC 9420 section 12.4.2";
 
 /// Whose fault a mistake is that either side can make.
 #[derive(Clone, Copy, Debug)]

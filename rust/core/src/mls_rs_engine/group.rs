@@ -8,7 +8,7 @@ use mls_rs::ExtensionList;
 use mls_rs_codec::MlsDecode;
 use zeroize::Zeroizing;
 
-use super::blame::Doing;
+use super::blame::{Doing, ENDED};
 use super::config::{engine_client, Config};
 use super::kept::Kept;
 use super::keys;
@@ -20,9 +20,6 @@ use crate::message::Limits;
 use crate::proposal::ReInit;
 use crate::saved;
 use crate::{Client, Error, Result, Secret};
-
-/// Where the standard says that a group which has ended is not used to send messages any more.
-pub(super) const ENDED: &str = "RFC 9420 section 12.4.2";
 
 /// One member at one epoch. Cloning shares it.
 #[derive(Clone)]

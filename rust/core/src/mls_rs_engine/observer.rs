@@ -12,10 +12,9 @@ use mls_rs::WireFormat;
 use mls_rs_core::psk::ExternalPskId;
 
 use super::asked;
-use super::blame::Doing;
+use super::blame::{Doing, ENDED};
 use super::config::{observer_client, ObserverConfig};
 use super::extensions::list;
-use super::group::ENDED;
 use super::roster::{context, members};
 use crate::encoding::{decode, message};
 use crate::engine::{GroupContext, Member};
