@@ -26,6 +26,7 @@ from mlsrtc.testing.sound import Ear
 
 LOWEST, STEP = 400, 170  # Hz
 PATIENCE = 60.0  # seconds
+SILENCE = 100  # windows of 10 ms without the tone, before somebody counts as deaf to it: a stall is shorter
 
 
 @dataclass(slots=True)
@@ -36,8 +37,13 @@ class Listener:
     ears: dict[str, Ear] = field(default_factory=dict)
 
     def hears(self, sender: str) -> bool:
-        """Whether it hears somebody's tone now."""
-        return sender in self.ears and self.ears[sender].hears
+        """Whether it has heard somebody's tone within the last second that was heard."""
+        return sender in self.ears and any(self.ears[sender].windows[-SILENCE:])
+
+    @property
+    def last_heard(self) -> float:
+        """When it heard any tone last, in seconds of `time.monotonic`; 0 if it never did."""
+        return max((ear.last_heard for ear in self.ears.values()), default=0.0)
 
 
 @dataclass(slots=True)
