@@ -47,6 +47,11 @@ def test_where_nothing_can_be_written_no_call_is_played(
     assert told.err.count("\n") == 1
 
 
+def test_an_sfu_that_is_not_used_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--livekit-server", "livekit-server"]) == 2
+    assert capsys.readouterr().err == "mlsrtc demo starts --livekit-server with --media only\n"
+
+
 def test_a_homeserver_that_does_not_start_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAIL")]

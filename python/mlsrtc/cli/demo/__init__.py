@@ -58,6 +58,9 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as missing:
         print(f"mlsrtc demo needs the extra 'demo' (pip install 'mlsrtc[demo]'): {missing}", file=sys.stderr)
         return 2
+    if options.livekit_server is not None and not options.media:
+        print("mlsrtc demo starts --livekit-server with --media only", file=sys.stderr)
+        return 2
     fewest, usual = (FEWEST_WITH_MEDIA, 4) if options.media else (FEWEST, 12)
     options.n = usual if options.n is None else options.n
     if options.n < fewest:
