@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsrtc.cli import login
+from mlsrtc.cli import login, usage
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.identifiers import MemberId
 from mlsrtc.notices import (
@@ -66,16 +66,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sound.add_argument("--file", type=Path, metavar="WAV", help="publish the sound of a file")
     sound.add_argument("--microphone", action="store_true", help="publish the microphone")
     media.add_argument("--record", type=Path, metavar="DIR", help="write what is heard, a WAV file for each track")
+    media.add_argument(
+        "--well-known",
+        metavar="URL",
+        help="below which /.well-known/matrix/client stands (default: https:// and the server's name)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take part until Ctrl-C. Returns 0 after a leave of our own, 1 if the call or its media ended otherwise."""
-    wanted = (options.livekit, options.microphone, options.record, options.file, options.tone)
-    media = any(one not in (None, False) for one in wanted)
+    """Take part until Ctrl-C. Returns 0 after a leave of our own, 1 if the call or its media ended otherwise, 2 if the
+    options cannot be done."""
+    wanted = (options.record, options.file, options.tone, options.well_known)
+    media = options.livekit or options.microphone or any(one is not None for one in wanted)
     for extra in ("nio", "livekit") if media else ("nio",):  # each installs a module of its own name
         if importlib.util.find_spec(extra) is None:
             print(f"this needs the extra `{extra}`: pip install 'mlsrtc[nio,livekit]'", file=sys.stderr)
             return 2
+    if (wrong := usage.refusal(options, media=media)) is not None:
+        print(wrong, file=sys.stderr)
+        return 2
     try:
         return asyncio.run(_take_part(options, media=media))
     except MlsrtcError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from livekit import rtc
 
 from mlsrtc.adapters.driver import Call, MediaNotice
+from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import (
     Decryption,
     DecryptionChanged,
@@ -46,9 +47,8 @@ class Sound:
     async def connect(cls, call: Call, options: argparse.Namespace) -> AsyncIterator["Sound"]:
         """Connected while the block is open. Raises what `LiveKitMedia` and its focus raise."""
         async with AsyncExitStack() as stack:
-            if options.record is not None:
-                options.record.mkdir(parents=True, exist_ok=True)
-            media = await stack.enter_async_context(LiveKitMedia.connect(call))
+            focus = CallFocus(call, well_known=options.well_known)
+            media = await stack.enter_async_context(LiveKitMedia.connect(call, focus=focus))
             sound = cls(media, options.record)
             if (sent := _frames(options)) is not None:
                 await media.publish(sent)

@@ -1,0 +1,55 @@
+"""`mlsrtc call` where it cannot do what it is asked for: one line, the right exit status, and nothing is joined."""
+
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from mlsrtc.cli import main
+
+pytest.importorskip("nio", reason="the extra `nio` installs it")
+pytest.importorskip("livekit", reason="the extra `livekit` installs it")
+
+
+@pytest.fixture(autouse=True)
+def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files to publish, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.wav").write_text("hi")
+    for name, width, frames in (("eight.wav", 1, 10), ("empty.wav", 2, 0)):
+        with wave.open(name, "wb") as file:
+            file.setparams((1, width, 48_000, 0, "NONE", ""))
+            file.writeframes(bytes(width * frames))
+
+
+WRONG = [
+    (["--tone", "0"], "--tone 0: more than 0 and less than 24000 Hz are needed"),
+    (["--tone", "24000"], "--tone 24000: more than 0 and less than 24000 Hz are needed"),
+    (["--file", "none.wav"], "--file none.wav: No such file or directory"),
+    (["--file", "."], "--file .: Is a directory"),
+    (["--file", "text.wav"], "--file text.wav: not a WAV file of plain samples (PCM)"),
+    (["--file", "eight.wav"], "--file eight.wav: its samples have 8 bits; 16 are needed"),
+    (["--file", "empty.wav"], "--file empty.wav: there is no sound in it"),
+    (["--record", "text.wav"], "--record text.wav: File exists"),
+    (["--record", "text.wav/below"], "--record text.wav/below: Not a directory"),
+    (["--livekit", "--slot", "m.call#x"], "--slot m.call#x: media of another call than m.call#ROOM need --sticky"),
+    (["--well-known", "files"], "--well-known files: not a URL of https:// or http://"),
+    (["--seconds", "0"], "--seconds 0: more than 0 are needed"),
+]
+
+
+@pytest.mark.parametrize(("options", "line"), WRONG, ids=[" ".join(options) for options, _ in WRONG])
+def test_what_cannot_be_done_is_said_first(options: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", *options, "!room:here"]) == 2
+    assert capsys.readouterr() == ("", f"{line}\n")
+    assert not Path("mlsrtc-store").exists()
+
+
+def test_a_microphone_needs_its_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["call", "--microphone", "!room:here"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("--microphone: needs `sounddevice` (PyPI) and PortAudio: ")
+    assert told.err.count("\n") == 1
