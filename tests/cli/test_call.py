@@ -1,5 +1,8 @@
 """`mlsrtc call` where it cannot do what it is asked for: one line, the right exit status, and nothing is joined."""
 
+import os
+import socket
+import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -53,3 +56,50 @@ def test_a_microphone_needs_its_library(monkeypatch: pytest.MonkeyPatch, capsys:
     assert told.out == ""
     assert told.err.startswith("--microphone: needs `sounddevice` (PyPI) and PortAudio: ")
     assert told.err.count("\n") == 1
+
+
+def named(homeserver: str) -> list[str]:
+    return ["call", "--homeserver", homeserver, "--user", "@ada:here", "!room:here"]
+
+
+NO_LOGIN = [
+    (["call", "!room:here"], "mlsrtc-store holds no device yet: give --homeserver and --user"),
+    (named("one.example"), "the homeserver one.example is not a URL of https:// or http://"),
+    (named("http://127.0.0.1:9"), "http://127.0.0.1:9 does not answer: ClientConnectorError"),
+    ([*named("http://127.0.0.1:9"), "--store", "text.wav"], "the store text.wav cannot be used: File exists"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), NO_LOGIN, ids=["nobody", "no URL", "nobody there", "no store"])
+def test_what_keeps_us_from_logging_in_is_said_in_a_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLSRTC_PASSWORD", "secret")
+    assert main(arguments) == 1
+    assert capsys.readouterr() == ("", f"LocalProtocolError: {line}\n")
+
+
+def test_a_homeserver_that_says_nothing_is_not_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsrtc.cli.login.PATIENCE", 0.2)
+    monkeypatch.setenv("MLSRTC_PASSWORD", "secret")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(named(url)) == 1
+    assert capsys.readouterr().err == f"LocalProtocolError: {url} does not answer: TimeoutError\n"
+
+
+def test_without_a_terminal_the_password_is_not_asked_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mlsrtc", *named("http://127.0.0.1:9")],
+        env={name: value for name, value in os.environ.items() if not name.startswith("MLSRTC_")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+        check=False,
+    )
+    line = "LocalProtocolError: there is no terminal to ask for the password at: set MLSRTC_PASSWORD\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

@@ -86,19 +86,19 @@ def run(options: argparse.Namespace) -> int:
         print(wrong, file=sys.stderr)
         return 2
     try:
-        return asyncio.run(_take_part(options, media=media))
+        return asyncio.run(_take_part(options, login.ask_password(options), media=media))
     except MlsrtcError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 
 
-async def _take_part(options: argparse.Namespace, *, media: bool) -> int:
+async def _take_part(options: argparse.Namespace, password: str | None, *, media: bool) -> int:
     from mlsrtc.adapters.nio import NioTransport
     from mlsrtc.adapters.sqlite import SqliteStore
 
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    client = await login.log_in(options)
+    client = await login.log_in(options, password)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         room_id = await _enter_room(client, options.room)
