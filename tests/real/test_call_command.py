@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest
 from rooms import heed_interrupts, make_room
 
 from mlsrtc import MLS, MembersChanged, Policy, Trust
+from mlsrtc.adapters.focus.discovery import present_memberships
 from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, tone
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.testing.devices import cross_signed_devices
@@ -43,9 +45,9 @@ class Command:
         assert self.process.stderr is not None
         raise AssertionError(f"no {words!r} in {self.lines}: {(await self.process.stderr.read()).decode()}")
 
-    async def stop(self) -> int:
-        """Ctrl-C, and its exit status."""
-        self.process.send_signal(signal.SIGINT)
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ctrl-C or another signal, and its exit status."""
+        self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
 
@@ -65,6 +67,20 @@ async def command(*arguments: str, **environment: str) -> AsyncIterator[Command]
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that takes connections and says nothing: its URL, and whether somebody has come."""
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
 
 
 async def test_it_hears_and_is_heard_records_and_leaves(
@@ -108,3 +124,37 @@ async def test_it_hears_and_is_heard_records_and_leaves(
     pitch, share = loudest(heard[-48_000:])
     assert (abs(pitch - 400) < 3, share > 0.5) == (True, True)
     assert (tmp_path / "store" / "device.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_before_it_is_in_the_call_a_signal_ends_it_at_once(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    async with silence() as (url, asked):
+        arguments = ["--homeserver", url, "--user", "@ada:here", "--store", str(tmp_path), "!room:here"]
+        async with command(*arguments, MLSRTC_PASSWORD="secret") as running:
+            await asyncio.wait_for(asked.wait(), PATIENCE)
+            began = time.monotonic()
+            assert await running.stop(number) == status
+            assert time.monotonic() - began < 3
+            assert running.process.stderr is not None
+            assert await running.process.stderr.read() == b"interrupted\n"
+
+
+async def test_while_the_token_service_hangs_a_signal_leaves_the_call(synapse: Synapse, tmp_path: Path) -> None:
+    bot = await synapse.register("hanger")
+    async with cross_signed_devices(synapse, ["waiter"]) as [device], silence() as (url, asked):
+        room_id = await make_room(synapse, [device])
+        arguments = [
+            *("--homeserver", synapse.base_url, "--user", bot.user_id, "--store", str(tmp_path), "--livekit"),
+            *("--well-known", url, room_id),
+        ]
+        async with command(*arguments, MLSRTC_PASSWORD=bot.password) as running:
+            await running.until("in the call of")
+            await asyncio.wait_for(asked.wait(), PATIENCE)
+            began = time.monotonic()
+            assert await running.stop() == 0
+            assert time.monotonic() - began < 5
+            await running.until("leaving")
+        memberships = await present_memberships(device.client, room_id, "m.call#ROOM")
+        assert memberships == []

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Take part until Ctrl-C. Returns 0 after a leave of our own, 1 if the call or its media ended otherwise, 2 if the
-    options cannot be done."""
+    options cannot be done, 130 or 143 if SIGINT or SIGTERM came before we were in the call."""
     wanted = (options.record, options.file, options.tone, options.well_known)
     media = options.livekit or options.microphone or any(one is not None for one in wanted)
     for extra in ("nio", "livekit") if media else ("nio",):  # each installs a module of its own name
@@ -93,44 +93,74 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _take_part(options: argparse.Namespace, password: str | None, *, media: bool) -> int:
-    from mlsrtc.adapters.nio import NioTransport
-    from mlsrtc.adapters.sqlite import SqliteStore
-
-    over = asyncio.Event()
+    """The exit status. SIGINT and SIGTERM end it at any time, by a leave once we are in the call."""
     loop = asyncio.get_running_loop()
-    client = await login.log_in(options, password)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(client.close)
-        room_id = await _enter_room(client, options.room)
-        store = stack.enter_context(SqliteStore(options.store / "calls.db"))
-        transport = await stack.enter_async_context(NioTransport(client))
-        call = await stack.enter_async_context(
-            transport.call(
-                room_id,
-                slot_id=options.slot,
-                store=store,
-                encryption=MLS,
-                policy=Policy(trust=Trust(options.trust)),
-                intent=options.intent,
-                sticky=options.sticky,
-            )
-        )
+    taking_part = _TakingPart(options, password, media=media)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, taking_part.stop, number)
+    try:
+        return await taking_part.task
+    except asyncio.CancelledError:
+        if taking_part.stopped is None:
+            raise
+        if taking_part.entered:
+            return 0
+        print("interrupted", file=sys.stderr)
+        return 128 + taking_part.stopped
+    finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, over.set)
-            stack.callback(loop.remove_signal_handler, number)
-        if options.seconds is not None:
-            loop.call_later(options.seconds, over.set)
-        print(f"in the call of {room_id} as {client.user_id} {client.device_id}; Ctrl-C leaves", flush=True)
-        sound = await stack.enter_async_context(_sound(call, options)) if media else None
-        following = asyncio.create_task(_follow(call, sound))
-        stack.callback(following.cancel)
-        waiting = asyncio.create_task(over.wait())
-        stack.callback(waiting.cancel)
-        await asyncio.wait({following, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if following.done():
-            return await following
-        print("leaving", flush=True)
-    return 0
+            loop.remove_signal_handler(number)
+
+
+class _TakingPart:
+    """One participation, in a task that can be stopped once. entered: whether the call was. stopped: by which signal,
+    0 if the time was up, None if it was not stopped."""
+
+    def __init__(self, options: argparse.Namespace, password: str | None, *, media: bool) -> None:
+        self.entered = False
+        self.stopped: int | None = None
+        self._options = options
+        self._media = media
+        self.task = asyncio.create_task(self._run(password))
+
+    def stop(self, number: int) -> None:
+        """Leaves, wherever it is; nothing if it is on its way already."""
+        if self.stopped is None:
+            self.stopped = number
+            self.task.cancel()
+
+    async def _run(self, password: str | None) -> int:
+        from mlsrtc.adapters.nio import NioTransport
+        from mlsrtc.adapters.sqlite import SqliteStore
+
+        options = self._options
+        client = await login.log_in(options, password)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(client.close)
+            room_id = await _enter_room(client, options.room)
+            store = stack.enter_context(SqliteStore(options.store / "calls.db"))
+            transport = await stack.enter_async_context(NioTransport(client))
+            call = await stack.enter_async_context(
+                transport.call(
+                    room_id,
+                    slot_id=options.slot,
+                    store=store,
+                    encryption=MLS,
+                    policy=Policy(trust=Trust(options.trust)),
+                    intent=options.intent,
+                    sticky=options.sticky,
+                )
+            )
+            self.entered = True
+            if options.seconds is not None:
+                stack.callback(asyncio.get_running_loop().call_later(options.seconds, self.stop, 0).cancel)
+            print(f"in the call of {room_id} as {client.user_id} {client.device_id}; Ctrl-C leaves", flush=True)
+            try:
+                sound = await stack.enter_async_context(_sound(call, options)) if self._media else None
+                return await _follow(call, sound)
+            except asyncio.CancelledError:
+                print("leaving", flush=True)
+                raise
 
 
 def _sound(call: "Call", options: argparse.Namespace) -> "AbstractAsyncContextManager[Sound]":
