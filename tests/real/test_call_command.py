@@ -109,9 +109,13 @@ async def test_it_hears_and_is_heard_records_and_leaves(
             await running.until(f"hears {device.account.user_id}")
             assert any(f"safety code {call.safety_code[:5]}" in line for line in running.lines if call.safety_code)
             await asyncio.sleep(2)
+            devices = {f"{member.user_id} {member.device_id}" for member in call.members.values()}
             assert await running.stop() == 0
             await running.until("leaving")
             assert all(bot.password not in line for line in running.lines)
+            told = [line for line in running.lines if "in the call: " in line]
+            assert {*told[0].removeprefix("2 in the call: ").split(", ")} == devices
+            assert len(told) == 1
             async with asyncio.timeout(PATIENCE):
                 async for notice in call.notices():
                     if isinstance(notice, MembersChanged) and notice.left:

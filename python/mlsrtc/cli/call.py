@@ -34,7 +34,6 @@ from mlsrtc.notices import (
     Stranded,
 )
 from mlsrtc.policy import MLS, Policy, Trust
-from mlsrtc.session import CallMember
 
 if TYPE_CHECKING:
     import nio
@@ -189,24 +188,35 @@ async def _follow(call: "Call", sound: "Sound | None") -> int:
 
 
 class Report:
-    """The notices of a call as lines for a person."""
+    """The notices of a call as lines for a person. Who is in it is said once we are, and what changes then: what was
+    before us is told by the call, and not said."""
 
     def __init__(self, call: "Call") -> None:
         self._call = call
-        self._known: dict[MemberId, CallMember] = {}
+        self._said: dict[MemberId, str] = {}
 
     def tell(self, notice: "Notice | MediaNotice") -> None:
         """Says one notice, if it is anything for a person."""
-        self._known |= self._call.members
         line = self._line(notice)
         if line is not None:
             print(line, flush=True)
 
+    def _members(self) -> str | None:
+        members = {member: f"{one.user_id} {one.device_id}" for member, one in self._call.members.items()}
+        said = self._said
+        if not said and self._call.session.member_id not in members:
+            return None
+        self._said = members
+        if not said:
+            return f"{len(members)} in the call: {', '.join(members.values())}"
+        changes = [f"+ {name}" for member, name in members.items() if member not in said]
+        changes += [f"- {name}" for member, name in said.items() if member not in members]
+        return f"{len(members)} in the call: {', '.join(changes)}" if changes else None
+
     def _line(self, notice: "Notice | MediaNotice") -> str | None:
         match notice:
-            case MembersChanged(joined=joined, left=left):
-                changes = [f"+ {self._name(one)}" for one in joined] + [f"- {self._name(one)}" for one in left]
-                return f"{len(self._call.members)} in the call: {', '.join(changes)}"
+            case MembersChanged():
+                return self._members()
             case EpochChanged(epoch=epoch, safety_code=code, members=members):
                 return f"epoch {epoch}: {len(members)} have its keys; safety code {_spaced(code)}"
             case SendKeySwitched(epoch=epoch):
@@ -233,10 +243,6 @@ class Report:
                 return f"the call is over: {reason} {detail}".rstrip()
             case _:
                 return None
-
-    def _name(self, member: MemberId) -> str:
-        one = self._known.get(member)
-        return member if one is None else f"{one.user_id} {one.device_id}"
 
 
 def _spaced(code: str) -> str:
