@@ -116,6 +116,7 @@ async def test_it_hears_and_is_heard_records_and_leaves(
             told = [line for line in running.lines if "in the call: " in line]
             assert {*told[0].removeprefix("2 in the call: ").split(", ")} == devices
             assert len(told) == 1
+            assert not any("decrypt" in line for line in running.lines), "what a join brings is no failure"
             async with asyncio.timeout(PATIENCE):
                 async for notice in call.notices():
                     if isinstance(notice, MembersChanged) and notice.left:

@@ -7,6 +7,7 @@ import re
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from livekit import rtc
@@ -27,10 +28,12 @@ from mlsrtc.adapters.livekit import (
     tone,
     wav,
 )
+from mlsrtc.identifiers import MemberId
 from mlsrtc.notices import Notice
 
 HEARD = -60.0  # dB below full scale: a louder second counts as heard
 FULL_SCALE = 32768
+GRACE = 2.0  # seconds: frames that do not decrypt for less are those of a join or a new epoch
 
 
 class Sound:
@@ -40,6 +43,7 @@ class Sound:
         self._media = media
         self._record = record
         self._meters: dict[str, asyncio.Task[None]] = {}
+        self._failing: dict[str, _Failing] = {}
         self._files = 0
 
     @classmethod
@@ -56,6 +60,8 @@ class Sound:
             try:
                 yield sound
             finally:
+                for identity in tuple(sound._failing):
+                    sound._forget(identity)
                 for task in sound._meters.values():
                     task.cancel()
                 await asyncio.gather(*sound._meters.values(), return_exceptions=True)
@@ -73,11 +79,21 @@ class Sound:
                     path = self._file(name)
                     self._media.record(track, path)
                     _say(f"recording {name} in {path}")
-            case TrackEnded(track=track):
+            case TrackEnded(member=member, track=track):
+                for identity, failing in tuple(self._failing.items()):
+                    if failing.member_id == member.member_id:
+                        self._forget(identity)
                 if (task := self._meters.pop(track.sid, None)) is not None:
                     task.cancel()
-            case DecryptionChanged(identity=identity, state=state) if state is not Decryption.OK:
-                _say(f"warning: frames of {identity} do not decrypt ({state.value})")
+            case DecryptionChanged(identity=identity, state=Decryption.OK):
+                if (over := self._forget(identity)) is not None and over.told:
+                    _say(f"frames of {over.name} decrypt now")
+            case DecryptionChanged(identity=identity, member=member, state=state):
+                if identity not in self._failing:
+                    name = identity if member is None else f"{member.user_id} {member.device_id}"
+                    begun = self._failing[identity] = _Failing(name, None if member is None else member.member_id)
+                    begun.timer = asyncio.get_running_loop().call_later(GRACE, begun.tell)
+                self._failing[identity].state = state
             case MediaRefused(identity=identity, reason=reason):
                 _say(f"warning: {identity} offers media that is not encrypted end to end ({reason}): not played")
             case MediaLost(reason=reason, retried=retried):
@@ -87,6 +103,12 @@ class Sound:
             case _:
                 pass
 
+    def _forget(self, identity: str) -> "_Failing | None":
+        failing = self._failing.pop(identity, None)
+        if failing is not None and failing.timer is not None:
+            failing.timer.cancel()
+        return failing
+
     def _file(self, name: str) -> Path:
         assert self._record is not None
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
@@ -95,6 +117,21 @@ class Sound:
             path = self._record / f"{plain}-{self._files}.wav"
             if not path.exists():
                 return path
+
+
+@dataclass(slots=True)
+class _Failing:
+    """Somebody whose frames do not decrypt now; told once that has lasted."""
+
+    name: str
+    member_id: MemberId | None
+    state: Decryption = Decryption.OK
+    told: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def tell(self) -> None:
+        self.told = True
+        _say(f"warning: frames of {self.name} do not decrypt ({self.state.value})")
 
 
 def _frames(options: argparse.Namespace) -> AsyncIterator[rtc.AudioFrame] | None:
