@@ -203,9 +203,15 @@ async def test_no_focus(scripted: Scripted, places: Mapping[str, Any], reason: s
 
 
 async def test_a_file_that_is_served_nowhere(scripted: Scripted) -> None:
+    file = r"http://127\.0\.0\.1:9/\.well-known/matrix/client cannot be reached \(ClientConnectorError\)"
     answers(scripted, {})
-    with pytest.raises(FocusError, match=r"homeserver_unavailable: \.well-known: Client"):
+    with pytest.raises(FocusError, match=f"^homeserver_unavailable: {file}$"):
         await own_focus(scripted.client, well_known="http://127.0.0.1:9")
+    answers(scripted, {TRANSPORTS: {"rtc_transports": []}})
+    where = f"{scripted.client.homeserver} announces no LiveKit service"
+    with pytest.raises(FocusError, match=f"^no_focus: {where}, and {file}$") as caught:
+        await own_focus(scripted.client, well_known="http://127.0.0.1:9")
+    assert not caught.value.temporary
 
 
 async def test_a_file_may_be_elsewhere(scripted: Scripted) -> None:

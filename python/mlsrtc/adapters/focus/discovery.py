@@ -24,6 +24,7 @@ from mlsrtc.wire.names import ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
 LIVEKIT = "livekit"
+WELL_KNOWN = "/.well-known/matrix/client"
 WELL_KNOWN_FIELD = "org.matrix.msc4143.rtc_foci"
 
 
@@ -92,24 +93,34 @@ async def own_focus(client: nio.AsyncClient, *, well_known: str | None = None) -
 
     well_known: the URL below which `/.well-known/matrix/client` stands; None is ``https://`` and our server's name.
 
-    Raises FocusError: no_focus, or homeserver_unavailable if one of the two places could not be asked and the other has
-    none. Raises RemoteProtocolError if one of them is nonsense and the other has none: the reasons of `Field`,
-    bad_json, bad_url, insecure_url.
+    Raises FocusError: no_focus, also if the homeserver says that it has none and the file's server cannot be reached;
+    else homeserver_unavailable if one of the two places could not be asked and the other has none. Raises
+    RemoteProtocolError if one of them is nonsense and the other has none: the reasons of `Field`, bad_json, bad_url,
+    insecure_url.
     """
+    base = (well_known or f"https://{_server_name(client)}").rstrip("/")
     trouble: list[FocusError | RemoteProtocolError] = []
-    places: tuple[tuple[Source, Callable[[], Awaitable[Field]]], ...] = (
+    answered = False
+    places: tuple[tuple[Source, Callable[[], Awaitable[Field | None]]], ...] = (
         (Source.HOMESERVER, lambda: _transports(client)),
-        (Source.WELL_KNOWN, lambda: _well_known(client, well_known or f"https://{_server_name(client)}")),
+        (Source.WELL_KNOWN, lambda: _well_known(client, base)),
     )
     for source, look in places:
         try:
-            if (url := _first(await look())) is not None:
+            announced = await look()
+            if announced is not None and (url := _first(announced)) is not None:
                 return Focus(url, source)
+            answered = answered or (announced is not None and source is Source.HOMESERVER)
         except (FocusError, RemoteProtocolError) as error:
             trouble.append(error)
-    if trouble:
-        raise trouble[0]
-    raise FocusError("no_focus", f"neither {client.homeserver} nor its .well-known file announces a LiveKit service")
+    where = f"{client.homeserver} announces no LiveKit service"
+    match trouble:
+        case []:
+            raise FocusError("no_focus", f"{where}, nor does {base}{WELL_KNOWN}")
+        case [FocusError(__cause__=web.NoAnswer()) as unheard] if answered:
+            raise FocusError("no_focus", f"{where}, and {unheard.detail}") from unheard
+        case _:
+            raise trouble[0]
 
 
 async def find_focus(
@@ -133,23 +144,25 @@ def _joined(event: RoomEvent) -> str | None:
     return member.user_id if member.membership == "join" else None
 
 
-async def _transports(client: nio.AsyncClient) -> Field:
+async def _transports(client: nio.AsyncClient) -> Field | None:
+    """What the homeserver announces; None if it does not know the question."""
     target = path("client", "unstable", "org.matrix.msc4143", "rtc", "transports")
     reply = await ask(client, "GET", target)
     if reply.ok:
         return Field(reply.body, "transports")["rtc_transports"]
     if isinstance(outcome := reply.failure(), RateLimited):
         raise refused_by_homeserver(outcome, "its transports")
-    return Field(None, "transports")  # it knows no such thing
+    return None
 
 
 async def _well_known(client: nio.AsyncClient, base: str) -> Field:
+    url = base + WELL_KNOWN
     try:
-        answer = await web.request(client, "GET", f"{base}/.well-known/matrix/client", redirects=True)
+        answer = await web.request(client, "GET", url, redirects=True)
     except web.NoAnswer as error:
-        raise FocusError("homeserver_unavailable", f".well-known: {error}") from error
+        raise FocusError("homeserver_unavailable", f"{url} cannot be reached ({error})") from error
     if answer.status == 429 or answer.status >= 500:
-        detail = f".well-known: status {answer.status}"
+        detail = f"{url}: status {answer.status}"
         raise FocusError("homeserver_unavailable", detail, retry_after=answer.retry_after)
     if answer.status != 200:
         return Field(None, ".well-known")
