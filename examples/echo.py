@@ -18,7 +18,7 @@ from pathlib import Path
 import nio
 from livekit import rtc
 
-from mlsrtc import MLS, Policy, Trust
+from mlsrtc import MLS, MlsrtcError, Policy, Trust
 from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, frames
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.sqlite import SqliteStore
@@ -47,16 +47,14 @@ async def echo(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespac
             await media.publish(later(mixer))
             print("in the call", flush=True)
             async for notice in call.notices():
-                match notice:
-                    case TrackReady(track=rtc.RemoteAudioTrack() as track):
-                        mixer.add_stream(frames(track))
+                if isinstance(notice, TrackReady) and isinstance(notice.track, rtc.RemoteAudioTrack):
+                    mixer.add_stream(frames(notice.track))
 
 
 async def log_in(options: argparse.Namespace) -> None:
-    """The device of the store, in the room, until Ctrl-C."""
     matrix = nio.AsyncClient(options.homeserver, options.user, options.device, str(options.store))
     try:
-        checked(await matrix.login(os.environ["MLSRTC_PASSWORD"], "echo"))
+        checked(await matrix.login(os.environ.get("MLSRTC_PASSWORD") or sys.exit("set MLSRTC_PASSWORD"), "echo"))
         await echo(matrix, checked(await matrix.join(options.room)).room_id, options)
     finally:
         await matrix.close()
@@ -75,5 +73,7 @@ if __name__ == "__main__":
     parser.add_argument("--trust", type=Trust, default=Trust.CROSS_SIGNED, help="who gets keys: any_device, ...")
     options = parser.parse_args()
     options.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(log_in(options))
+    except (KeyboardInterrupt, MlsrtcError) as error:
+        sys.exit(str(error) or None)  # an interrupt says nothing, and is no failure

@@ -8,7 +8,6 @@ once it is cross-signed (verify it from another device of its user), or if they 
 
 import argparse
 import asyncio
-import contextlib
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import nio
 from livekit import rtc
 
-from mlsrtc import MLS, Policy, Trust
+from mlsrtc import MLS, MlsrtcError, Policy, Trust
 from mlsrtc.adapters.livekit import LiveKitMedia, MediaRefused, TrackReady
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.sqlite import SqliteStore
@@ -46,7 +45,7 @@ async def log_in(options: argparse.Namespace) -> None:
     """The device of the store, in the room, until Ctrl-C."""
     matrix = nio.AsyncClient(options.homeserver, options.user, options.device, str(options.store))
     try:
-        checked(await matrix.login(os.environ["MLSRTC_PASSWORD"], "recorder"))
+        checked(await matrix.login(os.environ.get("MLSRTC_PASSWORD") or sys.exit("set MLSRTC_PASSWORD"), "recorder"))
         await record(matrix, checked(await matrix.join(options.room)).room_id, options)
     finally:
         await matrix.close()
@@ -67,5 +66,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     for directory in (options.directory, options.store):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(log_in(options))
+    except (KeyboardInterrupt, MlsrtcError) as error:
+        sys.exit(str(error) or None)  # an interrupt says nothing, and is no failure
