@@ -6,7 +6,9 @@ word, and the SDK does without encryption what the server calls unencrypted. Dat
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
 
 from livekit import rtc
 from livekit.rtc.participant import PublishDataError, PublishTrackError
@@ -75,13 +77,17 @@ class Link:
     async def open(self, url: str, token: str) -> None:
         """Connect. Nothing is sent before a key is there, at first one that nobody else has.
 
-        Raises MediaError if the server cannot be reached or does not take the token.
+        Raises MediaError if the server cannot be reached or does not take the token. Who cancels this waits until the
+        SDK has connected, and has disconnected again.
         """
         self._listen()
         try:
-            await self.room.connect(url, token, room_options())
+            await _in_any_case(self.room.connect(url, token, room_options()))
         except rtc.ConnectError as error:
             raise MediaError("connect", error.message) from None
+        except asyncio.CancelledError:
+            await self.room.disconnect()
+            raise
         manager = self.room.e2ee_manager
         if manager.key_provider is None or not manager.enabled:
             await self.room.disconnect()
@@ -262,3 +268,20 @@ class Link:
         for sid in tuple(self._heard):
             self._ended(sid)
         self.over.set()
+
+
+async def _in_any_case(job: Coroutine[Any, Any, None]) -> None:
+    """Waits for something that is not cancelled half way, and then says whether it should have been. The SDK's own
+    `Room.connect` is such: once its native part has connected and is not told to go on, it ends the whole process."""
+    task = asyncio.ensure_future(job)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        with suppress(Exception):
+            task.result()
+        raise asyncio.CancelledError
+    task.result()

@@ -1,0 +1,144 @@
+"""Media whose end is not a smooth one: cancelled, lost, refused, failing. A real SFU, and a call that is made up."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import sfu
+from seats import Door
+
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.livekit import LiveKitMedia
+from mlsrtc.media.keys import livekit_identity
+from mlsrtc.testing.livekit import LiveKitServer
+
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+
+PATIENCE = 10.0  # seconds
+USER, DEVICE = "@ada:one.example", "D"
+_numbers = count()
+
+_CANCELLED = """
+import asyncio, sys
+from livekit import rtc
+from mlsrtc.adapters.livekit import link
+
+async def main(url, tokens):
+    for pause, token in enumerate(tokens):
+        one = link.Link(None, None)
+        opening = asyncio.create_task(one.open(url, token))
+        await asyncio.sleep(0.004 * pause)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        assert opening.cancelled() and not one.room.isconnected()
+    await asyncio.sleep(17)
+    print("alive")
+
+asyncio.run(main(sys.argv[1], sys.argv[2:]))
+"""
+
+
+@dataclass
+class FakeCall:
+    """What media need of a call of one, and what they have told through it."""
+
+    sticky: bool = False
+    session: Any = field(
+        default_factory=lambda: SimpleNamespace(user_id=USER, device_id=DEVICE, member_id="first", members={})
+    )
+    members: dict[str, Any] = field(default_factory=dict)
+    sinks: list[Any] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
+
+    def attach(self, sink: Any) -> None:
+        self.sinks.append(sink)
+
+    def detach(self, sink: Any) -> None:
+        if sink in self.sinks:
+            self.sinks.remove(sink)
+
+    def tell(self, notice: Any) -> None:
+        self.told.append(notice)
+
+
+@dataclass
+class Place:
+    """A room of the SFU, and somebody who sees what is published there."""
+
+    server: LiveKitServer
+    name: str
+    spy: sfu.rtc.Room
+
+    def door(self) -> Door:
+        return Door(self.server.url, self.server, self.name, livekit_identity(USER, DEVICE))
+
+    def tracks(self) -> list[str]:
+        """The names of all that is published, in order."""
+        there = self.spy.remote_participants.values()
+        return sorted(one.name for who in there for one in who.track_publications.values())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def place(server: LiveKitServer) -> AsyncIterator[Place]:
+    name = f"ends-{next(_numbers)}"
+    await server.create_room(name)
+    spy = sfu.rtc.Room()
+    await spy.connect(server.url, server.token(name, "spy"), sfu.rtc.RoomOptions(auto_subscribe=False))
+    try:
+        yield Place(server, name, spy)
+    finally:
+        await spy.disconnect()
+
+
+def connect(call: FakeCall, door: Any) -> LiveKitMedia:
+    return LiveKitMedia.connect(cast(Call, call), focus=door)
+
+
+@pytest.mark.slow
+async def test_the_process_outlives_connections_that_are_cancelled_half_way(livekit: LiveKitServer) -> None:
+    """The SDK ends the process 15 s after a connection that nobody has finished."""
+    async with place(livekit) as there:
+        tokens = [livekit.token(there.name, f"one-{number}") for number in range(12)]
+        arguments = [sys.executable, "-c", _CANCELLED, livekit.url, *tokens]
+        run = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stdout) == (0, "alive\n"), run.stderr
+        assert not there.spy.remote_participants
+
+
+async def test_who_is_cancelled_while_it_connects_leaves_nothing_behind(livekit: LiveKitServer) -> None:
+    async with place(livekit) as there:
+        for pause in range(8):
+            call = FakeCall()
+            entering = asyncio.create_task(connect(call, there.door()).__aenter__())
+            await asyncio.sleep(0.005 * pause)
+            entering.cancel()
+            await asyncio.gather(entering, return_exceptions=True)
+            assert entering.cancelled()
+            assert call.sinks == []
+        await until(lambda: not there.spy.remote_participants)
+
+
+async def test_a_block_that_ends_while_a_lost_connection_is_made_again_leaves_nothing_behind(
+    livekit: LiveKitServer,
+) -> None:
+    async with place(livekit) as there:
+        for pause in range(8):
+            call = FakeCall()
+            async with connect(call, there.door()) as media:
+                await media.room.disconnect()
+                await asyncio.sleep(0.005 * pause)
+            assert call.sinks == []
+        await until(lambda: not there.spy.remote_participants)
