@@ -12,10 +12,12 @@ from typing import Any, cast
 
 import pytest
 import sfu
+from meddling import unencrypting
 from seats import Door
 
 from mlsrtc.adapters.driver import Call
-from mlsrtc.adapters.livekit import LiveKitMedia
+from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
+from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.livekit import LiveKitServer
 
@@ -142,3 +144,75 @@ async def test_a_block_that_ends_while_a_lost_connection_is_made_again_leaves_no
                 await asyncio.sleep(0.005 * pause)
             assert call.sinks == []
         await until(lambda: not there.spy.remote_participants)
+
+
+async def test_a_track_that_a_new_connection_refuses_keeps_no_other_down(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Link.publish
+
+    async def refuse_one(link: Link, track: Any, options: Any) -> Any:
+        if track is refused:
+            raise MediaError("not_encrypted", "as if the server had said so")
+        return await publish(link, track, options)
+
+    call = FakeCall()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        refused = await media.publish(tone(400), name="refused")
+        await media.publish(tone(900), name="good")
+        await until(lambda: there.tracks() == ["good", "refused"])
+        sid = refused.sid
+        monkeypatch.setattr(Link, "publish", refuse_one)
+        await media.room.disconnect()
+        await until(lambda: MediaConnected() in call.told)
+        await until(lambda: there.tracks() == ["good"])
+        assert [one for one in call.told if isinstance(one, MediaRefused)] == [
+            MediaRefused(livekit_identity(USER, DEVICE), sid, "not_encrypted")
+        ]
+        call.told.clear()
+        monkeypatch.setattr(Link, "publish", publish)
+        await media.room.disconnect()
+        await until(lambda: MediaConnected() in call.told)
+        assert {one.name for one in media.room.local_participant.track_publications.values()} == {"good"}
+
+
+async def test_a_server_that_calls_a_track_unencrypted_on_a_new_connection_keeps_nothing_down(
+    livekit: LiveKitServer,
+) -> None:
+    call = FakeCall()
+    async with place(livekit) as there, unencrypting(livekit.url) as between:
+        door = there.door()
+        async with connect(call, door) as media:
+            await media.publish(tone(400))
+            door.url = between
+            await media.room.disconnect()
+            await until(lambda: MediaConnected() in call.told)
+            assert [one.reason for one in call.told if isinstance(one, MediaRefused)] == ["not_encrypted"]
+            assert not media.room.local_participant.track_publications
+            assert len([sink for sink in call.sinks if isinstance(sink, Link)]) == 1
+        await until(lambda: not there.spy.remote_participants)
+    assert call.sinks == []
+
+
+async def test_what_goes_wrong_in_a_new_connection_is_logged_and_tried_again(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    publish = Link.publish
+    tries = count()
+
+    async def fail_once(link: Link, track: Any, options: Any) -> Any:
+        if next(tries) == 0:
+            raise OSError("not foreseen")
+        return await publish(link, track, options)
+
+    call = FakeCall()
+    caplog.set_level("INFO", "mlsrtc")
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        await media.publish(tone(400))
+        monkeypatch.setattr(Link, "publish", fail_once)
+        await media.room.disconnect()
+        await until(lambda: MediaConnected() in call.told)
+        assert len([sink for sink in call.sinks if isinstance(sink, Link)]) == 1, "the failed one is gone"
+        await until(lambda: there.tracks() == ["audio"])
+        assert "not foreseen" in caplog.text

@@ -34,6 +34,7 @@ from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
 from mlsrtc.session import CallMember
 
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
+REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 GCM = rtc.EncryptionType.GCM
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
@@ -88,9 +89,15 @@ class Link:
         except asyncio.CancelledError:
             await self.room.disconnect()
             raise
+        try:
+            self._begin()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _begin(self) -> None:
         manager = self.room.e2ee_manager
         if manager.key_provider is None or not manager.enabled:
-            await self.room.disconnect()
             raise MediaError("not_encrypted", "the SDK has no key provider for this room")
         session = self._call.session
         self._ring = KeyRing(
@@ -106,8 +113,10 @@ class Link:
     async def close(self) -> None:
         """End the connection; nothing if it has ended."""
         self._call.detach(self)
-        await self.room.disconnect()
-        self.over.set()
+        try:
+            await self.room.disconnect()
+        finally:
+            self.over.set()
 
     @property
     def identity(self) -> str:
@@ -171,6 +180,7 @@ class Link:
         room.on("e2ee_state_changed", self._state)
         room.on("data_received", self._data)
         room.on("disconnected", self._disconnected)
+        room.on("connection_state_changed", self._changed)
 
     def _members(self) -> Mapping[str, CallMember]:
         """Who is in the call by either identity."""
@@ -263,8 +273,16 @@ class Link:
         if member is not None:
             self._call.tell(DataReceived(member, opened.data, topic))
 
+    def _changed(self, state: rtc.ConnectionState.ValueType) -> None:
+        """The SDK's own `Room.disconnect` may leave it at this, and not tell the reason."""
+        if state == rtc.ConnectionState.CONN_DISCONNECTED:
+            asyncio.get_running_loop().call_later(REASON_SECONDS, self._finish)
+
     def _disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         self.reason = reason
+        self._finish()
+
+    def _finish(self) -> None:
         for sid in tuple(self._heard):
             self._ended(sid)
         self.over.set()

@@ -16,7 +16,7 @@ from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.link import Link
-from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost
+from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaRefused
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.media.keys import livekit_identity
@@ -48,7 +48,7 @@ class Granter(Protocol):
         """A token for now. Raises MlsrtcError if there is none to be had."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Published:
     track: rtc.LocalTrack
     options: rtc.TrackPublishOptions
@@ -58,7 +58,8 @@ class LiveKitMedia:
     """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
 
     Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
-    made again, and our tracks are published anew. What others publish is told among the call's notices (`TrackReady`).
+    made again, and our tracks are published anew; `MediaRefused` tells of one that is not. What others publish is told
+    among the call's notices (`TrackReady`).
     """
 
     def __init__(self, call: Call, granter: Granter) -> None:
@@ -184,9 +185,24 @@ class LiveKitMedia:
         grant = await self._granter.grant()
         link = Link(self._call, self._seal)
         await link.open(grant.url, grant.token)
-        for one in self._published:
-            await link.publish(one.track, one.options)
+        try:
+            for one in tuple(self._published):
+                await self._publish_anew(link, one)
+        except BaseException:
+            await link.close()
+            raise
         self._link = link
+
+    async def _publish_anew(self, link: Link, one: _Published) -> None:
+        """What one track is refused for, on a connection that stands, does not keep the others down."""
+        try:
+            await link.publish(one.track, one.options)
+        except MediaError as error:
+            if link.over.is_set():
+                raise
+            LOGGER.warning("the track %s is not published anew: %s", one.track.name, error)
+            self._published.remove(one)
+            self._call.tell(MediaRefused(link.identity, one.track.sid, error.reason))
 
     async def _stay_connected(self) -> None:
         while True:
@@ -207,9 +223,10 @@ class LiveKitMedia:
         while True:
             try:
                 return await self._open()
-            except MlsrtcError as error:
+            except Exception as error:
                 pause = PAUSE * 2 ** min(tries, PAUSE_DOUBLINGS) * random.uniform(0.5, 1.5)
-                LOGGER.info("media cannot be connected: %s; again in %.1f s", error, pause)
+                unforeseen = None if isinstance(error, MlsrtcError) else error
+                LOGGER.info("media cannot be connected: %s; again in %.1f s", error, pause, exc_info=unforeseen)
                 await asyncio.sleep(pause)
                 tries += 1
 
