@@ -216,3 +216,80 @@ async def test_what_goes_wrong_in_a_new_connection_is_logged_and_tried_again(
         assert len([sink for sink in call.sinks if isinstance(sink, Link)]) == 1, "the failed one is gone"
         await until(lambda: there.tracks() == ["audio"])
         assert "not foreseen" in caplog.text
+
+
+@dataclass
+class Tape:
+    """Sound without end, or until it fails, that counts what is taken of it."""
+
+    fails_at: int | None = None
+    taken: int = 0
+    closed: bool = False
+
+    async def play(self) -> AsyncIterator[sfu.rtc.AudioFrame]:
+        try:
+            async for frame in tone(400):
+                if self.taken == self.fails_at:
+                    raise OSError("the tape is torn")
+                self.taken += 1
+                yield frame
+        finally:
+            self.closed = True
+
+
+async def test_a_track_that_is_withdrawn_is_fed_no_more(livekit: LiveKitServer) -> None:
+    call, tape, short = FakeCall(), Tape(), Tape()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        track = await media.publish(tape.play())
+        await until(lambda: tape.taken > 10)
+        await media.unpublish(track)
+        taken = tape.taken
+        assert tape.closed
+        await media.unpublish(await media.publish(short.play()))
+        assert short.closed, "also before it was ever fed"
+        await asyncio.sleep(0.3)
+        assert (tape.taken, short.taken) == (taken, 1)
+        await media.unpublish(track)
+        await until(lambda: not there.tracks())
+
+
+async def test_a_block_that_ends_closes_what_feeds_its_tracks(livekit: LiveKitServer) -> None:
+    call, tape, short = FakeCall(), Tape(), Tape()
+    async with place(livekit) as there:
+        async with connect(call, there.door()) as media:
+            await media.publish(tape.play())
+            await until(lambda: tape.taken > 10)
+            await media.publish(short.play())
+        assert tape.closed
+        assert short.closed
+
+
+async def test_what_cannot_be_published_is_closed(livekit: LiveKitServer) -> None:
+    call, tape = FakeCall(), Tape()
+    async with place(livekit) as there, unencrypting(livekit.url) as between:
+        door = there.door()
+        door.url = between
+        async with connect(call, door) as media:
+            with pytest.raises(MediaError, match="not_encrypted"):
+                await media.publish(tape.play())
+            assert tape.closed
+
+
+async def test_a_track_whose_source_fails_is_withdrawn(
+    livekit: LiveKitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    call, tape = FakeCall(), Tape(fails_at=10)
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        await media.publish(tape.play())
+        await until(lambda: tape.closed and not media.room.local_participant.track_publications)
+        await until(lambda: not there.tracks())
+        assert "the tape is torn" in caplog.text
+
+
+async def test_a_track_that_ends_is_withdrawn(livekit: LiveKitServer) -> None:
+    call = FakeCall()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        await media.publish(tone(400, seconds=0.1))
+        await until(lambda: not media.room.local_participant.track_publications)
+        await media.publish(tone(400), name="next")
+        await until(lambda: there.tracks() == ["next"])

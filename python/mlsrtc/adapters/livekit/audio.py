@@ -4,9 +4,10 @@ import asyncio
 import math
 import wave
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Self
 
 from livekit import rtc
 
@@ -14,6 +15,7 @@ from mlsrtc.errors import LocalProtocolError
 
 SAMPLE_RATE = 48_000  # Hz: Opus works at it
 FRAME_MS = 20
+QUEUE_MS = 100  # of sound that is captured ahead
 _FRAME = SAMPLE_RATE * FRAME_MS // 1000
 
 
@@ -96,3 +98,36 @@ async def record(track: rtc.Track, path: str | Path) -> None:
         async with aclosing(frames(track)) as heard:
             async for frame in heard:
                 await asyncio.to_thread(file.writeframes, frame.data.tobytes())
+
+
+class Feed:
+    """Sound on its way into a track: made with its first frame, run once the track is published, closed in any case."""
+
+    def __init__(self, frames: AsyncIterator[rtc.AudioFrame], first: rtc.AudioFrame) -> None:
+        self.source = rtc.AudioSource(first.sample_rate, first.num_channels, QUEUE_MS)
+        self._frames = frames
+        self._first = first
+
+    @classmethod
+    async def begin(cls, frames: AsyncIterable[rtc.AudioFrame]) -> Self:
+        """Raises LocalProtocolError if there is no frame, and what `frames` raises for its first one."""
+        iterator = aiter(frames)
+        try:
+            return cls(iterator, await anext(iterator))
+        except StopAsyncIteration:
+            raise LocalProtocolError("there is no sound to publish") from None
+
+    async def run(self) -> None:
+        """Feed all frames, as fast as they are heard. Raises what they raise."""
+        await self.source.capture_frame(self._first)
+        async for frame in self._frames:
+            await self.source.capture_frame(frame)
+        await self.source.wait_for_playout()
+
+    async def close(self) -> None:
+        """Close the frames, where they are a generator, and the source. Nobody runs this any more."""
+        try:
+            if isinstance(self._frames, AsyncGenerator):
+                await self._frames.aclose()
+        finally:
+            await self.source.aclose()

@@ -23,7 +23,6 @@ from mlsrtc.media.keys import livekit_identity
 from mlsrtc.notices import Notice, Rejoining
 
 LOGGER = logging.getLogger("mlsrtc")
-QUEUE_MS = 100  # of sound that is captured ahead
 PAUSE, PAUSE_DOUBLINGS = 1.0, 5  # seconds before the first new try; it doubles so often
 FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
 """To connect again would be to fight over a name, or against a moderator."""
@@ -52,6 +51,16 @@ class Granter(Protocol):
 class _Published:
     track: rtc.LocalTrack
     options: rtc.TrackPublishOptions
+    feed: audio.Feed | None = None
+    feeding: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """Feed it no more."""
+        if self.feeding is not None and self.feeding is not asyncio.current_task():
+            self.feeding.cancel()
+            await asyncio.wait([self.feeding])
+        if self.feed is not None:
+            await self.feed.close()
 
 
 class LiveKitMedia:
@@ -99,6 +108,7 @@ class LiveKitMedia:
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*(one.stop() for one in self._published), return_exceptions=True)
         if self._link is not None:
             await self._link.close()
         self._call.detach(self._seal)
@@ -115,28 +125,18 @@ class LiveKitMedia:
         """Publish sound, and feed it as fast as it is heard, until `frames` ends; `tone` and `wav` give some.
 
         All frames have the rate and the channels of the first. Raises MediaError if the track would not be encrypted,
-        LocalProtocolError if there is no frame, and what `frames` raises for its first one.
+        LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later is
+        logged, and the track is withdrawn. A generator is closed when the track ends or could not be published.
         """
-        iterator = aiter(frames)
+        feed = await audio.Feed.begin(frames)
+        track = rtc.LocalAudioTrack.create_audio_track(name, feed.source)
+        one = _Published(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE), feed)
         try:
-            first = await anext(iterator)
-        except StopAsyncIteration:
-            raise LocalProtocolError("there is no sound to publish") from None
-        source = rtc.AudioSource(first.sample_rate, first.num_channels, QUEUE_MS)
-        track = rtc.LocalAudioTrack.create_audio_track(name, source)
-        await self.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
-
-        async def feed() -> None:
-            try:
-                await source.capture_frame(first)
-                async for frame in iterator:
-                    await source.capture_frame(frame)
-                await source.wait_for_playout()
-                await self.unpublish(track)
-            finally:
-                await source.aclose()
-
-        self._start(feed())
+            await self._publish(one)
+        except BaseException:
+            await feed.close()
+            raise
+        one.feeding = self._start(self._feed(one, feed))
         return track
 
     async def publish_track(
@@ -144,14 +144,14 @@ class LiveKitMedia:
     ) -> rtc.LocalTrackPublication:
         """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
         not sure that it is encrypted. Raises MediaError if it would not be, or if the connection is gone."""
-        published = _Published(track, options or rtc.TrackPublishOptions())
-        publication = await self._present.publish(published.track, published.options)
-        self._published.append(published)
-        return publication
+        return await self._publish(_Published(track, options or rtc.TrackPublishOptions()))
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
-        """Withdraw a track; nothing if it is not published."""
+        """Withdraw a track, and feed it no more if `publish` did; nothing if it is not published."""
+        withdrawn = [one for one in self._published if one.track is track]
         self._published = [one for one in self._published if one.track is not track]
+        for one in withdrawn:
+            await one.stop()
         if self._link is not None and not self._link.over.is_set():
             await self._link.unpublish(track)
 
@@ -181,6 +181,18 @@ class LiveKitMedia:
             raise MediaError("not_connected", "there is no connection to the media server now")
         return self._link
 
+    async def _publish(self, one: _Published) -> rtc.LocalTrackPublication:
+        publication = await self._present.publish(one.track, one.options)
+        self._published.append(one)
+        return publication
+
+    async def _feed(self, one: _Published, feed: audio.Feed) -> None:
+        try:
+            await feed.run()
+        except Exception as error:
+            LOGGER.error("the track %s ends: what feeds it has failed: %s", one.track.name, error, exc_info=error)
+        await self.unpublish(one.track)
+
     async def _open(self) -> None:
         grant = await self._granter.grant()
         link = Link(self._call, self._seal)
@@ -202,6 +214,7 @@ class LiveKitMedia:
                 raise
             LOGGER.warning("the track %s is not published anew: %s", one.track.name, error)
             self._published.remove(one)
+            await one.stop()
             self._call.tell(MediaRefused(link.identity, one.track.sid, error.reason))
 
     async def _stay_connected(self) -> None:
@@ -230,7 +243,7 @@ class LiveKitMedia:
                 await asyncio.sleep(pause)
                 tries += 1
 
-    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+    def _start(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:
             self._jobs.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -239,3 +252,4 @@ class LiveKitMedia:
         task = asyncio.create_task(job)
         self._jobs.add(task)
         task.add_done_callback(done)
+        return task
