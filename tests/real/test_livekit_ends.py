@@ -293,3 +293,35 @@ async def test_a_track_that_ends_is_withdrawn(livekit: LiveKitServer) -> None:
         await until(lambda: not media.room.local_participant.track_publications)
         await media.publish(tone(400), name="next")
         await until(lambda: there.tracks() == ["next"])
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_so(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """late: just when it has been published itself."""
+    publish = Link.publish
+    withdrawing: list[asyncio.Task[None]] = []
+
+    async def withdraw_first(link: Link, track: Any, options: Any) -> Any:
+        if not withdrawing and not late:
+            withdrawing.append(asyncio.create_task(media.unpublish(withdrawn)))
+            await withdrawing[0]
+        publication = await publish(link, track, options)
+        if track is withdrawn and late:
+            withdrawing.append(asyncio.create_task(media.unpublish(withdrawn)))
+        return publication
+
+    call = FakeCall()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        await media.publish(tone(400), name="one")
+        withdrawn = await media.publish(tone(900), name="two")
+        await media.publish(tone(900), name="three")
+        monkeypatch.setattr(Link, "publish", withdraw_first)
+        await media.room.disconnect()
+        await until(lambda: MediaConnected() in call.told)
+        await asyncio.gather(*withdrawing)
+        there_are = media.room.local_participant.track_publications
+        await until(lambda: {one.name for one in there_are.values()} == {"one", "three"})
+        await until(lambda: there.tracks() == ["one", "three"])
+        assert not [one for one in call.told if isinstance(one, MediaRefused)]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from livekit import rtc
-from livekit.rtc.participant import PublishDataError, PublishTrackError
+from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit.errors import MediaError
@@ -150,10 +150,14 @@ class Link:
         return publication
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
-        """Withdraw a track; nothing if it is not published."""
+        """Withdraw a track; nothing if it is not published. Raises MediaError if it cannot be withdrawn."""
         for publication in tuple(self.room.local_participant.track_publications.values()):
             if publication.track is track:
-                await self.room.local_participant.unpublish_track(publication.sid)
+                try:
+                    await self.room.local_participant.unpublish_track(publication.sid)
+                except UnpublishTrackError as error:
+                    if publication.sid in self.room.local_participant.track_publications:
+                        raise MediaError("publish", error.message) from None
 
     async def send_data(self, data: bytes, *, topic: str, reliable: bool) -> None:
         """Seal a packet and send it to everybody. Raises MediaError while we may not send."""

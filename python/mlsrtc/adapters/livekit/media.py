@@ -182,7 +182,10 @@ class LiveKitMedia:
         return self._link
 
     async def _publish(self, one: _Published) -> rtc.LocalTrackPublication:
-        publication = await self._present.publish(one.track, one.options)
+        link = self._present
+        publication = await link.publish(one.track, one.options)
+        if link is not self._link:
+            raise MediaError("not_connected", "the connection to the media server has been lost meanwhile")
         self._published.append(one)
         return publication
 
@@ -198,20 +201,27 @@ class LiveKitMedia:
         link = Link(self._call, self._seal)
         await link.open(grant.url, grant.token)
         try:
+            self._link = link
             for one in tuple(self._published):
                 await self._publish_anew(link, one)
         except BaseException:
             await link.close()
             raise
-        self._link = link
 
     async def _publish_anew(self, link: Link, one: _Published) -> None:
-        """What one track is refused for, on a connection that stands, does not keep the others down."""
+        """What one track is refused for, on a connection that stands, does not keep the others down. One that is
+        withdrawn meanwhile stays so."""
+        if one not in self._published:
+            return
         try:
             await link.publish(one.track, one.options)
+            if one not in self._published:
+                await link.unpublish(one.track)
         except MediaError as error:
             if link.over.is_set():
                 raise
+            if one not in self._published:
+                return
             LOGGER.warning("the track %s is not published anew: %s", one.track.name, error)
             self._published.remove(one)
             await one.stop()
