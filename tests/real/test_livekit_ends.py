@@ -13,12 +13,13 @@ from typing import Any, cast
 import pytest
 import sfu
 from meddling import unencrypting
-from seats import Door
+from seats import Door, Ticket
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
 from mlsrtc.adapters.livekit.link import Link
-from mlsrtc.media.keys import livekit_identity
+from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
+from mlsrtc.notices import Rejoining
 from mlsrtc.testing.livekit import LiveKitServer
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
@@ -68,6 +69,12 @@ class FakeCall:
 
     def tell(self, notice: Any) -> None:
         self.told.append(notice)
+
+    def rejoin(self, member_id: str) -> None:
+        """A new participation, and its notice."""
+        self.session.member_id = member_id
+        for sink in tuple(self.sinks):
+            sink.tell(Rejoining("left_seen"))
 
 
 @dataclass
@@ -325,3 +332,75 @@ async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_s
         await until(lambda: {one.name for one in there_are.values()} == {"one", "three"})
         await until(lambda: there.tracks() == ["one", "three"])
         assert not [one for one in call.told if isinstance(one, MediaRefused)]
+
+
+@dataclass
+class SlowDoor:
+    """Who lets us in under the name of our participation (Matrix 2.0), and takes time."""
+
+    there: Place
+    call: FakeCall
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    slow: bool = False
+
+    def identity(self) -> str:
+        return hashed_livekit_identity(USER, DEVICE, self.call.session.member_id)
+
+    async def grant(self) -> Ticket:
+        identity = self.identity()
+        self.asked.set()
+        if self.slow:
+            await asyncio.sleep(0.2)
+        return Ticket(self.there.server.url, self.there.server.token(self.there.name, identity))
+
+
+async def test_who_rejoins_while_it_connects_is_there_under_its_new_name(livekit: LiveKitServer) -> None:
+    call = FakeCall(sticky=True)
+    async with place(livekit) as there:
+        door = SlowDoor(there, call, slow=True)
+        entering = asyncio.create_task(connect(call, door).__aenter__())
+        await door.asked.wait()
+        call.rejoin("second")
+        media = await entering
+        try:
+            assert media.room.local_participant.identity == door.identity()
+            await media.publish(tone(400))
+            door.asked.clear()
+            await media.room.disconnect()
+            await door.asked.wait()
+            call.rejoin("third")
+            await until(lambda: MediaConnected() in call.told)
+            assert media.room.local_participant.identity == door.identity()
+            door.slow = False
+            call.told.clear()
+            call.rejoin("fourth")
+            await until(lambda: MediaConnected() in call.told)
+            assert media.room.local_participant.identity == door.identity()
+            await until(lambda: there.tracks() == ["audio"])
+        finally:
+            await media.__aexit__(None, None, None)
+
+
+async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    publish = Link.publish
+    call = FakeCall(sticky=True)
+
+    async def rejoin_at_first(link: Link, track: Any, options: Any) -> Any:
+        if call.session.member_id == "first":
+            call.rejoin("second")
+            await asyncio.sleep(0)
+        return await publish(link, track, options)
+
+    async with place(livekit) as there:
+        door = SlowDoor(there, call)
+        async with connect(call, door) as media:
+            await media.publish(tone(400))
+            monkeypatch.setattr(Link, "publish", rejoin_at_first)
+            await media.room.disconnect()
+            await until(lambda: MediaConnected() in call.told)
+            await until(lambda: media.room.local_participant.identity == door.identity())
+            await until(lambda: there.tracks() == ["audio"])
+            assert not [one for one in call.told if isinstance(one, MediaRefused)]

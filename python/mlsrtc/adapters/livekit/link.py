@@ -66,6 +66,7 @@ class Link:
         self.room = rtc.Room()
         self.over = asyncio.Event()
         self.reason: rtc.DisconnectReason.ValueType | None = None
+        self._closing = False
         self._call = call
         self._seal = seal
         self._ring: KeyRing | None = None
@@ -113,10 +114,16 @@ class Link:
     async def close(self) -> None:
         """End the connection; nothing if it has ended."""
         self._call.detach(self)
+        self._closing = True
         try:
             await self.room.disconnect()
         finally:
             self.over.set()
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is there, and goes on."""
+        return self.room.isconnected() and not self._closing and not self.over.is_set()
 
     @property
     def identity(self) -> str:

@@ -171,8 +171,7 @@ class LiveKitMedia:
         """What the call says. A new participation has a new name in Matrix 2.0 mode: we connect anew under it."""
         if not isinstance(notice, Rejoining) or self._link is None or self._link.over.is_set():
             return
-        session = self._call.session
-        if self._link.identity != livekit_identity(session.user_id, session.device_id):
+        if not self._is_for_all(self._link):
             self._start(self._link.close())
 
     @property
@@ -197,16 +196,29 @@ class LiveKitMedia:
         await self.unpublish(one.track)
 
     async def _open(self) -> None:
-        grant = await self._granter.grant()
-        link = Link(self._call, self._seal)
-        await link.open(grant.url, grant.token)
+        self._link = link = await self._connected()
         try:
-            self._link = link
             for one in tuple(self._published):
                 await self._publish_anew(link, one)
         except BaseException:
             await link.close()
             raise
+
+    async def _connected(self) -> Link:
+        """A connection under the name of our present participation, also if that has begun meanwhile."""
+        while True:
+            member_id = self._call.session.member_id
+            grant = await self._granter.grant()
+            link = Link(self._call, self._seal)
+            await link.open(grant.url, grant.token)
+            if member_id == self._call.session.member_id or self._is_for_all(link):
+                return link
+            await link.close()
+
+    def _is_for_all(self, link: Link) -> bool:
+        """Whether our name there is the same in each participation."""
+        session = self._call.session
+        return link.identity == livekit_identity(session.user_id, session.device_id)
 
     async def _publish_anew(self, link: Link, one: _Published) -> None:
         """What one track is refused for, on a connection that stands, does not keep the others down. One that is
@@ -218,7 +230,7 @@ class LiveKitMedia:
             if one not in self._published:
                 await link.unpublish(one.track)
         except MediaError as error:
-            if link.over.is_set():
+            if not link.stands:
                 raise
             if one not in self._published:
                 return
