@@ -18,6 +18,7 @@ from seats import Door, Ticket
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
 from mlsrtc.adapters.livekit.link import Link
+from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import Rejoining
 from mlsrtc.testing.livekit import LiveKitServer
@@ -404,3 +405,18 @@ async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
             await until(lambda: media.room.local_participant.identity == door.identity())
             await until(lambda: there.tracks() == ["audio"])
             assert not [one for one in call.told if isinstance(one, MediaRefused)]
+
+
+async def test_who_publishes_while_the_connection_ends_does_not_wait_for_ever(livekit: LiveKitServer) -> None:
+    """The SDK itself does, in some of these."""
+    async with place(livekit) as there:
+        for pause in range(6):
+            one = Link(cast(Call, FakeCall()), DataSeal(cast(Any, FakeCall().session)))
+            await one.open(livekit.url, livekit.token(there.name, "one"))
+            track = sfu.rtc.LocalAudioTrack.create_audio_track("audio", sfu.rtc.AudioSource(48000, 1))
+            publishing = asyncio.create_task(one.publish(track, sfu.rtc.TrackPublishOptions()))
+            await asyncio.sleep(0.005 * pause)
+            await one.close()
+            await asyncio.wait([publishing], timeout=2)
+            assert publishing.done()
+            assert publishing.exception() is None or isinstance(publishing.exception(), MediaError)

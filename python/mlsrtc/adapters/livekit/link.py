@@ -8,7 +8,7 @@ word, and the SDK does without encryption what the server calls unencrypted. Dat
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from livekit import rtc
 from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
@@ -33,6 +33,7 @@ from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
 from mlsrtc.session import CallMember
 
+T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 GCM = rtc.EncryptionType.GCM
@@ -80,7 +81,7 @@ class Link:
         """Connect. Nothing is sent before a key is there, at first one that nobody else has.
 
         Raises MediaError if the server cannot be reached or does not take the token. Who cancels this waits until the
-        SDK has connected, and has disconnected again.
+        SDK has connected, and has disconnected again, or has given up: half a minute, if the server does not answer.
         """
         self._listen()
         try:
@@ -143,25 +144,28 @@ class Link:
             self._look()
 
     async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
-        """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn."""
+        """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn. Also
+        if the connection ends meanwhile."""
         try:
-            publication = await self.room.local_participant.publish_track(track, options)
+            publication = await self._unless_over(self.room.local_participant.publish_track(track, options))
         except PublishTrackError as error:
             raise MediaError("publish", error.message) from None
         reason = self._flaw(publication, self.identity)
         if reason is not None:
-            await self.room.local_participant.unpublish_track(publication.sid)
+            with suppress(UnpublishTrackError):  # it is gone
+                await self._unless_over(self.room.local_participant.unpublish_track(publication.sid))
             raise MediaError(reason, f"the server takes {publication.name or publication.sid} as it is, unencrypted")
         assert self._ring is not None
         self._ring.published()
         return publication
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
-        """Withdraw a track; nothing if it is not published. Raises MediaError if it cannot be withdrawn."""
+        """Withdraw a track; nothing if it is not published. Raises MediaError if it cannot be withdrawn, or if the
+        connection ends meanwhile."""
         for publication in tuple(self.room.local_participant.track_publications.values()):
             if publication.track is track:
                 try:
-                    await self.room.local_participant.unpublish_track(publication.sid)
+                    await self._unless_over(self.room.local_participant.unpublish_track(publication.sid))
                 except UnpublishTrackError as error:
                     if publication.sid in self.room.local_participant.track_publications:
                         raise MediaError("publish", error.message) from None
@@ -175,6 +179,18 @@ class Link:
             await self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
         except PublishDataError as error:
             raise MediaError("publish", error.message) from None
+
+    async def _unless_over(self, job: Coroutine[Any, Any, T]) -> T:
+        """What the SDK answers. It waits for ever for an answer that the end of the connection has overtaken."""
+        answer, ending = asyncio.ensure_future(job), asyncio.ensure_future(self.over.wait())
+        try:
+            await asyncio.wait([answer, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise MediaError("not_connected", "the connection to the media server has been lost meanwhile")
+            return answer.result()
+        finally:
+            answer.cancel()
+            ending.cancel()
 
     # -- what the room says --------------------------------------------------------------------------------------------
 

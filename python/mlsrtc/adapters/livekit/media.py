@@ -102,7 +102,8 @@ class LiveKitMedia:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Ends what is published, finishes what is recorded, and disconnects."""
+        """Ends what is published, finishes what is recorded, and disconnects. A connection that is being made comes
+        about first, or is given up after half a minute: the SDK ends the process if that is cut short."""
         self._call.detach(self)
         jobs = tuple(self._jobs)
         for job in jobs:
@@ -152,8 +153,13 @@ class LiveKitMedia:
         self._published = [one for one in self._published if one.track is not track]
         for one in withdrawn:
             await one.stop()
-        if self._link is not None and not self._link.over.is_set():
-            await self._link.unpublish(track)
+        link = self._link
+        if link is not None and not link.over.is_set():
+            try:
+                await link.unpublish(track)
+            except MediaError:
+                if not link.over.is_set():
+                    raise
 
     async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
         """Send a packet, encrypted, to everybody in the room: at most about 15 kB. The others are told it as
