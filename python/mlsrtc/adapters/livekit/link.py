@@ -3,6 +3,8 @@
 Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and
 the SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's
 word, and the SDK does without encryption what the server calls unencrypted. Data packets have a seal of their own.
+A track of ours that the SDK publishes anew by itself, after a short loss, is fed while it is looked at: the look comes
+when the SDK tells of it. We do not mute it meanwhile, for the SDK has one mute, which is the application's.
 """
 
 import asyncio

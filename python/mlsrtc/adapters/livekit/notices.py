@@ -40,7 +40,8 @@ class TrackEnded(MediaNotice):
 
 @dataclass(frozen=True, slots=True)
 class DecryptionChanged(MediaNotice):
-    """What happens to somebody's frames is not what it was. `identity`: in LiveKit."""
+    """What happens to somebody's frames is not what it was. `identity`: in LiveKit. The SDK does not say of which
+    track: somebody's sound and pictures share one state, the one that was told last."""
 
     identity: str
     member: CallMember | None
