@@ -1,7 +1,8 @@
 """What a process can do that was forked from one in which groups have committed.
 
-The engine shares work out to threads, which a fork leaves behind. Each test runs in a process of its own, which is
-ended when it takes too long: waiting for such a thread would never end.
+The engine shares work out to threads, which a fork leaves behind, and one of ours may hold the lock on the message keys
+that are used. Each test runs in a process of its own, which is ended when it takes too long: waiting for a thread that
+is not there would never end. (A fork that surely comes as the lock is held is in `spent.rs`.)
 """
 
 import os
@@ -15,6 +16,7 @@ BEGIN = """
 import multiprocessing, os, sys
 from concurrent.futures import ThreadPoolExecutor
 from clients import circle, client
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.mls import Observer, Secret
 
 def everything(_=0):
@@ -63,10 +65,43 @@ if __name__ == "__main__":
         assert set(pool.map(everything, range(4))) == {1}
 """
 FRESH = "child(lambda: child(everything))\neverything()\n"
+BUSY = """
+at, over = circle("ann", "ben"), False
+def busy():
+    saved = at["ann"].save()
+    while not over:
+        at.clients["ann"].load_group(saved)
+with ThreadPoolExecutor(2) as threads:
+    running = [threads.submit(busy) for _ in range(2)]
+    try:
+        for _ in range(10):
+            child(lambda: client("cal").create_group(b"of the child"))
+    finally:
+        over = True
+    assert [one.result() for one in running] == [None, None]
+"""
+HANDED_OVER = """
+at = circle("ann", "ben")
+saved = at["ann"].save()
+def refused(group):
+    try:
+        group.encrypt(b"from the child")
+    except LocalProtocolError as error:
+        return error.reason == "forked"
+def heir():
+    assert refused(at["ann"]) and refused(at.clients["ann"].load_group(saved))
+    del at.groups["ann"]
+    assert at.clients["ann"].load_group(saved).encrypt(b"from the child").group.epoch == 1
+    other = client("cal").create_group(b"of the child")
+    child(lambda: None if refused(other) else os._exit(2))
+child(heir)
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("steps", [FORK, POOL, FRESH], ids=["fork", "pool", "fresh"])
+@pytest.mark.parametrize(
+    "steps", [FORK, POOL, FRESH, BUSY, HANDED_OVER], ids=["fork", "pool", "fresh", "busy", "handed over"]
+)
 def test_a_forked_process_can_do_everything(steps: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + steps]

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use mls_rs_core::crypto::CipherSuiteProvider;
@@ -33,9 +33,49 @@ pub(super) struct Spent {
     handshake: AtomicU32,
 }
 
-type Ledger = HashMap<Vec<u8>, Weak<Spent>>;
+/// The counts of one process, by epoch and leaf.
+struct Ledger {
+    /// Whose they are; 0 before they are anybody's.
+    process: AtomicU32,
+    counts: RwLock<Option<HashMap<Vec<u8>, Weak<Spent>>>>,
+}
 
-static LEDGER: Mutex<Option<Ledger>> = Mutex::new(None);
+/// One for each process that counts between the first one and this one. A fork copies a lock as it stands at that moment:
+/// if another thread holds it, nobody in the child ever gives it back. So no process waits for the lock of another.
+static LEDGERS: [Ledger; 64] = [const { Ledger::new() }; 64];
+
+impl Ledger {
+    const fn new() -> Self {
+        Self {
+            process: AtomicU32::new(0),
+            counts: RwLock::new(None),
+        }
+    }
+
+    /// The ledger of the process `here` among these, and those of the processes that it comes from.
+    fn of(here: u32, ledgers: &[Self]) -> crate::Result<(&Self, &[Self])> {
+        let is_ours = |one: &Self| {
+            let found = &one.process;
+            match found.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => true,
+                Err(process) => process == here,
+            }
+        };
+        let place = ledgers.iter().position(is_ours).unwrap_or(ledgers.len());
+        match ledgers.split_at_checked(place) {
+            Some((before, [own, ..])) => Ok((own, before)),
+            _ => Err(
+                Error::local("forked", "too long a line of forks, each of the one before")
+                    .section(SECTION),
+            ),
+        }
+    }
+
+    /// What a process before this one counts and we hold a value of, unless the fork came as it was writing.
+    fn inherited(&self, key: &[u8]) -> Option<Arc<Spent>> {
+        self.counts.try_read().ok()?.as_ref()?.get(key)?.upgrade()
+    }
+}
 
 /// Entries of epochs that nobody holds any more are swept when the ledger has grown to twice what was alive.
 const SWEEP_FROM: usize = 64;
@@ -53,20 +93,23 @@ impl Spent {
         let key = sha256_suite()?
             .hash(&input)
             .map_err(|error| failed(&error))?;
-        let mut guard = LEDGER.lock().unwrap_or_else(PoisonError::into_inner);
-        let ledger = guard.get_or_insert_with(HashMap::new);
-        let found = ledger.get(&key).and_then(Weak::upgrade);
+        let here = process::id();
+        let (own, before) = Ledger::of(here, &LEDGERS)?;
+        let inherited = before.iter().find_map(|one| one.inherited(&key));
+        let mut guard = own.counts.write().unwrap_or_else(PoisonError::into_inner);
+        let counts = guard.get_or_insert_with(HashMap::new);
+        let found = inherited.or_else(|| counts.get(&key)?.upgrade());
         let count = found.unwrap_or_else(|| {
             Arc::new(Self {
-                process: process::id(),
+                process: here,
                 application: AtomicU32::new(0),
                 handshake: AtomicU32::new(0),
             })
         });
-        if ledger.len() >= SWEEP_FROM && ledger.len() == ledger.capacity() {
-            ledger.retain(|_, entry| entry.strong_count() > 0);
+        if counts.len() >= SWEEP_FROM && counts.len() == counts.capacity() {
+            counts.retain(|_, entry| entry.strong_count() > 0);
         }
-        ledger.insert(key, Arc::downgrade(&count));
+        counts.insert(key, Arc::downgrade(&count));
         drop(guard);
         count
             .application
@@ -118,6 +161,12 @@ const SECTION: &str = "RFC 9420 section 6.3.1";
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    #[cfg(unix)]
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use std::time::Duration;
+    use std::{io, thread};
+
     use super::*;
 
     #[test]
@@ -163,7 +212,55 @@ mod tests {
         for number in 0..20_000_u32 {
             Spent::of(&number.to_be_bytes(), 7, Sent::default()).unwrap();
         }
-        let guard = LEDGER.lock().unwrap();
+        let (own, _) = Ledger::of(process::id(), &LEDGERS).unwrap();
+        let guard = own.counts.read().unwrap();
         assert!(guard.as_ref().unwrap().len() < 2_000);
+    }
+
+    #[test]
+    fn no_process_writes_in_the_ledger_of_another() {
+        let ledgers = [const { Ledger::new() }; 3];
+        for (place, process) in [(0, 7), (1, 5), (1, 5), (0, 7), (2, 9)] {
+            let (own, before) = Ledger::of(process, &ledgers).unwrap();
+            assert!(std::ptr::eq(own, &ledgers[place]));
+            assert_eq!(before.len(), place);
+        }
+        let refused = Ledger::of(11, &ledgers).err().unwrap();
+        assert_eq!(refused.reason, "forked");
+    }
+
+    /// The lock is held as the process forks, and nobody in the child gives it back.
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_was_forked_as_somebody_counted_counts_too() {
+        let (own, _) = Ledger::of(process::id(), &LEDGERS).unwrap();
+        let guard = own.counts.write().unwrap();
+        let in_the_child = || {
+            // Whoever waits here for ever is ended, and this test fails.
+            thread::spawn(|| {
+                thread::sleep(Duration::from_secs(20));
+                process::abort();
+            });
+            let count = Spent::of(b"in the child", 0, Sent::default()).map_err(io::Error::other)?;
+            let taken = count.take_application(Sent::default());
+            taken.map(drop).map_err(io::Error::other)
+        };
+        let mut program = Command::new("true");
+        // SAFETY: what the child does before it is the program is what this test is about.
+        let done = unsafe { program.pre_exec(in_the_child) }.status();
+        drop(guard);
+        assert!(done.unwrap().success());
+    }
+
+    #[test]
+    fn a_ledger_that_a_fork_left_locked_is_passed_by() {
+        let left = Ledger::new();
+        let count = Spent::of(b"left", 0, Sent::default()).unwrap();
+        let entry = ([7; 32].to_vec(), Arc::downgrade(&count));
+        let mut guard = left.counts.write().unwrap();
+        *guard = Some(HashMap::from([entry]));
+        assert!(left.inherited(&[7; 32]).is_none());
+        drop(guard);
+        assert!(Arc::ptr_eq(&left.inherited(&[7; 32]).unwrap(), &count));
     }
 }
