@@ -124,10 +124,12 @@ def taken_over() -> object:
 
 def renamed() -> object:
     """The committer's own rule allows it, and the members' does not."""
-    owner, other = (Client(name, SigningKey.generate()) for name in (b"\0\1u\0\1d", b"\0\1w\0\1d"))
+    anybody = Successor.first_fields(0)
+    owner = Client(b"\0\1u\0\1d", SigningKey.generate(), successor=anybody)
+    other = Client(b"\0\1w\0\1d", SigningKey.generate())
     package = other.key_package()
     made = owner.create_group(b"group").commit(add=[package.public])
-    loose = Client(b"\0\1v\0\1d", SigningKey.generate(), successor=Successor.first_fields(0))
+    loose = Client(b"\0\1v\0\1d", SigningKey.generate(), successor=anybody)
     return other.join(welcomed(made), package, tree=made.tree).stage(made.group.commit(client=loose).message)
 
 

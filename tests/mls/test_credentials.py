@@ -9,7 +9,7 @@ from clients import circle, client
 from cryptography.hazmat.primitives.asymmetric import ed448
 
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import Client, Commit, Credential, Group, Observer, Proposal, SigningKey, suites
+from mlsrtc.mls import Client, Commit, Credential, Group, Observer, Proposal, SigningKey, Successor, suites
 
 BADGE = 0xF0AB
 """A private-use type of credentials."""
@@ -215,6 +215,59 @@ def test_only_an_update_makes_us_another_client() -> None:
         at["ann"].propose(Proposal.remove(1), client=client("ann"))
     with pytest.raises(LocalProtocolError, match="wrong_client"):
         at["ann"].commit(client=client("ann", 3))
+
+
+STRICT, LOOSE = Successor.SAME_IDENTITY, Successor.first_fields(0)
+
+
+def named(name: bytes, rule: Successor) -> Client:
+    return Client(name, SigningKey.generate(), successor=rule)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize(("rule", "own"), [(STRICT, LOOSE), (LOOSE, STRICT), (STRICT, STRICT)])
+def test_another_client_is_allowed_by_the_groups_rule_and_by_its_own(
+    members: int, rule: Successor, own: Successor
+) -> None:
+    """Nobody else looks where we are alone, and the members' refusal would come too late."""
+    group = named(b"\0\1a", rule).create_group(b"group")
+    if members > 1:
+        group = added(group, named(b"\0\1b", rule))[0].group
+    for act in (
+        lambda: group.commit(client=named(b"\0\1c", own)),
+        lambda: group.propose(Proposal.update(), client=named(b"\0\1c", own)),
+    ):
+        with pytest.raises(LocalProtocolError) as caught:
+            act()
+        assert (caught.value.reason, caught.value.section) == ("bad_successor", "RFC 9420 section 5.3.1")
+    assert group.commit(client=named(b"\0\1a", own)).group.epoch == members
+
+
+def test_members_refuse_what_a_looser_rule_of_its_author_allows() -> None:
+    """In a commit, in an Update that one who takes it commits, and from outside. A strict committer leaves it out."""
+    loose = named(b"\0\1a", LOOSE)
+    made, strict = added(loose.create_group(b"group"), named(b"\0\1b", STRICT))
+    made, ally = added(made.group, named(b"\0\1c", LOOSE))
+    strict = strict.stage(made.message).apply()
+    seen = Observer.observe(strict.group_info(with_tree=True), successor=STRICT)
+    update = made.group.propose(Proposal.update(), client=named(b"\0\1d", LOOSE))
+    knowing = strict.with_proposal(update.message)
+    (left_out,) = knowing.commit().left_out
+    assert left_out.proposal.kind == "update"
+    taken = ally.with_proposal(update.message).commit()
+    assert update.group.stage(taken.message).apply().epoch == 3
+    renamed = made.group.commit(client=named(b"\0\1d", LOOSE))
+    outside = named(b"\0\1d", LOOSE).join_external(strict.group_info(with_tree=True), remove=0)
+    assert ally.stage(renamed.message).apply().epoch == ally.stage(outside.message).apply().epoch == 3
+    for group, observer, message in (
+        (strict, seen, renamed.message),
+        (strict, seen, outside.message),
+        (knowing, seen.follow(update.message), taken.message),
+    ):
+        for look in (group.stage, observer.follow):
+            with pytest.raises(RemoteProtocolError) as caught:
+                look(message)
+            assert caught.value.reason == "bad_successor"
 
 
 def test_a_custom_credential_is_carried_and_believed_by_who_says_so() -> None:

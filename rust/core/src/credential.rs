@@ -161,23 +161,25 @@ impl IdentityRules {
             }),
         }
     }
+}
 
+impl Successor {
     /// Whether the second may take the first one's place. The kind of a credential never changes.
-    pub(crate) fn succeeds(
-        &self,
+    pub(crate) fn allows_credential(
+        self,
         old: &EngineCredential,
         new: &EngineCredential,
     ) -> std::result::Result<bool, String> {
         Ok(match (old, new) {
             (EngineCredential::Basic(old), EngineCredential::Basic(new)) => {
-                self.successor.allows(old.identifier(), new.identifier())
+                self.allows(old.identifier(), new.identifier())
             }
             (EngineCredential::X509(_), EngineCredential::X509(_)) => {
-                Self::identity(old)? == Self::identity(new)?
+                IdentityRules::identity(old)? == IdentityRules::identity(new)?
             }
             (EngineCredential::Custom(old), EngineCredential::Custom(new)) => {
                 old.credential_type() == new.credential_type()
-                    && self.successor.allows(old.data(), new.data())
+                    && self.allows(old.data(), new.data())
             }
             _ => false,
         })

@@ -19,7 +19,10 @@ use crate::secret::Secret;
 /// ``Successor.SAME_IDENTITY``: only one with the same credential. ``Successor.first_fields(n)``: credentials are made of
 /// fields, each a big-endian u16 length and that many bytes, and the first n must be equal; so a device may remove the leaf
 /// it left behind although its credential now names another membership. The identity of a leaf is always its whole credential.
-/// The same rule covers a member that changes its own credential in a commit.
+/// The same rule covers a member that changes its own credential in a commit or an update.
+///
+/// Each member goes by its own rule, the one of the client that its group was made, joined or loaded with. What a looser
+/// one has let through, members with a stricter one refuse (RemoteProtocolError, ``bad_successor``): the group splits over it.
 #[pyclass(frozen, eq, module = "mlsrtc._core")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Successor(pub(crate) mlsrtc_core::Successor);

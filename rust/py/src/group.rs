@@ -238,7 +238,7 @@ impl Group {
     /// certificates of who is added must be good until the key packages end.
     /// private: encrypted to the members, with `padding` (see `encrypt()`); else in the clear, as a PublicMessage.
     /// client: who we are from this commit on: its credential, signature key and leaf extensions stand in our leaf, if its
-    /// `Successor` rule, which is to be the members', allows it (``bad_successor``). Load what follows with that client.
+    /// `Successor` rule and this group's allow it (``bad_successor``). Load what follows with that client.
     ///
     /// Raises RemoteProtocolError if a key package does not hold (``bad_signature``, ``bad_lifetime``, ``duplicate_leaf``,
     /// ``wrong_suite``, ...), LocalProtocolError if a leaf to remove is none or our own, ``duplicate_leaf`` if a key package is

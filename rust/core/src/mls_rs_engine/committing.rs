@@ -11,7 +11,7 @@ use super::asked;
 use super::blame::Doing;
 use super::config::{signing_identity, Config};
 use super::extensions::list;
-use super::group::Group;
+use super::group::{Group, Terms};
 use super::keys;
 use super::proposals::{self, OF_A_GROUP};
 use super::roster::{all, changes};
@@ -68,7 +68,7 @@ impl Group {
         let child = if changes.removes_us {
             None
         } else {
-            Some(self.next(engine, &call, changes.reinit.clone(), self.0.limits)?)
+            Some(self.next(engine, &call, changes.reinit.clone(), self.0.terms)?)
         };
         Ok(Staged { changes, child })
     }
@@ -96,7 +96,7 @@ impl Group {
         let making = |error| doing.failed_adding(error, &added, own);
         let mut time = request.now.unwrap_or(u64::MAX);
         let mut engine = self.engine_of(request.client)?;
-        let limits = request.client.map_or(self.0.limits, |client| client.limits);
+        let terms = request.client.map_or(self.0.terms, Terms::of);
         let call = self.begin(request.psks);
         call.require_path(request.path || request.client.is_some());
         call.encrypt(
@@ -154,7 +154,7 @@ impl Group {
         Ok(Committed {
             message,
             welcome,
-            group: self.next(engine, &call, reinit, limits)?,
+            group: self.next(engine, &call, reinit, terms)?,
             parent: Some(parent),
             left_out: all(&output.unused_proposals)?,
         })

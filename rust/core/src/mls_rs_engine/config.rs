@@ -282,8 +282,8 @@ impl IdentityProvider for Identities {
         successor: &SigningIdentity,
         _: &ExtensionList,
     ) -> std::result::Result<bool, NotBelieved> {
-        self.0
-            .succeeds(&predecessor.credential, &successor.credential)
+        let rule = self.0.successor;
+        rule.allows_credential(&predecessor.credential, &successor.credential)
             .map_err(NotBelieved)
     }
 

@@ -19,7 +19,7 @@ use crate::engine::{GroupContext, Member, PreSharedKeys};
 use crate::message::Limits;
 use crate::proposal::ReInit;
 use crate::saved;
-use crate::{Client, Error, Result, Secret};
+use crate::{Client, Error, Result, Secret, Successor};
 
 /// One member at one epoch. Cloning shares it.
 #[derive(Clone)]
@@ -29,10 +29,26 @@ pub struct Group(pub(super) Arc<Epoch>);
 pub(super) struct Epoch {
     pub(super) engine: EngineGroup<Config>,
     pub(super) kept: Kept,
-    pub(super) limits: Limits,
+    pub(super) terms: Terms,
     pub(super) shared: Arc<Shared>,
     /// The engine's state as it writes it; written when it is asked for, and when an epoch begins.
     state: OnceLock<Zeroizing<Vec<u8>>>,
+}
+
+/// What a group has from the client it was made, joined or loaded with, epoch after epoch.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) limits: Limits,
+    successor: Successor,
+}
+
+impl Terms {
+    pub(super) fn of(client: &Client) -> Self {
+        Self {
+            limits: client.limits,
+            successor: client.rules.successor,
+        }
+    }
 }
 
 /// What is the same for all values of one epoch.
@@ -61,7 +77,7 @@ impl Group {
             ));
         }
         kept.limit(client.limits);
-        Self::settle(engine, &call, kept, client.limits)
+        Self::settle(engine, &call, kept, Terms::of(client))
     }
 
     /// What was saved before there were application messages has one form for ever, and a group that has sent none and
@@ -211,11 +227,10 @@ impl Group {
         }
         let own = self.0.engine.current_member_signing_identity();
         let own = own.map_err(|error| Doing::Alone("group").failed(error))?;
-        if !client
-            .rules
-            .succeeds(&own.credential, &client.credential.to_engine())
-            .unwrap_or(false)
-        {
+        // The rule of this group is to be the members'. The client's own comes with it and may be looser or stricter.
+        let new = client.credential.to_engine();
+        let allows = |rule: Successor| rule.allows_credential(&own.credential, &new) == Ok(true);
+        if !allows(self.0.terms.successor) || !allows(client.rules.successor) {
             return Err(
                 Error::local("bad_successor", "its credential may not take our place")
                     .section("RFC 9420 section 5.3.1"),
@@ -242,7 +257,7 @@ impl Group {
         Self(Arc::new(Epoch {
             engine,
             kept,
-            limits: self.0.limits,
+            terms: self.0.terms,
             shared: Arc::clone(&self.0.shared),
             state: OnceLock::new(),
         }))
@@ -254,38 +269,36 @@ impl Group {
         mut engine: EngineGroup<Config>,
         call: &Call,
         reinit: Option<ReInit>,
-        limits: Limits,
+        terms: Terms,
     ) -> Result<Self> {
         let state = write(&mut engine, call)?;
         let record = call.take_ended().map(|record| record.data);
-        let kept = self
-            .0
-            .kept
-            .next(limits, self.0.shared.context.epoch, record, reinit);
-        Self::of(engine, state, kept, limits)
+        let ended = self.0.shared.context.epoch;
+        let kept = self.0.kept.next(terms.limits, ended, record, reinit);
+        Self::of(engine, state, kept, terms)
     }
 
     /// The first epoch we are in.
-    pub(super) fn first(engine: EngineGroup<Config>, call: &Call, limits: Limits) -> Result<Self> {
+    pub(super) fn first(engine: EngineGroup<Config>, call: &Call, terms: Terms) -> Result<Self> {
         keys::of_tree(&engine.export_tree())?;
-        Self::settle(engine, call, Kept::default(), limits)
+        Self::settle(engine, call, Kept::default(), terms)
     }
 
     fn settle(
         mut engine: EngineGroup<Config>,
         call: &Call,
         kept: Kept,
-        limits: Limits,
+        terms: Terms,
     ) -> Result<Self> {
         let state = write(&mut engine, call)?;
-        Self::of(engine, state, kept, limits)
+        Self::of(engine, state, kept, terms)
     }
 
     fn of(
         engine: EngineGroup<Config>,
         state: Zeroizing<Vec<u8>>,
         kept: Kept,
-        limits: Limits,
+        terms: Terms,
     ) -> Result<Self> {
         let authenticator = engine
             .epoch_authenticator()
@@ -302,7 +315,7 @@ impl Group {
         Ok(Self(Arc::new(Epoch {
             engine,
             kept,
-            limits,
+            terms,
             shared: Arc::new(shared),
             state: OnceLock::from(state),
         })))

@@ -10,7 +10,7 @@ use super::asked::occupied;
 use super::blame::Doing;
 use super::config::engine_client;
 use super::extensions::{list, of_context};
-use super::group::Group;
+use super::group::{Group, Terms};
 use super::resumption::ours;
 use super::table::Call;
 use crate::encoding::{decode, message};
@@ -34,7 +34,7 @@ impl Group {
                 Some(MlsTime::from(Lifetime::WIDEST.not_before)),
             )
             .map_err(|error| Doing::Alone("group").failed(error))?;
-        Self::first(engine, &call, client.limits)
+        Self::first(engine, &call, Terms::of(client))
     }
 
     pub(super) fn join(
@@ -56,7 +56,7 @@ impl Group {
         let (engine, _) = engine_client(client, None)
             .join_group(tree, &message, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
-        Self::first(engine, &call, client.limits)
+        Self::first(engine, &call, Terms::of(client))
     }
 
     pub(super) fn join_external(
@@ -126,7 +126,7 @@ impl Group {
             message,
             welcome: None,
             // The engine's record of the epoch before holds no secret: we were not in it.
-            group: Self::first(engine, &call, client.limits)?,
+            group: Self::first(engine, &call, Terms::of(client))?,
             parent: None,
             left_out: Vec::new(),
         })

@@ -78,7 +78,7 @@ impl Group {
         let generation = opened.unauthenticated_key_generation.ok_or_else(|| {
             Error::local("engine_refused", "the engine does not tell the generation")
         })?;
-        let (leaf, limits) = (opened.sender_index, self.0.limits);
+        let (leaf, limits) = (opened.sender_index, self.0.terms.limits);
         let mut kept = self.0.kept.clone();
         let group = if epoch == self.0.shared.context.epoch {
             self.goes_on("message")?;

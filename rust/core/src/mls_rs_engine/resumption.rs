@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 use super::blame::Doing;
 use super::config::{engine_client, signing_identity, Config};
 use super::extensions::list;
-use super::group::Group;
+use super::group::{Group, Terms};
 use super::proposing::key_package_for;
 use super::table::Call;
 use crate::encoding::{decode, message, put};
 use crate::engine::Founded;
 use crate::proposal::ReInit;
-use crate::{Client, Error, KeyPackage, Lifetime, Limits, Result};
+use crate::{Client, Error, KeyPackage, Lifetime, Result};
 
 const ALWAYS: u64 = Lifetime::WIDEST.not_before;
 
@@ -41,7 +41,7 @@ impl Group {
             .map_err(|error| {
                 Doing::Making("key_package").failed_adding(error, key_packages, own)
             })?;
-        founded(engine, &welcomes, &call, self.0.limits)
+        founded(engine, &welcomes, &call, self.0.terms)
     }
 
     pub(super) fn join_branch(
@@ -60,7 +60,7 @@ impl Group {
             .engine
             .join_subgroup(&welcome, tree, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
-        Self::first(engine, &call, self.0.limits)
+        Self::first(engine, &call, self.0.terms)
     }
 
     /// The group that this one was ended for, made by `client`, who was in it.
@@ -84,7 +84,7 @@ impl Group {
                 let own = client.signing_key.public();
                 Doing::Making("key_package").failed_adding(error, key_packages, own)
             })?;
-        founded(engine, &welcomes, &call, client.limits)
+        founded(engine, &welcomes, &call, Terms::of(client))
     }
 
     pub(super) fn join_reinitialized(
@@ -102,7 +102,7 @@ impl Group {
         let (engine, _) = old
             .join(&welcome, tree, now.map(MlsTime::from))
             .map_err(|error| Doing::Reading("welcome").failed(error))?;
-        Self::first(engine, &call, client.limits)
+        Self::first(engine, &call, Terms::of(client))
     }
 
     /// What follows this group, if it has ended and `client` can be in that.
@@ -147,7 +147,7 @@ fn founded(
     engine: EngineGroup<Config>,
     welcomes: &[MlsMessage],
     call: &Call,
-    limits: Limits,
+    terms: Terms,
 ) -> Result<Founded<Group>> {
     let welcome = welcomes
         .first()
@@ -156,7 +156,7 @@ fn founded(
         .map_err(|error| Doing::Alone("welcome").failed(error))?;
     Ok(Founded {
         welcome,
-        group: Group::first(engine, call, limits)?,
+        group: Group::first(engine, call, terms)?,
     })
 }
 
