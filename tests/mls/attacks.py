@@ -239,6 +239,8 @@ def lasting(seconds: int) -> Touch:
     return change("leaf.body", Lifetime(0, seconds))
 
 
+NO_POINT = (2).to_bytes(32, "little")
+"""No point of edwards25519 has this y (RFC 8032 section 5.1.3): the x² that it asks for is no square."""
 REQUIRES = required(extensions=[KNOWN])
 KEY = Person(b"").key
 TWINS = (Person(b"one twin", KEY), Person(b"the other", KEY))
@@ -519,6 +521,12 @@ ATTACKS = (
            referred(EXTERNAL_INIT, lawful=[remove(5)], by="rogue", sender=OUTSIDE), strict),
     Attack("12.2", "no Update of the committer", "the rogue's own", "bad_proposal",
            referred(update(ROGUE), lawful=[remove(5)], by="rogue")),
+    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes", "bad_key",
+           commit(extensions(named(b"no")), lawful=[extensions(named(ROGUE.public))])),
+    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes (join)", "bad_key",
+           welcomed({}, extensions(named(b"no")), lawful=[extensions(named(ROGUE.public))])),
+    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes (external)", "bad_key",
+           shown({"info": change("info.group_context.extensions", [Extension(*named(b"no"))])})),
     Attack("12.2", "no Update by value", "one", "bad_sender",
            commit(update(), lawful=[])),
     Attack("12.2", "no Remove of the committer", "one", "bad_proposal",
@@ -662,9 +670,10 @@ ATTACKS = (
            commit(extensions((twins.RATCHET_TREE, b"")), lawful=[extensions()]), taken=NO_PLACES),
     Attack("17.3", "external_pub stands in a GroupInfo", "a new GroupContext has it", "misplaced_extension",
            commit(extensions((twins.EXTERNAL_PUB, b"")), lawful=[extensions()]), taken=NO_PLACES),
-    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it has two bytes", "bad_key",
-           commit(extensions(named(b"no")), lawful=[extensions(named(ROGUE.public))]),
-           taken="nothing verifies under it, so that nobody proposes by it; only its credential is to be validated"),
+    Attack("12.1.8.1", "an external sender's key is a key of the suite", "it is no point of the curve", "bad_key",
+           commit(extensions(named(NO_POINT)), lawful=[extensions(named(ROGUE.public))]),
+           taken="AWS-LC looks at an Ed25519 key's length alone until a signature is verified under it; none is that "
+           "verifies, so that nobody proposes by it"),
 )
 
 LAWFUL = (

@@ -116,16 +116,33 @@ pub(crate) fn can_be_sealed_to(number: u16, key: &[u8]) -> bool {
     }
 }
 
-/// Whether this can be a public signature key of the suite (RFC 9420 section 5.1.1): the length is looked at, and for the
-/// NIST curves, on which the suite's KEM works too, whether it is a point of the curve. Of a suite unknown here anything can.
+/// Whether this can be a public signature key of the suite (RFC 9420 section 5.1.1). For the NIST curves, on which the
+/// suite's KEM works too, it is asked whether it is a point of the curve; for Ed25519, what the provider asks. Of a suite
+/// unknown here anything can.
 pub(crate) fn is_signature_key(number: u16, key: &[u8]) -> bool {
-    const ED25519: usize = 32;
     if suite(number).is_err() {
         true
     } else if signs_with_ed25519(number) {
-        key.len() == ED25519
+        is_ed25519_key(key)
     } else {
         can_be_sealed_to(number, key)
+    }
+}
+
+/// Whether it can be a public Ed25519 key. AWS-LC looks at the length; whether it is a point is seen only as a signature is
+/// verified, where a key that is none and a signature that does not hold fail alike. RustCrypto decodes the point (RFC 8032
+/// section 5.1.3).
+fn is_ed25519_key(key: &[u8]) -> bool {
+    #[cfg(feature = "awslc")]
+    {
+        use aws_lc_rs::signature::{ParsedPublicKey, ED25519, ED25519_PUBLIC_KEY_LEN};
+        // Other lengths are read as a SubjectPublicKeyInfo.
+        key.len() == ED25519_PUBLIC_KEY_LEN && ParsedPublicKey::new(&ED25519, key).is_ok()
+    }
+    #[cfg(all(feature = "rustcrypto", not(feature = "awslc")))]
+    {
+        let bytes = <&[u8; 32]>::try_from(key);
+        bytes.is_ok_and(|bytes| ed25519_dalek::VerifyingKey::from_bytes(bytes).is_ok())
     }
 }
 
@@ -229,6 +246,27 @@ mod tests {
             }
         }
         assert!(is_signature_key(0xF000, &[7; 2]));
+    }
+
+    /// No point has this y: RustCrypto says so. AWS-LC takes it for a key, and tells of no signature under it otherwise than
+    /// of one that does not hold. The test fails when a new version looks.
+    #[test]
+    fn bytes_that_are_no_point_are_an_ed25519_key_where_the_provider_does_not_look() {
+        let mut no_point = [0; 32];
+        no_point[0] = 2;
+        assert_eq!(is_signature_key(1, &no_point), cfg!(feature = "awslc"));
+        let functions = suite(1).unwrap();
+        let (secret, key) = functions.signature_key_generate().unwrap();
+        let signature = functions.sign(&secret, b"message").unwrap();
+        let told = |key: SignaturePublicKey, message| {
+            let verified = functions.verify(&key, &signature, message);
+            format!("{:?}", verified.unwrap_err())
+        };
+        let bad_key = told(no_point.to_vec().into(), b"message");
+        let bad_signature = told(key, b"another");
+        if cfg!(feature = "awslc") {
+            assert_eq!(bad_key, bad_signature);
+        }
     }
 
     #[test]

@@ -288,7 +288,7 @@ impl Client {
     ///
     /// Raises LocalProtocolError: ``duplicate_extension``, ``misplaced_extension`` if a type does not belong into a GroupContext
     /// (RFC 9420 section 17.3), ``bad_extension`` if the contents of one of the standard's are not what its type says,
-    /// ``bad_key`` if an external sender's key is none of the group's suite, ``bad_capabilities``.
+    /// ``bad_key`` if an external sender's key is none of the group's suite (see `external_senders()`), ``bad_capabilities``.
     #[pyo3(
         signature = (group_id, *, extensions=Given::default()),
         text_signature = "($self, /, group_id, *, extensions=())"

@@ -131,7 +131,9 @@ pub fn required_capabilities(
 /// (type, contents) pair for `create_group(extensions=...)` or `Proposal.context_extensions()`.
 ///
 /// senders: (credential, public signature key) pairs; bytes are a basic credential. `Proposed.sender` tells the place here. The
-/// keys are of the group's cipher suite, which is looked at where the group is made or changed.
+/// keys are of the group's cipher suite (``bad_key``), which is looked at where the group is made or changed, where somebody
+/// else has changed it, and where it is joined or observed: length, and of the NIST curves the point. Whether 32 bytes are a
+/// point of Ed25519 is seen as a signature is verified, and under none that is not does one verify: nobody proposes by it.
 #[pyfunction]
 pub fn external_senders<'py>(
     py: Python<'py>,

@@ -3,6 +3,8 @@
 use mls_rs::error::MlsError;
 use mls_rs_core::error::AnyError;
 
+use super::config::NotBelieved;
+use super::extensions::SENDERS_KEYS;
 use crate::reader::inspect_key_package;
 use crate::{encoding, Error, Fault};
 
@@ -136,6 +138,7 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
         | E::FailedGeneratingPathSecret => (Theirs, "bad_path"),
         E::InvalidLifetime { .. } | E::TimeOverflow => (Theirs, "bad_lifetime"),
         E::DuplicateLeafData(_) => (Theirs, "duplicate_leaf"),
+        E::IdentityProviderError(inner) if is_key(inner) => (Theirs, "bad_key"),
         E::IdentityProviderError(_)
         | E::InUseCredentialTypeUnsupportedByNewLeaf
         | E::CredentialTypeOfNewLeafIsUnsupported => (Theirs, "bad_credential"),
@@ -213,6 +216,12 @@ fn reason(error: &MlsError, place: &str) -> (Whose, &'static str) {
     }
 }
 
+/// Whether it was not the credential that our rules refused but an external sender's key.
+fn is_key(inner: &AnyError) -> bool {
+    let found = inner.inner_dyn_error().downcast_ref();
+    matches!(found, Some(NotBelieved::Key))
+}
+
 /// What the codec found, as a reason and a section.
 fn unreadable(inner: &AnyError) -> (&'static str, &'static str) {
     inner
@@ -288,6 +297,7 @@ fn section(error: &MlsError, place: &str) -> &'static str {
         (E::WrongPathLen | E::UpdateErrorNoSecretKey | E::LcaNotFoundInDirectPath, _) => {
             "RFC 9420 section 7.6"
         }
+        (E::IdentityProviderError(inner), _) if is_key(inner) => SENDERS_KEYS,
         (E::IdentityProviderError(_), _) => "RFC 9420 section 5.3.1",
         (E::InvalidSuccessor | E::DifferentIdentityInUpdate(_), _) => "RFC 9420 section 5.3.1",
         (E::DefaultValueListed, _) => "RFC 9420 section 7.2",

@@ -29,12 +29,12 @@ use mls_rs_core::time::MlsTime;
 
 use super::asked;
 use super::blame::Doing;
-use super::extensions::list;
+use super::extensions::{list, NO_SENDERS_KEY};
 use super::proposals::reinit;
 use super::table::{encryption, path_required, Call, GroupStates, KeyPackages, Psks};
 use crate::extensions::Extensions;
 use crate::place::Place;
-use crate::provider::Provider;
+use crate::provider::{is_signature_key, Provider};
 use crate::{Client, Error, IdentityRules, KeyPackage, Lifetime, Result};
 
 pub(super) type Config = WithMlsRules<
@@ -79,7 +79,7 @@ fn engine_client_for(
         .group_state_storage(GroupStates)
         .key_package_repo(KeyPackages)
         .psk_store(Psks)
-        .identity_provider(Identities::new(&client.rules))
+        .identity_provider(Identities::new(&client.rules, Some(suite)))
         .crypto_provider(Provider::new())
         .mls_rules(Rules)
         // The types every implementation must know may not be listed (RFC 9420 section 7.2).
@@ -118,10 +118,11 @@ pub(super) fn signing_identity(client: &Client) -> SigningIdentity {
 
 pub(super) fn observer_client(
     rules: &IdentityRules,
+    suite: Option<CipherSuite>,
     sender: Option<&Client>,
 ) -> ExternalClient<ObserverConfig> {
     let builder = ExternalClientBuilder::new()
-        .identity_provider(Identities::new(rules))
+        .identity_provider(Identities::new(rules, suite))
         .crypto_provider(Provider::new());
     match sender {
         Some(client) => builder
@@ -221,21 +222,32 @@ impl MlsRules for Rules {
 
 /// The rules of identity, as the engine asks for them. It asks on its worker threads too.
 #[derive(Clone, Debug)]
-pub(crate) struct Identities(Arc<IdentityRules>);
+pub(crate) struct Identities {
+    rules: Arc<IdentityRules>,
+    /// The group's, of which an external sender's key must be.
+    suite: Option<CipherSuite>,
+}
 
 impl Identities {
-    fn new(rules: &IdentityRules) -> Self {
-        Self(Arc::new(rules.clone()))
+    fn new(rules: &IdentityRules, suite: Option<CipherSuite>) -> Self {
+        let rules = Arc::new(rules.clone());
+        Self { rules, suite }
     }
 }
 
-/// Why a credential is not believed.
+/// Why a credential is not believed, or that the key beside it is none.
 #[derive(Clone, Debug)]
-pub(crate) struct NotBelieved(String);
+pub(crate) enum NotBelieved {
+    Credential(String),
+    Key,
+}
 
 impl fmt::Display for NotBelieved {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(match self {
+            Self::Credential(detail) => detail,
+            Self::Key => NO_SENDERS_KEY,
+        })
     }
 }
 
@@ -256,16 +268,26 @@ impl IdentityProvider for Identities {
         time: Option<MlsTime>,
         _: MemberValidationContext<'_>,
     ) -> std::result::Result<(), NotBelieved> {
-        self.0.believe(signing_identity, time).map_err(NotBelieved)
+        self.rules
+            .believe(signing_identity, time)
+            .map_err(NotBelieved::Credential)
     }
 
+    /// A member's key has signed its leaf, an external sender's nothing yet.
     fn validate_external_sender(
         &self,
         signing_identity: &SigningIdentity,
         time: Option<MlsTime>,
         _: Option<&ExtensionList>,
     ) -> std::result::Result<(), NotBelieved> {
-        self.0.believe(signing_identity, time).map_err(NotBelieved)
+        self.rules
+            .believe(signing_identity, time)
+            .map_err(NotBelieved::Credential)?;
+        let key = &signing_identity.signature_key;
+        match self.suite {
+            Some(suite) if !is_signature_key(suite.raw_value(), key) => Err(NotBelieved::Key),
+            _ => Ok(()),
+        }
     }
 
     fn identity(
@@ -273,7 +295,7 @@ impl IdentityProvider for Identities {
         signing_identity: &SigningIdentity,
         _: &ExtensionList,
     ) -> std::result::Result<Vec<u8>, NotBelieved> {
-        IdentityRules::identity(&signing_identity.credential).map_err(NotBelieved)
+        IdentityRules::identity(&signing_identity.credential).map_err(NotBelieved::Credential)
     }
 
     fn valid_successor(
@@ -282,13 +304,13 @@ impl IdentityProvider for Identities {
         successor: &SigningIdentity,
         _: &ExtensionList,
     ) -> std::result::Result<bool, NotBelieved> {
-        let rule = self.0.successor;
+        let rule = self.rules.successor;
         rule.allows_credential(&predecessor.credential, &successor.credential)
-            .map_err(NotBelieved)
+            .map_err(NotBelieved::Credential)
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {
-        self.0
+        self.rules
             .credential_types
             .iter()
             .map(|number| CredentialType::new(*number))

@@ -13,6 +13,12 @@ use crate::place::Place;
 use crate::provider::is_signature_key;
 use crate::{Credential, Error, Result};
 
+pub(super) const NO_SENDERS_KEY: &str =
+    "an external sender's key is no signature key of the group's cipher suite";
+
+/// Where the standard says what it is.
+pub(super) const SENDERS_KEYS: &str = "RFC 9420 sections 5.1.1, 12.1.8.1";
+
 /// Extensions that the caller wants in a GroupContext of this suite: each in its place, the standard's readable, and the
 /// keys in them keys.
 pub(super) fn of_context(suite: u16, extensions: &Extensions) -> Result<()> {
@@ -33,8 +39,7 @@ pub(super) fn of_context(suite: u16, extensions: &Extensions) -> Result<()> {
     if senders.is_none_or(|named| named.allowed_senders().iter().all(fits)) {
         Ok(())
     } else {
-        let detail = "an external sender's key is no signature key of the group's cipher suite";
-        Err(Error::local("bad_key", detail).section("RFC 9420 sections 5.1.1, 12.1.8.1"))
+        Err(Error::local("bad_key", NO_SENDERS_KEY).section(SENDERS_KEYS))
     }
 }
 

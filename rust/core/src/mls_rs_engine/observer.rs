@@ -45,7 +45,7 @@ impl Observer {
         let tree = tree
             .map(|bytes| decode::<ExportedTree<'static>>(bytes, "tree"))
             .transpose()?;
-        let engine = observer_client(rules, sender)
+        let engine = observer_client(rules, message.cipher_suite(), sender)
             .observe_group(message, tree, None)
             .map_err(|error| Doing::Reading("group_info").failed(error))?;
         Self::of(engine, false)
