@@ -64,14 +64,18 @@ async def test_a_client_without_encryption_has_no_device() -> None:
         device_for(client)
 
 
-@pytest.mark.parametrize("counts", [{"signed_curve25519": 0}, {}])
-async def test_a_one_time_key_count_of_zero_leads_to_an_upload(scripted: Scripted, counts: dict[str, int]) -> None:
-    """nio ignores a zero, so that a drained device stays unreachable."""
+@pytest.mark.parametrize("counts", [{"signed_curve25519": 0}, {"curve25519": 5}, {}, None])
+async def test_a_one_time_key_count_of_zero_leads_to_an_upload(
+    scripted: Scripted, counts: dict[str, int] | None
+) -> None:
+    """nio ignores a zero, and one that is left out because it is zero, so that a drained device stays unreachable."""
     olm = scripted.client.olm
     assert olm is not None
     olm.account.shared = True
     olm.uploaded_key_count = 50
-    raw = {"next_batch": "s1", "device_one_time_keys_count": counts, "rooms": {}, "device_lists": {}}
+    raw: dict[str, Any] = {"next_batch": "s1", "rooms": {}, "device_lists": {}}
+    if counts is not None:
+        raw["device_one_time_keys_count"] = counts
     response = nio.SyncResponse.from_dict(dict(raw))
     assert isinstance(response, nio.SyncResponse)
     await scripted.client.receive_response(response)

@@ -226,11 +226,12 @@ class NioTransport:
             await asyncio.sleep(SYNC_ERROR_PAUSE)
 
     def _mend_key_count(self, raw: Mapping[str, Any]) -> None:
-        """nio reads a count of zero one-time keys as "not told", and a drained device stays unreachable."""
+        """nio reads a count of zero one-time keys, and one that is left out because it is zero (client-server API,
+        "Extensions to /sync"), as "not told": a drained device would stay unreachable."""
         counts = raw.get("device_one_time_keys_count")
-        olm = self._client.olm
-        if olm is not None and isinstance(counts, dict) and counts.get("signed_curve25519", 0) == 0:
-            olm.uploaded_key_count = 0
+        count = counts.get("signed_curve25519", 0) if isinstance(counts, dict) else 0
+        if self._client.olm is not None and count == 0:
+            self._client.olm.uploaded_key_count = 0
 
     def _keep_sticky(self, room_id: str, section: Mapping[str, Any]) -> None:
         """Sticky events of a sync, for a call that is entered later: the server does not repeat them."""
