@@ -18,6 +18,7 @@ from mlsrtc.adapters.nio import history
 from mlsrtc.adapters.nio.feed import Feed
 from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.nio.olm import Opened
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.adapters.transport import TransportClosed, TransportError
@@ -130,9 +131,16 @@ class NioChannel:
             kind, sender, content = event.get("type"), event.get("sender"), event.get("content")
             if not isinstance(kind, str) or not isinstance(sender, str) or not isinstance(content, dict):
                 continue
-            if kind in TO_DEVICE and content.get("room_id", self._room_id) == self._room_id:
-                self._feed.put([ToDevice(kind, sender, content)])
+            self._to_device(ToDevice(kind, sender, content))
         self._feed.put(self._sieve.readable())
+
+    def on_opened(self, event: Opened) -> None:
+        """A to-device event that came Olm-encrypted."""
+        self._to_device(ToDevice(event.type, event.device.user_id, event.content, event.device.device_id))
+
+    def _to_device(self, event: ToDevice) -> None:
+        if event.type in TO_DEVICE and event.content.get("room_id", self._room_id) == self._room_id:
+            self._feed.put([event])
 
     def on_device_lists(self, user_ids: tuple[str, ...]) -> None:
         """The users whose devices a sync says have changed."""

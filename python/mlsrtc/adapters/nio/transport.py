@@ -20,6 +20,7 @@ from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.device import device_for
 from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.nio.olm import OlmDoor, Opened, Told
 from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
@@ -54,6 +55,7 @@ class NioTransport:
         self._sync = sync
         self._attachment_limit = attachment_limit
         self._channels: list[NioChannel] = []
+        self._olm = OlmDoor(client, self._on_olm)
         self._sticky: dict[str, dict[str, Raw]] = {}
         self._loop_task: asyncio.Task[None] | None = None
         self._end: TransportClosed | None = None
@@ -76,6 +78,7 @@ class NioTransport:
     async def __aenter__(self) -> Self:
         if not self._client.logged_in:
             raise LocalProtocolError("the nio client is not logged in")
+        self._olm.open()
         self._client.add_response_callback(self._on_response, (nio.SyncResponse, nio.SyncError))
         if self._sync:
             self._loop_task = asyncio.create_task(self._run(), name="mlsrtc nio sync")
@@ -106,6 +109,7 @@ class NioTransport:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
             self._loop_task = None
+        await self._olm.close()
         await self._close_channels(TransportClosed("closed"))
 
     async def _run(self) -> None:
@@ -208,12 +212,18 @@ class NioTransport:
                         channel.on_sync(section, since, joined=kind == "join")
         users = _changed_users(raw.get("device_lists"))
         if users:
+            self._olm.devices_changed(users)
             for channel in self._channels:
                 channel.on_device_lists(users)
         to_device = events_of(raw.get("to_device"))
         if to_device:
             for channel in self._channels:
                 channel.on_to_device(to_device)
+
+    def _on_olm(self, told: Told) -> None:
+        if isinstance(told, Opened):
+            for channel in self._channels:
+                channel.on_opened(told)
 
     async def _on_error(self, error: nio.SyncError) -> None:
         if error.status_code == "M_UNKNOWN_TOKEN":

@@ -1,0 +1,121 @@
+"""Hooks in nio's Olm machine: what Olm brought comes to us, and nothing that others sent ends nio's sync loop.
+
+nio has no public way to either. The methods that are replaced, on the one object and for as long as the guard is
+open, are pinned by tests/adapters/test_nio_olm.py to the version of nio.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nio
+import vodozemac
+from nio.crypto import Olm
+from nio.exceptions import EncryptionError
+from nio.responses import KeysClaimResponse, KeysQueryResponse
+from unpaddedbase64 import decode_base64
+
+from mlsrtc.adapters.nio.olm_keys import readable_devices
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
+from mlsrtc.wire import names
+
+_HOOKS = ("handle_to_device_event", "_handle_key_query", "_handle_key_claiming")
+
+logger = logging.getLogger(__name__)
+
+
+class Guard:
+    """take: gets each Olm-encrypted to-device event instead of nio; what it returns is handed to the application's
+    callbacks of nio, as what nio returns itself. refused: gets each that is no such event, whatever its type says.
+    """
+
+    def __init__(
+        self, olm: Olm, take: Callable[[nio.OlmEvent], Any], refused: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._olm = olm
+        self._take = take
+        self._refused = refused
+        self._inner = {name: getattr(olm, name) for name in _HOOKS}
+
+    def open(self) -> None:
+        """Raises LocalProtocolError if another one is open on the same client."""
+        if any(name in vars(self._olm) for name in _HOOKS):
+            raise LocalProtocolError("one transport at a time for a nio client")
+        self._olm.handle_to_device_event = self._to_device
+        self._olm._handle_key_query = self._key_query
+        self._olm._handle_key_claiming = self._key_claiming
+
+    def close(self) -> None:
+        """The machine is nio's own again."""
+        for name in _HOOKS:
+            vars(self._olm).pop(name, None)
+
+    def _to_device(self, event: Any) -> Any:
+        source = getattr(event, "source", None)
+        try:
+            if isinstance(event, nio.OlmEvent):
+                return self._take(event)
+            if isinstance(source, dict) and source.get("type") == names.ENCRYPTED:
+                self._refused(source)
+                return None
+            return self._inner["handle_to_device_event"](event)
+        except Exception as error:
+            # nio checks the form of what others sent in part only, and what it raises would end its sync loop.
+            logger.warning("nio could not take a to-device event: %s", type(error).__name__)
+            return None
+
+    def _key_query(self, response: KeysQueryResponse) -> None:
+        response.device_keys = readable_devices(self._olm, response)
+        self._inner["_handle_key_query"](response)
+
+    def _key_claiming(self, response: KeysClaimResponse) -> None:
+        for user_id, device_id, key in _claimed(response.one_time_keys):
+            try:
+                self._inner["_handle_key_claiming"](KeysClaimResponse({user_id: {device_id: key}}, {}))
+            except Exception as error:
+                # A device can sign what is no key. Its user gets no message; nobody else is kept from theirs.
+                logger.warning("a one-time key of %s %s is none: %s", user_id, device_id, type(error).__name__)
+
+
+def _claimed(one_time_keys: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for user_id, devices in one_time_keys.items():
+        for device_id, key in devices.items() if isinstance(devices, dict) else ():
+            yield user_id, device_id, key
+
+
+def decrypt(olm: Olm, event: nio.OlmEvent) -> str:
+    """The plaintext of an Olm message. Raises RemoteProtocolError: bad_ciphertext, not_for_us, cannot_decrypt.
+
+    nio's own `decrypt` goes the same way, but tells of no failure, raises for a one-time key that it does not have,
+    and drops what has another form than its own payloads.
+    """
+    ciphertext = event.ciphertext.get(olm.account.identity_keys["curve25519"])
+    if ciphertext is None:
+        raise RemoteProtocolError("not_for_us", where="content.ciphertext")
+    message = _message(ciphertext)
+    try:
+        plaintext = olm._try_decrypt(event.sender, event.sender_key, message)
+        if plaintext is None and isinstance(message, vodozemac.PreKeyMessage):
+            session = olm._create_inbound_session(event.sender, event.sender_key, message)
+            plaintext = session.decrypt(message)
+            olm.session_store.add(event.sender_key, session)
+            olm.save_session(event.sender_key, session)
+            # nio saves the account before, when the one-time key is still in it.
+            olm.save_account()
+    except (EncryptionError, ValueError):
+        plaintext = None
+    if plaintext is None:
+        raise RemoteProtocolError("cannot_decrypt", where="content.ciphertext")
+    return str(plaintext)
+
+
+def _message(ciphertext: Any) -> vodozemac.PreKeyMessage | vodozemac.AnyOlmMessage:
+    try:
+        kind, body = ciphertext["type"], ciphertext["body"]
+        if kind == 0:
+            return vodozemac.PreKeyMessage.from_base64(body)
+        if kind == 1:
+            return vodozemac.AnyOlmMessage.normal(decode_base64(body))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise RemoteProtocolError("bad_ciphertext", where="content.ciphertext")
