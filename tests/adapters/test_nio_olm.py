@@ -422,6 +422,53 @@ async def test_a_one_time_key_is_used_up_in_the_store_as_well(here: _Open) -> No
         again.handle_to_device_event(nio.ToDeviceEvent.parse_event(event))
 
 
+# ---- a key for when there is none left ----
+
+
+@pytest.mark.parametrize(
+    ("unused", "uploads"), [([], 1), (["other"], 1), (["signed_curve25519"], 0), (None, 0), ("signed", 0)]
+)
+async def test_a_fallback_key_is_given_out_where_there_is_none(here: _Open, unused: Any, uploads: int) -> None:
+    """nio has none: a device whose one-time keys are used up cannot be reached before its next sync."""
+    here.ours.account.shared = True
+    here.door.fallback_keys(unused)
+    if here.door._errands is not None:
+        await here.door._errands
+    assert here.home.asked("keys/upload") == uploads
+    if uploads:
+        [(name, key)] = json.loads(here.home.scripted.asked[-1][3])["fallback_keys"].items()
+        assert name.startswith("signed_curve25519:")
+        assert key["fallback"] is True
+        own = here.ours.account.identity_keys
+        assert here.ben.olm.verify_json(dict(key), own["ed25519"], here.ours.user_id, here.ours.device_id)
+        # Any number of others may have begun a session with it, and after a restart of ours as well.
+        for peer in (here.ben, Peer("@cem:localhost", "WEB")):
+            here.home.peers[peer.name] = peer
+            peer.olm.create_session(key["key"], own["curve25519"])
+            assert await here.gets(peer.event(here.ours, content=CONTENT)) == [_of(peer)]
+        again = machine(here.ours.user_id, here.ours.device_id)
+        again.account = here.ours.store.load_account()
+        third = Peer("@dan:localhost", "D")
+        third.olm.create_session(key["key"], own["curve25519"])
+        event = third.event(here.ours, "m.dummy", sender_device="D")
+        assert isinstance(again.handle_to_device_event(nio.ToDeviceEvent.parse_event(event)), nio.DummyEvent)
+
+
+async def test_a_fallback_key_that_could_not_be_given_out_is_made_anew_after_the_next_sync(here: _Open) -> None:
+    here.ours.account.shared = True
+    here.home.limited = "keys/upload"
+    for expected in (1, 2):
+        here.door.fallback_keys([])
+        assert here.door._errands is not None
+        await here.door._errands
+        assert here.home.asked("keys/upload") == expected
+
+
+async def test_a_device_that_has_not_published_its_keys_gives_out_none(here: _Open) -> None:
+    here.door.fallback_keys([])
+    assert here.door._errands is None
+
+
 # ---- the door itself ----
 
 

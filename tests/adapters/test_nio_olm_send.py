@@ -237,6 +237,23 @@ async def test_two_requests_at_once_claim_one_key(scripted: Scripted) -> None:
     assert len(call.home.sent) == 2
 
 
+async def test_two_devices_that_begin_at_once_understand_each_other(scripted: Scripted) -> None:
+    """Each has a session that it made and one that the other made, and nio takes the one that it came to know last."""
+    ben = Peer("@ben:localhost", "PHONE")
+    call = _Call(scripted, ben)
+    told: list[Any] = []
+    call.door._tell = told.append
+    await call.send(ben.name, content={"n": 1})
+    await call.home.bring(ben.event(call.ours, content={"n": 2}))
+    assert call.opened(ben, 0)["content"] == {"n": 1}
+    assert len(call.ours.session_store[ben.curve25519]) == 2
+    for number in range(3):
+        await call.send(ben.name, content={"n": number})
+        assert call.opened(ben)["content"] == {"n": number}
+        await call.home.bring(ben.event(call.ours, content={"n": number}))
+    assert [event.content["n"] for event in told] == [2, 0, 1, 2]
+
+
 async def test_a_request_shows_no_key() -> None:
     request = SendEncrypted("t", KEY_EVENT, {("@ben:localhost", "PHONE"): CONTENT})
     assert str(CONTENT["keys"]["key"]) not in repr(request)

@@ -99,23 +99,31 @@ async def test_the_same_in_the_clear_does_not_come_through_the_door(synapse: Syn
         assert [event.content for event in ben.told if isinstance(event, Opened)] == [{"n": 1}]
 
 
-async def test_a_drained_device_is_reachable_again(synapse: Synapse, three: list[TestDevice]) -> None:
+async def test_a_drained_device_stays_reachable_and_makes_new_one_time_keys(
+    synapse: Synapse, three: list[TestDevice]
+) -> None:
     await make_room(synapse, three)
     async with _sides(*three[:2]) as (ada, ben):
-        claimed = 0
-        wanted = {"one_time_keys": {ben.name[0]: {ben.name[1]: "signed_curve25519"}}}
-        while (await demand(ada.client, "POST", path("client", "v3", "keys", "claim"), wanted))["one_time_keys"]:
-            claimed += 1
-            assert claimed < 500
-        assert claimed >= 50
-        assert await ada.send(ben) == [Unreachable("no_one_time_key")]
-        # A claim wakes no sync: the next one that has something to say does.
-        target = path("client", "v3", "sendToDevice", "x", "wake")
-        body = {"messages": {ben.name[0]: {ben.name[1]: {"n": 1}}}}
-        assert (await ask(ada.client, "PUT", target, body)).ok
-        await _until_told(ada, ben.name, Accepted())
+        await _until_claimed(ada, ben, fallback=True)
+        # There is none left, and its homeserver gives out the fallback key.
+        assert await ada.send(ben) == [Accepted()]
         await _until(lambda: bool(ben.told))
         assert isinstance(ben.told[0], Opened)
+        # What has come has woken the sync, which says that there is none left.
+        await _until_claimed(ada, ben, fallback=False)
+
+
+async def _until_claimed(side: _Side, other: _Side, *, fallback: bool) -> None:
+    """Claim keys of the other device until one is a fallback key, or none."""
+    wanted = {"one_time_keys": {other.name[0]: {other.name[1]: "signed_curve25519"}}}
+    for _ in range(200):
+        answer = await demand(side.client, "POST", path("client", "v3", "keys", "claim"), wanted)
+        devices = answer["one_time_keys"].get(other.name[0], {})
+        keys = list(devices.get(other.name[1], {}).values())
+        if keys and bool(keys[0].get("fallback")) is fallback:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("there is none")
 
 
 async def test_a_session_that_one_side_has_lost_is_told_and_made_anew(

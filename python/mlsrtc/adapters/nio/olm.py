@@ -80,6 +80,7 @@ class OlmDoor:
         self._guard: Guard | None = None
         self._waiting: list[_Waiting] = []
         self._wedged: list[OlmDevice] = []
+        self._lacks_fallback_key = False
         self._errands: asyncio.Task[None] | None = None
         self._claiming = asyncio.Lock()
 
@@ -115,6 +116,13 @@ class OlmDoor:
         olm = self._client.olm
         if olm is not None:
             olm.add_changed_users({user for user in user_ids if user in olm.tracked_users})
+
+    def fallback_keys(self, unused: object) -> None:
+        """`device_unused_fallback_key_types` of a sync; absent where the homeserver does not know them."""
+        olm = self._client.olm
+        if olm is not None and olm.account.shared and isinstance(unused, list) and olm_keys.ONE_TIME_KEY not in unused:
+            self._lacks_fallback_key = True
+            self._start()
 
     # ---- what comes in ----
 
@@ -201,16 +209,18 @@ class OlmDoor:
         if waiting.payload is not None:  # else it was told before
             self._refuse(waiting.sender, waiting.sender_key, reason, waiting.payload.type)
 
-    # ---- errands: asking for keys, mending sessions ----
+    # ---- errands: asking for keys, mending sessions, giving out a key ----
 
     def _start(self) -> None:
         if self._errands is None or self._errands.done():
             self._errands = asyncio.create_task(self._run_errands(), name="mlsrtc olm")
 
     async def _run_errands(self) -> None:
-        while self._waiting or self._wedged:
+        while self._waiting or self._wedged or self._lacks_fallback_key:
             try:
                 await self._run_errand()
+            except Failed as failed:
+                logger.info("no new fallback key: %s", failed.outcome)
             except Exception:
                 logger.exception("an errand for Olm failed")
 
@@ -218,6 +228,12 @@ class OlmDoor:
         if self._wedged:
             async with self._claiming:
                 await olm_wedged.mend(self._client, self._wedged.pop(0))
+            return
+        if not self._waiting:
+            try:
+                await olm_keys.upload_fallback_key(self._client)
+            finally:
+                self._lacks_fallback_key = False  # the next sync says whether it still does
             return
         waiting, self._waiting = self._waiting, []
         unanswered = await self._ask({one.sender for one in waiting})

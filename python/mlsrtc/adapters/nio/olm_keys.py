@@ -68,6 +68,22 @@ async def claim(client: nio.AsyncClient, devices: Collection[OlmDevice]) -> Mapp
     return unreachable
 
 
+async def upload_fallback_key(client: nio.AsyncClient) -> None:
+    """A key that is given out when there is no one-time key left: nio has none. Raises Failed.
+
+    Only the next sync makes new one-time keys, and to whoever takes the last one that may be half a minute away. For as
+    long matrix-js-sdk hands its keys to nobody in a call, if there is one device that it finds no key of.
+    """
+    olm = client.olm
+    olm.account._account.generate_fallback_key()
+    [(name, key)] = olm.account._account.fallback_key.items()
+    olm.save_account()
+    signed: dict[str, Any] = {"key": key.to_base64(), "fallback": True}
+    signed["signatures"] = {olm.user_id: {f"ed25519:{olm.device_id}": olm.sign_json(signed)}}
+    body = {"fallback_keys": {f"{ONE_TIME_KEY}:{name}": signed}}
+    await demand(client, "POST", path("client", "v3", "keys", "upload"), body)
+
+
 def known_device(olm: Olm, user_id: str, device_id: str) -> OlmDevice | None:
     """A device that nio knows and that was not deleted."""
     device = olm.device_store[user_id].get(device_id) if user_id in olm.device_store.users else None

@@ -201,6 +201,7 @@ class NioTransport:
             return
         raw = await answer.json()
         self._mend_key_count(raw)
+        self._olm.fallback_keys(raw.get("device_unused_fallback_key_types"))
         # The token this very request carried, whoever sent it.
         since = answer.url.query.get("since")
         rooms = raw.get("rooms", {})
