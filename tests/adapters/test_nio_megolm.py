@@ -10,6 +10,7 @@ from nio.store import SqliteMemoryStore
 from scripted import Scripted, error
 
 from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.outbox import Accepted, RateLimited, SendEvent
 
@@ -32,11 +33,12 @@ class _Homeserver:
         assert olm is not None
         self.keys = olm.share_keys()
         self.limited = ""
+        self.more_devices: dict[str, Any] = {}
 
     def __call__(self, method: str, path: str, query: dict[str, str]) -> web.Response:
         if self.limited and self.limited in path:
             return error(429, "M_LIMIT_EXCEEDED", retry_after_ms=77)
-        peer = {"PEER": self.keys["device_keys"]}
+        peer = {"PEER": self.keys["device_keys"], **self.more_devices}
         answers: dict[str, Any] = {
             "keys/upload": {"one_time_key_counts": {"signed_curve25519": 50}},
             "joined_members": {"joined": {"@ada:localhost": {}, "@ben:localhost": {}}},
@@ -84,6 +86,19 @@ async def test_a_limit_in_any_step_is_told_and_the_next_try_goes_on(scripted: Sc
     assert "slot_id" not in content
     done = asked[: next(n for n, path in enumerate(asked) if step in path)]
     assert not {path for _, path, *_ in before if "sendToDevice" not in path} & set(done)
+
+
+@pytest.mark.parametrize("broken", [{}, {"algorithms": [], "device_id": "BROKEN", "keys": {}}])
+async def test_a_malformed_device_keeps_no_other_from_reading(scripted: Scripted, broken: dict[str, Any]) -> None:
+    """nio drops an answer as a whole where one device in it has no keys, and raises where one has no user."""
+    homeserver = _Homeserver()
+    homeserver.more_devices = {"BROKEN": broken}
+    scripted.answer = homeserver
+    door = OlmDoor(scripted.client, lambda told: None)
+    door.open()
+    assert await _enter(scripted.client).send(REQUEST) == Accepted(event_id="$e")
+    assert sum("sendToDevice" in path for path in scripted.paths()) == 1
+    await door.close()
 
 
 async def test_a_clear_field_does_not_replace_one_of_megolm(scripted: Scripted) -> None:

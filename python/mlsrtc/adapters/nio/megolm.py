@@ -15,11 +15,11 @@ from nio.exceptions import EncryptionError
 from nio.responses import (
     JoinedMembersResponse,
     KeysClaimResponse,
-    KeysQueryResponse,
     KeysUploadResponse,
     ShareGroupSessionResponse,
 )
 
+from mlsrtc.adapters.nio import olm_keys
 from mlsrtc.adapters.nio.http import Failed, demand, path, room_path
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.outbox import RateLimited
@@ -62,9 +62,7 @@ async def encrypt(
         answer = await demand(client, "GET", room_path(room_id, "joined_members"))
         await client.receive_response(JoinedMembersResponse.from_dict(dict(answer), room_id))
     if client.olm.users_for_key_query:
-        body: dict[str, Any] = {"device_keys": {user: [] for user in sorted(client.olm.users_for_key_query)}}
-        answer = await demand(client, "POST", path("client", "v3", "keys", "query"), body)
-        await client.receive_response(KeysQueryResponse.from_dict(dict(answer)))
+        await olm_keys.query(client, set(client.olm.users_for_key_query))
     if client.olm.should_share_group_session(room_id):
         # nio's own room_send may be sharing at this moment; it leaves an event to wait for.
         if sharing := client.sharing_session.get(room_id):
