@@ -64,3 +64,10 @@ async def three(synapse: Synapse) -> AsyncIterator[list[TestDevice]]:
     names = [f"{name}{number}" for name in ("ada", "ben", "cem")]
     async with cross_signed_devices(synapse, names) as devices:
         yield devices
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def onlooker(synapse: Synapse) -> AsyncIterator[TestDevice]:
+    """A new user with one cross-signed device, for a room in which others have a call."""
+    async with cross_signed_devices(synapse, [f"onlooker{next(_numbers)}"]) as (device,):
+        yield device

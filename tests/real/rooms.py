@@ -83,6 +83,26 @@ async def enter(server: Synapse, device: TestDevice, room_id: str) -> None:
     await server.demand("POST", path, token=device.account.access_token, body={})
 
 
+async def announce(server: Synapse, device: TestDevice, room_id: str, url: str) -> None:
+    """A state membership as Element Call writes it."""
+    account = device.account
+    content = {
+        "application": "m.call",
+        "call_id": "",
+        "scope": "m.room",
+        "device_id": account.device_id,
+        "expires": 14_400_000,
+        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": url, "livekit_alias": room_id}],
+    }
+    await _set_membership(server, device, room_id, content)
+
+
+async def withdraw(server: Synapse, device: TestDevice, room_id: str) -> None:
+    """Take it back."""
+    await _set_membership(server, device, room_id, {})
+
+
 async def say(server: Synapse, device: TestDevice, room_id: str, number: int, kind: str, **content: Any) -> str:
     """Send one event past the transport under test; its event id."""
     path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/{kind}/t{number}"
@@ -124,6 +144,13 @@ async def in_room(room_id: str, *devices: TestDevice) -> AsyncIterator[list[NioC
             transport = await stack.enter_async_context(NioTransport(device.client))
             channels.append(await stack.enter_async_context(transport.subscribe(room_id, SLOT)))
         yield channels
+
+
+async def _set_membership(server: Synapse, device: TestDevice, room_id: str, content: dict[str, Any]) -> None:
+    account = device.account
+    key = quote(f"_{account.user_id}_{account.device_id}_m.call", safe="")
+    path = f"/_matrix/client/v3/rooms/{quote(room_id)}/state/{MEMBER}/{key}"
+    await server.demand("PUT", path, token=account.access_token, body=content)
 
 
 def _name(value: Incoming) -> str:

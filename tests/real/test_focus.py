@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 import sfu
-from rooms import MEMBER, SLOT, enter, make_room
+from rooms import SLOT, announce, enter, make_room
 
 from mlsrtc.adapters.focus import (
     Focus,
@@ -35,23 +35,6 @@ async def pair(announcing: tuple[Synapse, TokenService]) -> AsyncIterator[list[T
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-async def announce(synapse: Synapse, device: TestDevice, room_id: str, url: str) -> None:
-    """A state membership as Element Call writes it."""
-    account = device.account
-    content = {
-        "application": "m.call",
-        "call_id": "",
-        "scope": "m.room",
-        "device_id": account.device_id,
-        "expires": 14_400_000,
-        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
-        "foci_preferred": [{"type": "livekit", "livekit_service_url": url, "livekit_alias": room_id}],
-    }
-    key = quote(f"_{account.user_id}_{account.device_id}_m.call", safe="")
-    path = f"/_matrix/client/v3/rooms/{quote(room_id)}/state/{MEMBER}/{key}"
-    await synapse.demand("PUT", path, token=account.access_token, body=content)
 
 
 async def test_both_places_announce_it(announcing: tuple[Synapse, TokenService], pair: list[TestDevice]) -> None:
