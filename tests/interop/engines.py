@@ -15,6 +15,8 @@ from pathlib import Path
 from ours import Ours
 from peers import INTEROP, REPOSITORY, Peer, Process
 
+from one_at_a_time import one_at_a_time
+
 
 class Missing(Exception):
     """This machine has not what a peer needs."""
@@ -41,9 +43,11 @@ def installed_by_npm(folder: str) -> Path:
     if shutil.which("npm") is None:
         raise Missing(f"{folder} needs Node 20 or newer, and npm")
     place = INTEROP / folder
-    if _is_stale(place / "package-lock.json", place / "node_modules" / ".installed"):
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=place, check=True)
-        _mark(place / "package-lock.json", place / "node_modules" / ".installed")
+    lock, mark = place / "package-lock.json", place / "node_modules" / ".installed"
+    with one_at_a_time(lock):
+        if _is_stale(lock, mark):
+            subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=place, check=True)
+            _mark(lock, mark)
     return place
 
 

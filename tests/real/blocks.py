@@ -42,7 +42,7 @@ def read(frame: rtc.VideoFrame) -> tuple[Colour, int]:
     pixels = numpy.frombuffer(data, dtype=numpy.uint8).reshape(HEIGHT, WIDTH, 4)
     red, green, blue = (round(float(mean)) for mean in pixels[: SIDE - MARGIN, :, :3].mean(axis=(0, 1)))
     inner = (_block(pixels, bit)[MARGIN:-MARGIN, MARGIN:-MARGIN, :3].mean() for bit in range(COLUMNS * ROWS))
-    return (red, green, blue), sum((mean > 127) << bit for bit, mean in enumerate(inner))
+    return (red, green, blue), sum(int(mean > 127) << bit for bit, mean in enumerate(inner))
 
 
 def near(one: Colour, other: Colour) -> bool:

@@ -22,6 +22,7 @@ from peers import INTEROP
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import KeyRing
 from mlsrtc.notices import Notice
+from one_at_a_time import one_at_a_time
 from wanting import wanting
 
 PATIENCE = 30.0  # seconds for one answer
@@ -31,7 +32,9 @@ NONE_HERE = 3  # exit status of interop/chromium/find
 @cache
 def chromium() -> Path:
     """The executable. Raises `Missing`."""
-    found = subprocess.run([INTEROP / "chromium" / "find"], capture_output=True, text=True, check=False)
+    script = INTEROP / "chromium" / "find"
+    with one_at_a_time(script):
+        found = subprocess.run([script], capture_output=True, text=True, check=False)
     if found.returncode == NONE_HERE:
         raise Missing(found.stderr.strip())
     assert found.returncode == 0, found.stderr

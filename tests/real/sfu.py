@@ -10,29 +10,36 @@ from typing import Any
 
 import pytest
 
+from one_at_a_time import one_at_a_time
 from wanting import wanting
 
 rtc = pytest.importorskip("livekit.rtc", reason="the extra `test` installs it")
 jwt = pytest.importorskip("jwt", reason="the extra `test` installs it")
 
-BUILD = Path(__file__).parents[2] / "interop" / "livekit" / "build"
-NO_GO = 3  # its exit status where Go is missing
+INTEROP = Path(__file__).parents[2] / "interop" / "livekit"
+NO_GO = 3  # exit status of what builds, where Go is missing
+
+
+def built(script: Path) -> Path:
+    """What a script builds if it is not there. Skips the test where Go is missing."""
+    with one_at_a_time(script):
+        done = subprocess.run([script], capture_output=True, text=True, check=False)
+    if done.returncode == NO_GO:
+        wanting(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 @cache
 def server() -> Path:
-    """livekit-server, built if it is not there. Skips the test where it cannot run (`wanting`)."""
+    """livekit-server. Skips the test where it cannot run (`wanting`)."""
     if shutil.which("ip") is not None:
         shown = subprocess.run(
             ["ip", "-oneline", "address", "show", "up", "scope", "global"], capture_output=True, text=True, check=True
         )
         if not shown.stdout:
             wanting("WebRTC needs an address besides loopback: run the tests by interop/livekit/alone")
-    built = subprocess.run([BUILD], capture_output=True, text=True, check=False)
-    if built.returncode == NO_GO:
-        wanting(built.stderr.strip())
-    assert built.returncode == 0, built.stderr
-    return Path(built.stdout.strip())
+    return built(INTEROP / "build")
 
 
 def claims(token: str) -> dict[str, Any]:

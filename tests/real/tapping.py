@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sfu
+
 from mlsrtc.media.keys import MediaKey
 from mlsrtc.notices import MediaKeysChanged, Notice
 from mlsrtc.testing.livekit import LiveKitServer
-from wanting import wanting
 
-BUILD = Path(__file__).parents[2] / "interop" / "livekit" / "tap" / "build"
-NO_GO = 3  # its exit status where Go is missing
 LONGEST = 1 << 24  # bytes of a line
 
 
@@ -58,12 +56,8 @@ class Tap:
 
 @cache
 def executable() -> Path:
-    """The tap, built if it is not there. Skips the test where it cannot be."""
-    built = subprocess.run([BUILD], capture_output=True, text=True, check=False)
-    if built.returncode == NO_GO:
-        wanting(built.stderr.strip())
-    assert built.returncode == 0, built.stderr
-    return Path(built.stdout.strip())
+    """The tap. Skips the test where it cannot be built."""
+    return sfu.built(sfu.INTEROP / "tap" / "build")
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 COLOURS = ((176, 58, 46), (31, 97, 141))
 ENOUGH = 20  # frames

@@ -23,7 +23,7 @@ from mlsrtc.testing.sound import listen, loudest
 from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.testing.token_service import TokenService
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 PATIENCE = 60.0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sfu
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.media]
 
 
 def test_who_leaves_goes_deaf_and_the_demo_says_so_to_machines(tmp_path: Path) -> None:

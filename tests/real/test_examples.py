@@ -29,7 +29,7 @@ from mlsrtc.testing.sound import Ear, listen, loudest
 from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.testing.token_service import TokenService
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 60.0
 _numbers = count()

@@ -15,7 +15,7 @@ from sound import playing
 from mlsrtc.testing.livekit import LiveKitError, LiveKitServer
 from mlsrtc.testing.sound import listen, loudest
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 INDEX = 7
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}

@@ -16,7 +16,7 @@ from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 INDEX = 7
 LAST = b"the last one"

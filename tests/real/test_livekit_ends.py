@@ -23,7 +23,7 @@ from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import Rejoining
 from mlsrtc.testing.livekit import LiveKitServer
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 PATIENCE = 10.0  # seconds
 USER, DEVICE = "@ada:one.example", "D"

@@ -28,7 +28,7 @@ from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.sound import Ear
 from mlsrtc.testing.synapse import Synapse
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_who_joins_late_hears_all_and_is_heard(

@@ -15,7 +15,7 @@ from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 RED, GREEN, BLUE = (220, 40, 40), (40, 200, 40), (40, 60, 230)
 ENOUGH = 20  # pictures, as a busy machine decodes them in ten seconds

@@ -26,7 +26,7 @@ from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 COLOURS = ((220, 40, 40), (40, 200, 40), (40, 60, 230))
 ON_THE_WAY = 1.0  # seconds from the switch until the last frame under the key before it comes out of the SFU

@@ -15,7 +15,7 @@ from mlsrtc.testing.livekit import LiveKitServer
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 ROOM = "!call:localhost"
 ALIAS = "zsFaCDegWaSYKC48CZ52oqAXQ1FbMXhYzqE3dttzXFE"
