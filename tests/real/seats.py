@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,10 +17,12 @@ from mlsrtc.identifiers import MemberId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
-from mlsrtc.testing.sound import Ear, listen, loudest
+from mlsrtc.testing.sound import Ear
 from mlsrtc.testing.synapse import Synapse
 
 PATIENCE = 20.0
+SOON = 5.0  # seconds: a track may begin with noise
+HALF_A_SECOND = 50  # windows of an ear
 PITCHES = (400.0, 700.0, 1100.0, 1600.0)  # Hz
 
 N = TypeVar("N", bound=Notice | MediaNotice)
@@ -109,10 +111,13 @@ class Seat:
         await self.until(lambda: other.user_id in self.pictures)
         return self.pictures[other.user_id]
 
-    async def hears(self, other: "Seat", seconds: float = 1.0) -> bool:
-        """Whether the other one's tone is what is heard on its track."""
-        pitch, share = loudest(await listen(await self.track(other), seconds))
-        return share > 0.5 and abs(pitch - other.pitch) < 3
+    async def hears(self, other: "Seat") -> bool:
+        """Whether the other one's tone is soon heard on its track for half a second without a break."""
+        async with await self.ear(other) as ear:
+            with suppress(TimeoutError):
+                await ear.until(lambda: len(ear.windows) >= HALF_A_SECOND and all(ear.windows[-HALF_A_SECOND:]), SOON)
+                return True
+        return False
 
     async def ear(self, other: "Seat") -> Ear:
         """Listens for the other one's tone from now on."""

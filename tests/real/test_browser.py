@@ -84,7 +84,7 @@ async def viewing(
 async def test_a_page_sees_the_others_through_three_epochs_and_is_seen(
     synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice], record_property: Callable[[str, object], None]
 ) -> None:
-    async with viewing(synapse, livekit, three, Policy(rekey_interval=4.0)) as (_, viewer):
+    async with viewing(synapse, livekit, three, Policy(rekey_interval=2.5)) as (_, viewer):
         first, *_ = viewer.others
         await viewer.call.keyed(SOON)
         await viewer.more(await viewer.videos(), 1, 20)

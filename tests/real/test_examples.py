@@ -8,7 +8,7 @@ import sys
 import time
 import wave
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -160,47 +160,42 @@ async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tm
     await room.empty()
 
 
-@pytest.mark.parametrize("name", ["recorder.py", "echo.py"])
-async def test_a_password_that_is_not_taken_is_said_in_a_line(room: Room, tmp_path: Path, name: str) -> None:
-    arguments = [str(tmp_path / "heard")] if name == "recorder.py" else []
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(EXAMPLES / name), room.synapse.base_url, room.account.user_id, room.room_id, *arguments),
-        *("--store", str(tmp_path / "store")),
-        env=os.environ | {"MLSRTC_PASSWORD": "of somebody else"},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 1, err.decode()
-    assert err.decode().splitlines()[-1].startswith("the homeserver refuses: LoginError: M_FORBIDDEN")
-    assert b"Traceback" not in err
-
-
-@pytest.mark.parametrize("name", ["recorder.py", "echo.py"])
-@pytest.mark.parametrize("fault", ["no password", "no service"])
-async def test_what_is_missing_is_said_in_a_line(
-    name: str, fault: str, announcing: tuple[Synapse, TokenService], tmp_path: Path
-) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def unserved() -> AsyncIterator[Synapse]:
+    """A homeserver that announces a token service where there is none."""
     down = [{"type": "livekit", "livekit_service_url": "http://127.0.0.1:9"}]
-    async with AsyncExitStack() as stack:
-        synapse = announcing[0]
-        if fault == "no service":
-            synapse = await stack.enter_async_context(Synapse(extra={"matrix_rtc": {"transports": down}}))
-        bot = await synapse.register(f"bot{next(_numbers)}")
-        [device] = await stack.enter_async_context(cross_signed_devices(synapse, [f"host{next(_numbers)}"]))
-        room_id = await make_room(synapse, [device])
+    async with Synapse(extra={"matrix_rtc": {"transports": down}}) as synapse:
+        yield synapse
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("no password", "set MLSRTC_PASSWORD"),
+        ("no such password", "the homeserver refuses: LoginError: M_FORBIDDEN"),
+        ("no service", "service_unavailable: http://127.0.0.1:9/sfu/get: "),
+    ],
+)
+async def test_what_is_missing_is_said_in_a_line(fault: str, line: str, unserved: Synapse, tmp_path: Path) -> None:
+    async def said(name: str) -> None:
+        bot = await unserved.register(f"bot{next(_numbers)}")
+        password = {"no such password": "of somebody else", "no service": bot.password}.get(fault)
         arguments = [str(tmp_path / "heard")] if name == "recorder.py" else []
         environment = {key: value for key, value in os.environ.items() if key != "MLSRTC_PASSWORD"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(EXAMPLES / name), synapse.base_url, bot.user_id, room_id, *arguments),
-            *("--store", str(tmp_path / "store")),
-            env=environment | ({"MLSRTC_PASSWORD": bot.password} if fault == "no service" else {}),
+            *(sys.executable, str(EXAMPLES / name), unserved.base_url, bot.user_id, room_id, *arguments),
+            *("--store", str(tmp_path / name)),
+            env=environment | ({} if password is None else {"MLSRTC_PASSWORD": password}),
             stderr=asyncio.subprocess.PIPE,
         )
         _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
-    line = "set MLSRTC_PASSWORD" if fault == "no password" else "service_unavailable: http://127.0.0.1:9/sfu/get: "
-    assert process.returncode == 1, err.decode()
-    assert err.decode().splitlines()[-1].startswith(line)
-    assert b"Traceback" not in err
+        assert process.returncode == 1, err.decode()
+        assert err.decode().splitlines()[-1].startswith(line)
+        assert b"Traceback" not in err
+
+    async with cross_signed_devices(unserved, [f"host{next(_numbers)}"]) as [device]:
+        room_id = await make_room(unserved, [device])
+        await asyncio.gather(said("recorder.py"), said("echo.py"))
 
 
 async def test_the_program_of_the_how_to_is_heard_and_records(

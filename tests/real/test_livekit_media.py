@@ -77,7 +77,7 @@ async def test_who_leaves_and_keeps_its_keys_hears_nothing_more_and_hears_again_
 async def test_a_fork_is_heard_when_it_has_healed(
     synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
 ) -> None:
-    policy = Policy(rekey_interval=4.0)
+    policy = Policy(rekey_interval=2.5)
     async with seats(synapse, livekit, three, policy=policy) as (_, (one, other, apart)):
         assert await all_hear([one, other, apart])
         apart.transport.withheld = True

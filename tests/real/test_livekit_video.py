@@ -1,5 +1,6 @@
 """Pictures in a call with media: what one device shows, the others decode, whatever epoch they are in."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -38,6 +39,16 @@ async def _switch(seat: Seat) -> None:
     await seat.until(lambda: len(seat.notices(SendKeySwitched)) > before)
 
 
+async def _through_switches(seat: Seat, shown: Seat) -> list[Seen]:
+    """What one of two sees of the other, from before three switches until after the last of them."""
+    async with Eye(await seat.picture(shown)) as eye:
+        await eye.more(ENOUGH)
+        for _ in range(3):
+            await _switch(shown)
+            await eye.more(ENOUGH)
+    return eye.seen
+
+
 @pytest.mark.slow
 async def test_pictures_are_decoded_through_switches_of_the_epoch(
     synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice], record_property: Callable[[str, object], None]
@@ -46,17 +57,13 @@ async def test_pictures_are_decoded_through_switches_of_the_epoch(
     async with seats(synapse, livekit, three, 2, policy=policy) as (_, (one, other)), AsyncExitStack() as stack:
         await stack.enter_async_context(showing(one.media, RED))
         await stack.enter_async_context(showing(other.media, GREEN))
-        for seat, shown, colour in ((one, other, GREEN), (other, one, RED)):
-            async with Eye(await seat.picture(shown)) as eye:
-                await eye.more(ENOUGH)
-                for _ in range(3):
-                    await _switch(shown)
-                    await eye.more(ENOUGH)
-            assert _moves(eye.seen, colour)
-            gap = max(later.time - earlier.time for earlier, later in pairwise(eye.seen))
+        both = await asyncio.gather(_through_switches(one, other), _through_switches(other, one))
+        for seen, colour in zip(both, (GREEN, RED), strict=True):
+            assert _moves(seen, colour)
+            gap = max(later.time - earlier.time for earlier, later in pairwise(seen))
             assert gap < LONGEST
-            record_property("pictures decoded", len(eye.seen))
-            record_property("pictures missed", sum(_steps(eye.seen)) - len(eye.seen) + 1)
+            record_property("pictures decoded", len(seen))
+            record_property("pictures missed", sum(_steps(seen)) - len(seen) + 1)
             record_property("longest gap, ms", round(1000 * gap))
         assert await all_hear([one, other]), "and sound goes beside it"
         assert one.notices(MediaRefused) == other.notices(MediaRefused) == []
@@ -72,9 +79,11 @@ async def test_who_joins_late_sees_all_and_is_seen(
         third = await stack.enter_async_context(room.seat(three[2], PITCHES[2]))
         await stack.enter_async_context(showing(third.media, BLUE))
         everybody = list(zip([*seated, third], (RED, GREEN, BLUE), strict=True))
-        for seat, _ in everybody:
-            for shown, colour in everybody:
-                if shown is not seat:
-                    async with Eye(await seat.picture(shown)) as eye:
-                        await eye.more(ENOUGH)
-                    assert _moves(eye.seen, colour)
+
+        async def sees(seat: Seat, shown: Seat, colour: Colour) -> bool:
+            async with Eye(await seat.picture(shown)) as eye:
+                await eye.more(ENOUGH)
+            return _moves(eye.seen, colour)
+
+        pairs = ((seat, *other) for seat, _ in everybody for other in everybody if other[0] is not seat)
+        assert all(await asyncio.gather(*(sees(*pair) for pair in pairs)))

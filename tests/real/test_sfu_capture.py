@@ -93,12 +93,12 @@ async def _captured(stage: Stage, seated: Sequence[Seat], device: TestDevice) ->
             third.call.attach(known.setdefault(_identity(third), Keys()))
             await _speaking(while_there, third, 2)
             assert await all_hear([*seated, third])
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
             switched = [len(seat.notices(SendKeySwitched)) for seat in seated]
         for seat, before in zip(seated, switched, strict=True):
             await seat.until(lambda seat=seat, before=before: len(seat.notices(SendKeySwitched)) > before)
         since = time.monotonic()
-        await asyncio.sleep(4)
+        await asyncio.sleep(2)
     return tap, known, since
 
 

@@ -10,9 +10,8 @@ import pytest
 import pytest_asyncio
 import sfu
 
-from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
-from mlsrtc.testing.synapse import Synapse
+from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.testing.token_service import TokenService
 
 pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
@@ -24,15 +23,19 @@ ALIAS = "zsFaCDegWaSYKC48CZ52oqAXQ1FbMXhYzqE3dttzXFE"
 Body = dict[str, Any]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def service(livekit: LiveKitServer, synapse: Synapse) -> AsyncIterator[TokenService]:
     async with TokenService(livekit, {"localhost": synapse.base_url}) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def openid(synapse: Synapse, three: list[TestDevice]) -> Body:
-    account = three[0].account
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def account(synapse: Synapse) -> Account:
+    return await synapse.register("asking")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def openid(synapse: Synapse, account: Account) -> Body:
     path = f"/_matrix/client/v3/user/{account.user_id}/openid/request_token"
     return await synapse.demand("POST", path, token=account.access_token, body={})
 
@@ -52,15 +55,15 @@ async def ask(service: TokenService, path: str, body: Any, method: str = "POST")
         return response.status, told, dict(response.headers)
 
 
-async def test_the_endpoint_before_matrix_2(service: TokenService, openid: Body, three: list[TestDevice]) -> None:
+async def test_the_endpoint_before_matrix_2(service: TokenService, openid: Body, account: Account) -> None:
     status, told, _ = await ask(service, "/sfu/get", legacy(openid))
     assert status == 200
-    assert sfu.claims(told["jwt"])["sub"] == f"{three[0].account.user_id}:DEV"
+    assert sfu.claims(told["jwt"])["sub"] == f"{account.user_id}:DEV"
     assert sfu.claims(told["jwt"])["video"]["room"] == ALIAS
 
 
-async def test_the_endpoint_of_matrix_2(service: TokenService, openid: Body, three: list[TestDevice]) -> None:
-    status, told, _ = await ask(service, "/get_token", newer(openid, three[0].account.user_id))
+async def test_the_endpoint_of_matrix_2(service: TokenService, openid: Body, account: Account) -> None:
+    status, told, _ = await ask(service, "/get_token", newer(openid, account.user_id))
     assert status == 200
     found = sfu.claims(told["jwt"])
     assert len(found["sub"]) == 43
@@ -76,7 +79,7 @@ async def test_the_token_opens_the_room(service: TokenService, openid: Body) -> 
 
 
 async def test_users_of_other_servers_publish_nothing_and_make_no_room(
-    livekit: LiveKitServer, synapse: Synapse, openid: Body, three: list[TestDevice]
+    livekit: LiveKitServer, synapse: Synapse, openid: Body
 ) -> None:
     async with TokenService(livekit, {"localhost": synapse.base_url}, full_access=()) as service:
         body = legacy(openid) | {"room": "!other:localhost"}
@@ -138,13 +141,13 @@ async def test_refused_before_matrix_2(
 async def test_refused_in_matrix_2(
     service: TokenService,
     openid: Body,
-    three: list[TestDevice],
+    account: Account,
     name: str,
     spoil: Callable[[Body], None],
     status: int,
     errcode: str,
 ) -> None:
-    body = copy.deepcopy(newer(openid, three[0].account.user_id))
+    body = copy.deepcopy(newer(openid, account.user_id))
     spoil(body)
     found, told, _ = await ask(service, "/get_token", body)
     assert (found, told["errcode"]) == (status, errcode)
