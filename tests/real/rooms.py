@@ -84,7 +84,7 @@ async def enter(server: Synapse, device: TestDevice, room_id: str) -> None:
 
 
 async def announce(server: Synapse, device: TestDevice, room_id: str, url: str) -> None:
-    """A state membership as Element Call writes it."""
+    """A state membership as Element Call writes it, which names a token service."""
     account = device.account
     content = {
         "application": "m.call",

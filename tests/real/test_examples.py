@@ -18,7 +18,7 @@ import numpy
 import pages
 import pytest
 import pytest_asyncio
-from rooms import enter, heed_interrupts, make_room
+from rooms import announce, enter, heed_interrupts, make_room
 
 from mlsrtc import MLS, MembersChanged, Policy, Trust
 from mlsrtc.adapters.driver import Call
@@ -160,14 +160,6 @@ async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tm
     await room.empty()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def unserved() -> AsyncIterator[Synapse]:
-    """A homeserver that announces a token service where there is none."""
-    down = [{"type": "livekit", "livekit_service_url": "http://127.0.0.1:9"}]
-    async with Synapse(extra={"matrix_rtc": {"transports": down}}) as synapse:
-        yield synapse
-
-
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
@@ -176,14 +168,18 @@ async def unserved() -> AsyncIterator[Synapse]:
         ("no service", "service_unavailable: http://127.0.0.1:9/sfu/get: "),
     ],
 )
-async def test_what_is_missing_is_said_in_a_line(fault: str, line: str, unserved: Synapse, tmp_path: Path) -> None:
+async def test_what_is_missing_is_said_in_a_line(
+    fault: str, line: str, announcing: tuple[Synapse, TokenService], tmp_path: Path
+) -> None:
+    synapse, _ = announcing
+
     async def said(name: str) -> None:
-        bot = await unserved.register(f"bot{next(_numbers)}")
+        bot = await synapse.register(f"bot{next(_numbers)}")
         password = {"no such password": "of somebody else", "no service": bot.password}.get(fault)
         arguments = [str(tmp_path / "heard")] if name == "recorder.py" else []
         environment = {key: value for key, value in os.environ.items() if key != "MLSRTC_PASSWORD"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(EXAMPLES / name), unserved.base_url, bot.user_id, room_id, *arguments),
+            *(sys.executable, str(EXAMPLES / name), synapse.base_url, bot.user_id, room_id, *arguments),
             *("--store", str(tmp_path / name)),
             env=environment | ({} if password is None else {"MLSRTC_PASSWORD": password}),
             stderr=asyncio.subprocess.PIPE,
@@ -193,8 +189,10 @@ async def test_what_is_missing_is_said_in_a_line(fault: str, line: str, unserved
         assert err.decode().splitlines()[-1].startswith(line)
         assert b"Traceback" not in err
 
-    async with cross_signed_devices(unserved, [f"host{next(_numbers)}"]) as [device]:
-        room_id = await make_room(unserved, [device])
+    async with cross_signed_devices(synapse, [f"host{next(_numbers)}"]) as [device]:
+        room_id = await make_room(synapse, [device])
+        if fault == "no service":
+            await announce(synapse, device, room_id, "http://127.0.0.1:9")
         await asyncio.gather(said("recorder.py"), said("echo.py"))
 
 
