@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 import sfu
 from meddling import unencrypting
-from seats import PITCHES, all_hear, seats
+from seats import PATIENCE, PITCHES, all_hear, seats
 
 from mlsrtc import EpochChanged, MediaKeysChanged, Policy, SendKeySwitched
 from mlsrtc.adapters.livekit import (
@@ -48,7 +48,7 @@ async def test_ten_epochs_in_a_row_are_heard_through(
         assert await all_hear([one, other])
         async with await one.ear(other) as ear:
             before = len(other.notices(SendKeySwitched))
-            await other.until(lambda: len(other.notices(SendKeySwitched)) >= before + 10)
+            await other.until(lambda: len(other.notices(SendKeySwitched)) >= before + 10, 3 * PATIENCE)
         assert sum(ear.windows) > 0.98 * len(ear.windows)
 
 
