@@ -222,7 +222,7 @@ mod tests {
         let ledgers = [const { Ledger::new() }; 3];
         for (place, process) in [(0, 7), (1, 5), (1, 5), (0, 7), (2, 9)] {
             let (own, before) = Ledger::of(process, &ledgers).unwrap();
-            assert!(std::ptr::eq(own, &ledgers[place]));
+            assert!(std::ptr::eq(own, ledgers.get(place).unwrap()));
             assert_eq!(before.len(), place);
         }
         let refused = Ledger::of(11, &ledgers).err().unwrap();
