@@ -47,6 +47,11 @@ class Field:
         """Whether there is no such field, or null stands there: the protocol writes neither for the other."""
         return self._value is None
 
+    @property
+    def is_object(self) -> bool:
+        """Whether an object stands there, where the protocol lets something else stand too."""
+        return isinstance(self._value, Mapping)
+
     def __getitem__(self, name: str) -> "Field":
         """The field `name` of an object; an absent Field if the object has none."""
         return Field(self.object().get(name), name, self)

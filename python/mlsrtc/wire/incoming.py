@@ -4,7 +4,7 @@ Nothing in here was checked. `mlsrtc.wire` decodes the contents, `mlsrtc.trust` 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
@@ -38,12 +38,14 @@ class RoomEvent:
 
 @dataclass(frozen=True, slots=True)
 class ToDevice:
-    """A to-device event. `sender_device` is the device that Olm authenticated, or None for an event in the clear."""
+    """A to-device event. `sender_device` is the device that Olm authenticated, and `sender_key` its Ed25519 key (32
+    bytes); both are None for an event in the clear."""
 
     type: str
     sender: str
-    content: Json
+    content: Json = field(repr=False)  # it may hold a media key
     sender_device: str | None = None
+    sender_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

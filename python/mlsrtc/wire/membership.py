@@ -16,11 +16,12 @@ from mlsrtc.wire import names
 from mlsrtc.wire.block import Block, ForeignBlock, JoinBlock, LeftBlock, decode_block, encode_block
 from mlsrtc.wire.fields import Field, refuse
 from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.key_event import KeyFormat
+from mlsrtc.wire.slots import slot_of, slot_parts
 
 EXPIRES_DEFAULT = 4 * 3600 * 1000  # ms; js-sdk's default for a state membership that names none
 TRANSPORTS_LIMIT = 16
 URL_LIMIT = 2048
-ROOM_CALL = "ROOM"  # the slot id's half for the call of the room itself; its `call_id` in a state membership is ""
 
 
 class MembershipFormat(Enum):
@@ -68,6 +69,8 @@ class RtcMembership:
     focus_selection: str | None = None  # state format
     can_subscribe: tuple[str, ...] = ()  # sticky format
     block: JoinBlock | ForeignBlock | None = None
+    key_format: KeyFormat = KeyFormat.ELEMENT
+    """How the device takes keys that are handed to it, as far as its membership shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def split_block(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
 def state_key(user_id: UserId, device_id: DeviceId, slot_id: SlotId, *, owned: bool = False) -> str:
     """The state key of a state membership. `owned`: in a room version where only its user may write a key
     that begins with the user's id (MSC3757, MSC3779), the leading underscore is left out."""
-    application, call_id = _slot_parts(slot_id)
+    application, call_id = slot_parts(slot_id)
     return f"{'' if owned else '_'}{user_id}_{device_id}_{application}{call_id}"
 
 
@@ -182,7 +185,7 @@ def _state(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> R
     if not f"{key.removeprefix('_')}_".startswith(f"{user_id}_{device_id}_"):
         refuse("wrong_device", "content.device_id", "not the device that the state key names")
     application = content["application"].text()
-    slot_id = Field(f"{application}#{content['call_id'].text() or ROOM_CALL}", "content.call_id").slot_id()
+    slot_id = slot_of(application, content["call_id"])
     created_ts = content["created_ts"].optional(Field.integer)
     created = stamp.ts if created_ts is None else created_ts
     expires = content["expires"].optional(Field.integer)
@@ -210,7 +213,7 @@ def _state(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> R
 def _state_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
     if isinstance(membership, RtcLeave):
         return {}
-    application, call_id = _slot_parts(membership.slot_id)
+    application, call_id = slot_parts(membership.slot_id)
     content: dict[str, Any] = {
         "application": application,
         "call_id": call_id,
@@ -246,6 +249,9 @@ def _sticky(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> 
     if "user_id" in member and member["user_id"].user_id() != user_id:
         refuse("wrong_user", "content.member.user_id", "not the sender")
     device_id = member["device_id"].optional(Field.device_id)
+    key_format = KeyFormat.ELEMENT
+    if device_id is None and "claimed_device_id" in member:  # the proposal's name, and with it the proposal's keys
+        device_id, key_format = member["claimed_device_id"].device_id(), KeyFormat.MSC4143
     slot_id = content["slot_id"].slot_id()
     rtc_member_id = member["id"].text()
     join = _join_block(block, slot_id, device_id)
@@ -271,6 +277,7 @@ def _sticky(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> 
         transports=() if published.absent else tuple(_transports(published)),
         can_subscribe=can_subscribe,
         block=join,
+        key_format=key_format,
     )
 
 
@@ -343,9 +350,3 @@ def _transport_content(transport: Transport) -> dict[str, Any]:
 
 def _texts(field: Field) -> tuple[str, ...]:
     return () if field.absent else tuple(item.text() for item in field.list(TRANSPORTS_LIMIT))
-
-
-def _slot_parts(slot_id: SlotId) -> tuple[str, str]:
-    """The application and the `call_id` of the state format."""
-    application, _, rest = slot_id.partition("#")
-    return application, "" if rest == ROOM_CALL else rest

@@ -16,6 +16,16 @@ BLOCK = "dev.mlsrtc.mls"
 ENCRYPTION_TYPE = "dev.mlsrtc.mls"
 """`slot.encryption.type` of a call keyed by MLS."""
 
+PER_MEMBER_TYPES = frozenset({"m.per_member", "org.matrix.msc4143.per_member"})
+"""`slot.encryption.type` of a call in which everybody makes a key of its own and hands it to the others (MSC4143)."""
+
+KEYS_ELEMENT = "io.element.call.encryption_keys"  # Element Call, deployed; to-device, and as a room event before
+KEYS_MSC4143 = "m.rtc.encryption_key"
+KEYS_MSC4143_UNSTABLE = "org.matrix.msc4143.rtc.encryption_key"
+KEYS_FAMEDLY = "com.famedly.call.member.encryption_keys"
+REQUEST_FAMEDLY = "com.famedly.call.member.encryption_keys_request"
+KEY_TYPES = frozenset({KEYS_ELEMENT, KEYS_MSC4143, KEYS_MSC4143_UNSTABLE, KEYS_FAMEDLY})
+
 ENCRYPTED = "m.room.encrypted"
 POWER_LEVELS = "m.room.power_levels"
 ROOM_MEMBER = "m.room.member"
