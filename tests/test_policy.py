@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlsrtc import LocalProtocolError, Policy, Trust
-from mlsrtc.policy import AT_MOST_THE_DEFAULT, BEFORE_THE_END, LEAST
+from mlsrtc.policy import AT_MOST_THE_DEFAULT, BEFORE_THE_END, LEAST, NOT_LONGER
 
 NUMBERS = [field for field in fields(Policy) if field.type in (int, float) and field.name != "suite"]
 
@@ -30,7 +30,8 @@ def test_a_number_is_within_its_bounds_and_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
 def test_a_value_of_another_type_is_refused(name: str) -> None:
-    for value in ("1", None, True, b"1"):
+    truth = isinstance(getattr(Policy(), name), bool)
+    for value in ("1", None, 1 if truth else True, b"1"):
         assert "another type" in refused(name, value)
 
 
@@ -45,6 +46,19 @@ def test_what_others_would_refuse_is_refused_here(name: str) -> None:
 @pytest.mark.parametrize(("renewal", "end"), BEFORE_THE_END.items())
 def test_what_is_renewed_is_renewed_before_it_ends(renewal: str, end: str) -> None:
     refused(renewal, getattr(Policy(), end))
+
+
+@pytest.mark.parametrize(("part", "whole"), NOT_LONGER.items())
+def test_a_part_is_not_longer_than_the_whole(part: str, whole: str) -> None:
+    limit = getattr(Policy(), whole)
+    Policy(**{part: limit})
+    refused(part, limit + 0.1)
+
+
+def test_the_presets_are_policies_and_take_other_choices_beside_their_own() -> None:
+    assert Policy.element_call(trust=Trust.ANY_DEVICE).leave_debounce == 0
+    assert Policy.famedly(key_use_delay=2.0).key_use_delay == 2.0
+    assert Policy.famedly().share_in_lobby
 
 
 def test_a_suite_is_one_that_the_provider_has() -> None:

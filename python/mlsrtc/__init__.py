@@ -9,7 +9,10 @@ from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
     HistoryNotVisible,
+    KeyMissing,
+    KeyRefused,
     KeysUnreadable,
+    KeyUndelivered,
     Left,
     MediaKeysChanged,
     MediaKeysRetired,
@@ -23,12 +26,15 @@ from mlsrtc.notices import (
     SendKeySwitched,
     Stranded,
 )
-from mlsrtc.policy import MLS, Encryption, Policy, Trust
+from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy, Trust
 from mlsrtc.session import CallMember, Device, Session
+from mlsrtc.sharing_session import SharingSession
 from mlsrtc.wire.incoming import Now
 
 __all__ = [
+    "AUTO",
     "MLS",
+    "PER_MEMBER",
     "CallMember",
     "CallOver",
     "CannotSend",
@@ -37,6 +43,9 @@ __all__ = [
     "EpochChanged",
     "EventRefused",
     "HistoryNotVisible",
+    "KeyMissing",
+    "KeyRefused",
+    "KeyUndelivered",
     "KeysUnreadable",
     "Left",
     "LocalProtocolError",
@@ -55,6 +64,7 @@ __all__ = [
     "RequestRefused",
     "SendKeySwitched",
     "Session",
+    "SharingSession",
     "StoreError",
     "Stranded",
     "Trust",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlsrtc import mls, saved
-from mlsrtc.attendance import Attendance, Phase
+from mlsrtc.attendance import Attendance
 from mlsrtc.committing import Committing
 from mlsrtc.desk import Desk
 from mlsrtc.epochs import Epochs, Held
@@ -18,6 +18,7 @@ from mlsrtc.group import Participation
 from mlsrtc.identifiers import EpochId
 from mlsrtc.keying import Keying
 from mlsrtc.knowledge import Knowledge
+from mlsrtc.upkeep import Phase
 from mlsrtc.wire.incoming import TOLD, Now
 from mlsrtc.wire.membership import MembershipFormat
 
@@ -39,7 +40,7 @@ def changes(phase: Phase, stages: Stages) -> Mapping[str, bytes | None]:
     desk, attendance, epochs = stages.desk, stages.attendance, stages.footing.epochs
     records = dict(desk.records)
     records |= {f"event/{event.event_id}": saved.dump_event(event) for event in stages.known.fresh}
-    records |= {f"request/{request.id}": saved.dump_request(request) for request in desk.outbox.drafted()}
+    records |= dict(saved.drafted(desk.outbox.drafted()))
     if not (records or desk.notices or desk.touched):
         return {}
     presence = attendance.presence

@@ -1,7 +1,7 @@
 """Whose device keys we ask our homeserver for, and when: a device that was logged out is to be noticed.
 
-Knows the desk and what is known of the call; judges nothing. One question at a time, about many users at once. Our own
-user comes first and alone, since nobody enters without that answer, and another server that is down delays it.
+Knows the desk, and of a call with MLS what is known; judges nothing. One question at a time, about many users at once.
+Our own user comes first and alone, since nobody enters without that answer, and another server that is down delays it.
 """
 
 import math
@@ -34,16 +34,18 @@ class Inquiry:
     _own_at: float = -math.inf  # our own user is not asked about before
     _unreadable: int = 0  # answers about it in a row that did not hold
     _told: tuple[str, str] | None = None  # what was wrong with the last one, by reason and place
-    _others: frozenset[MemberId] = frozenset()  # those present, when last looked at
-    _of: tuple[View, MemberId | None] | None = None  # what they follow from
 
     def __post_init__(self) -> None:
         self._wanted = {self.own: None}
 
-    def changed(self, users: Iterable[str], known: Knowledge) -> None:
+    def changed(self, users: Iterable[str], in_call: Iterable[UserId]) -> None:
         """The homeserver says that these users' devices changed. Only users who joined the call are asked about."""
-        ours = {self.own, *(joined.leaf.user_id for joined in known.roster.seated.values())}
-        self._wanted |= dict.fromkeys(user for user in map(UserId, users) if user in ours)
+        ours = {self.own, *in_call}
+        self.want(user for user in map(UserId, users) if user in ours)
+
+    def want(self, users: Iterable[UserId]) -> None:
+        """Ask about these, unless their answer is awaited."""
+        self._wanted |= dict.fromkeys(user for user in users if user not in self._asking)
 
     def answered(self, user: UserId) -> None:
         """An answer about a user has come."""
@@ -64,25 +66,9 @@ class Inquiry:
             desk.tell(KeysUnreadable(error.reason, error.where))
         return self._unreadable < OWN_TRIES
 
-    def settle(self, desk: Desk, known: Knowledge, me: MemberId | None) -> None:
-        """Ask what is due. `me`: our own participation, about which nothing is asked."""
+    def settle(self, desk: Desk) -> None:
+        """Ask what is due."""
         now = desk.now.monotonic
-        view, before = known.look(desk.now), self._of
-        self._of = view, me
-        if self._of != before:
-            others = view.members.difference((me,))
-            if new := others - self._others:
-                joins = (joined for member, joined in view.present.items() if member in new)
-                self._wanted |= dict.fromkeys(joined.leaf.user_id for joined in joins)
-            self._others = others
-        for member, since in known.keyring.unlisted.items():
-            if member not in self._others:
-                continue
-            user = view.present[member].leaf.user_id
-            if (again := since + LISTING_GRACE) > now:
-                desk.at(again)
-            elif user not in self._asking:
-                self._wanted[user] = None
         if self.own in self._wanted and self._own_at > now:
             desk.at(self._own_at)
         if self._request is None and (self._due(now) or self._asking):
@@ -91,8 +77,9 @@ class Inquiry:
             else:
                 self._ask(desk)
 
-    def outcome(self, request_id: str, outcome: Outcome, known: Knowledge, now: float) -> None:
-        """What became of our question. One that an earlier process asked is asked anew anyway."""
+    def outcome(self, request_id: str, outcome: Outcome, now: float, *, knows_own: bool) -> None:
+        """What became of our question. One that an earlier process asked is asked anew anyway. `knows_own`: there was
+        an answer about our own user before."""
         if request_id != self._request:
             return
         self._request = None
@@ -105,7 +92,7 @@ class Inquiry:
             case _:
                 self._asking.clear()
                 self._not_before = now + REFUSED_PAUSE
-                if not known.keyring.knows_keys_of(self.own):
+                if not knows_own:
                     self._wanted[self.own] = None
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -123,3 +110,29 @@ class Inquiry:
         self._request = desk.new_id("keys")
         self._not_before = desk.now.monotonic + PAUSE
         desk.draft(QueryKeys(self._request, tuple(users)))
+
+
+@dataclass(slots=True)
+class MemberInquiry(Inquiry):
+    """The questions of a call with MLS: about everybody who comes, and again about a device that is missing."""
+
+    _others: frozenset[MemberId] = frozenset()  # those present, when last looked at
+    _of: tuple[View, MemberId | None] | None = None  # what they follow from
+
+    def look(self, desk: Desk, known: Knowledge, me: MemberId | None) -> None:
+        """Want what is due. `me`: our own participation, about which nothing is asked."""
+        view, before = known.look(desk.now), self._of
+        self._of = view, me
+        if self._of != before:
+            others = view.members.difference((me,))
+            if new := others - self._others:
+                joins = (joined for member, joined in view.present.items() if member in new)
+                self._wanted |= dict.fromkeys(joined.leaf.user_id for joined in joins)
+            self._others = others
+        for member, since in known.keyring.unlisted.items():
+            if member not in self._others:
+                continue
+            if (again := since + LISTING_GRACE) > desk.now.monotonic:
+                desk.at(again)
+            else:
+                self.want((view.present[member].leaf.user_id,))

@@ -249,7 +249,7 @@ class Knowledge:
 
     def expelled(self, user: UserId) -> str | None:
         """Why the call is over for this user: `RoomState.closed`, or banned, kicked or left_room; None if it is not."""
-        return self.room.closed or self.roster.expelled(user)
+        return self.room.closed((names.ENCRYPTION_TYPE,)) or self.roster.expelled(user)
 
     def look(self, now: Now) -> View:
         """Who is here, who is gone and who is refused, at this moment. The same object until something changes."""

@@ -32,10 +32,13 @@ class MediaKeysChanged:
     bytes, each at its index and for its identity, as `MediaKeysRetired` does for all: a key ring has no delete. Then
     install `keys`, before the next `SendKeySwitched`. A key that was told before is the same object: its counter of
     nonces goes on. `flagged`: who is let in by `Trust.ANY_DEVICE` alone.
+
+    Where keys are handed out (`PER_MEMBER`) there are no epochs: `id` and `epoch` are None, and `keys` come beside
+    those that were told before. An index then belongs to its sender alone, and what is over is `withdrawn`.
     """
 
-    id: EpochId
-    epoch: int
+    id: EpochId | None
+    epoch: int | None
     keys: tuple[MediaKey, ...]
     withdrawn: tuple[Sender, ...] = ()
     flagged: frozenset[MemberId] = frozenset()
@@ -43,10 +46,10 @@ class MediaKeysChanged:
 
 @dataclass(frozen=True, slots=True)
 class SendKeySwitched:
-    """Send under this index from now on."""
+    """Send under this index from now on. Where keys are handed out, `id` and `epoch` are None."""
 
-    id: EpochId
-    epoch: int
+    id: EpochId | None
+    epoch: int | None
     index: KeyIndex
 
 
@@ -62,7 +65,7 @@ class MediaKeysRetired:
 class Muted:
     """There is no epoch we may send under: send nothing until the next `SendKeySwitched`."""
 
-    reason: str  # gone, removed, refused, begun_before, index_held
+    reason: str  # gone, removed, refused, begun_before, index_held; left, where keys are handed out
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,47 @@ class OwnMasterKeyChanged:
     """
 
     key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUndelivered:
+    """A participant without MLS does not get our key yet; it is tried again, at growing distances.
+
+    reason: no_one_time_key (its homeserver has no one-time key of it left: it has to come online and make new ones),
+    bad_one_time_key (what it has is none, or not signed by the device), unknown_device (keys/query does not name the
+    device, or names it with another key), blacklisted (by the application, in its Matrix client), unreachable (its
+    homeserver does not answer), or refused (ours takes no such message). Told when the reason changes.
+    """
+
+    user_id: UserId
+    device_id: DeviceId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMissing:
+    """A participant without MLS has not handed us a key: we cannot hear it. Told once, until a key has come.
+
+    Where its client can be asked, it has been. Else it hands a key over when it makes the next one, at the latest when
+    somebody leaves.
+    """
+
+    user_id: UserId
+    device_id: DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefused:
+    """A message with a media key did not hold. It changed nothing.
+
+    reason: not_encrypted (it came in the clear), wrong_device (it claims another device than the one that encrypted
+    it), or those of `RemoteProtocolError` for its form. device_id: the one that encrypted it, None in the clear.
+    """
+
+    user_id: UserId
+    device_id: DeviceId | None
+    reason: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +215,9 @@ Notice: TypeAlias = (
     | Muted
     | MembersChanged
     | NotAddable
+    | KeyUndelivered
+    | KeyMissing
+    | KeyRefused
     | OwnMasterKeyChanged
     | EventRefused
     | Rejoining

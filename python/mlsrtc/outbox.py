@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.evidence import DeviceIdentity
+from mlsrtc.wire.key_event import KeyEvent, KeyRequest
 
 Json: TypeAlias = Mapping[str, Any]
 """An object of JSON, to be sent as it is."""
@@ -52,6 +54,19 @@ class SendToDevice:
     device_id: str
     content: Json
     attachments: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Encrypt a key, or a request for one, to each of these devices with Olm, and PUT them in one request.
+
+    A device is its user, its name and its Ed25519 key (32 bytes): one that has another key is not written to. The bytes
+    are made when they are sent, and no store keeps them: after a restart there is another key.
+    """
+
+    id: str
+    event: KeyEvent | KeyRequest
+    devices: tuple[DeviceIdentity, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ Request: TypeAlias = (
     SendState
     | SendEvent
     | SendToDevice
+    | HandOver
     | ScheduleLeave
     | RestartLeave
     | CancelLeave
@@ -122,10 +138,15 @@ Request: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The homeserver took it. `event_id` of what was sent, `delay_id` of what was scheduled, where there is one."""
+    """The homeserver took it. `event_id` of what was sent, `delay_id` of what was scheduled, where there is one.
+
+    `failures`: of a `HandOver`, the devices that were not written to, and why: a reason of `KeyUndelivered`, or that
+    our homeserver asks for patience.
+    """
 
     event_id: str | None = None
     delay_id: str | None = None
+    failures: "Mapping[DeviceIdentity, str | RateLimited]" = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

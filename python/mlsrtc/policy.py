@@ -24,10 +24,18 @@ class Encryption(Enum):
     """How a call is keyed: the type in its slot (MSC4143)."""
 
     MLS = "dev.mlsrtc.mls"
+    PER_MEMBER = "m.per_member"
+    AUTO = "auto"
 
 
 MLS = Encryption.MLS
 """The group agrees on keys; none is ever sent."""
+
+PER_MEMBER = Encryption.PER_MEMBER
+"""Every device makes a key of its own and hands it to each of the others, as Element Call does."""
+
+AUTO = Encryption.AUTO
+"""What the slot says; where it says nothing, `PER_MEMBER` if those who are in the call have no MLS, else `MLS`."""
 
 LEAST = {
     "failover_step": 0.1,
@@ -45,6 +53,14 @@ LEAST = {
     "answers_per_minute": 1,
     "answers_per_asker": 1,
     "history_timeout": 0.1,
+    "leave_debounce_limit": 0.01,
+    "join_throttle": 0.1,
+    "key_messages_per_request": 1,
+    "key_messages_per_minute": 1,
+    "key_retry_first": 0.1,
+    "key_retry_limit": 1.0,
+    "key_resend_after": 0.1,
+    "key_requests_per_device": 1,
 }
 """With less of these no call can be held. Of the other numbers the least is zero."""
 
@@ -53,6 +69,9 @@ AT_MOST_THE_DEFAULT = {"membership_lifetime", "content_limit"}
 
 BEFORE_THE_END = {"membership_refresh": "membership_lifetime", "delayed_leave_restart": "delayed_leave"}
 """What is renewed, and before the end of what."""
+
+NOT_LONGER = {"leave_debounce": "leave_debounce_limit", "key_use_delay": "join_throttle"}
+"""With a longer delay than throttle, whoever joins would be handed nothing that is in use (MSC4143)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +124,44 @@ class Policy:
     history_timeout: float = 10.0
     bodies_kept: float = 600.0  # bodies of commits off the head path
 
+    # Keys that are handed out (`m.per_member`): docs/how-to/key-sharing.md says what each is for.
+    key_use_delay: float = 1.0  # seconds from handing out a new key to sending under it; js-sdk useKeyDelay
+    leave_debounce: float = 0.4  # a leave waits this long for others; batch_window
+    leave_debounce_limit: float = 1.0  # and never longer than this; batch_limit
+    join_throttle: float = 10.0  # who joins is handed a key that is younger; js-sdk keyRotationGracePeriodMs
+    ratchet_on_join: bool = False  # receivers have to try: LiveKit's ratchet window must be open at all of them
+    share_in_lobby: bool = False  # hand out our key before Join is pressed
+    key_messages_per_request: int = 20  # js-sdk
+    key_messages_per_minute: int = 3000  # of the whole device, a token bucket; n = 50: one change each second
+    key_retry_first: float = 2.0  # then doubled; js-sdk 2, 4, 8, 16 s
+    key_retry_limit: float = 60.0
+    key_resend_after: float = 8.0  # a key that nobody has acknowledged is handed over again
+    key_resends: int = 1
+    key_requests_per_device: int = 5  # requests of one device that are answered in a minute; answers_per_asker
+    key_wanted_after: float = 5.0  # a participant whose key has not come by then is told; MSC4143 delayBeforeUse
+    keys_waiting: int = 64  # devices without a membership whose keys are kept
+    keys_waiting_seconds: float = 60.0
+
+    @classmethod
+    def element_call(cls, **changes: Any) -> "Policy":
+        """The pace of Element Call (matrix-js-sdk 43): a leave makes a new key at once, a join if the key is older than
+        10 s; sent under after 1 s. Other fields as given."""
+        return cls(**{"leave_debounce": 0.0, "key_use_delay": 1.0, "join_throttle": 10.0, **changes})
+
+    @classmethod
+    def famedly(cls, **changes: Any) -> "Policy":
+        """The pace of Famedly's dart SDK: leaves are gathered for 4 s, joins for 8 s, a key is sent under after 4 s,
+        and handed out in the lobby. The dart SDK gathers leaves without bound; here a leave waits 8 s at most."""
+        pace = {"leave_debounce": 4.0, "leave_debounce_limit": 8.0, "key_use_delay": 4.0, "join_throttle": 8.0}
+        return cls(**{**pace, "share_in_lobby": True, **changes})
+
     def __post_init__(self) -> None:
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
             kind = (int, float) if field.type is float else field.type
-            if not isinstance(value, kind) or isinstance(value, bool):  # type: ignore[arg-type]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):  # type: ignore[arg-type]
                 raise LocalProtocolError(f"policy.{name}: {value!r} is of another type")
-            if isinstance(value, Enum):
+            if isinstance(value, Enum | bool):
                 continue
             least: float = LEAST.get(name, 0)
             most: Any = field.default if name in AT_MOST_THE_DEFAULT else math.inf
@@ -122,3 +172,6 @@ class Policy:
         for renewal, end in BEFORE_THE_END.items():
             if getattr(self, renewal) >= getattr(self, end):
                 raise LocalProtocolError(f"policy.{renewal}: not shorter than policy.{end}")
+        for part, whole in NOT_LONGER.items():
+            if getattr(self, part) > getattr(self, whole):
+                raise LocalProtocolError(f"policy.{part}: longer than policy.{whole}")

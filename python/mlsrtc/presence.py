@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from mlsrtc import trust
 from mlsrtc.group import Participation
-from mlsrtc.identifiers import EpochId, MemberId, RoomId, SlotId
+from mlsrtc.identifiers import DeviceId, EpochId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.outbox import Request, ScheduleLeave, SendEvent, SendState
 from mlsrtc.policy import Policy
 from mlsrtc.wire import names
 from mlsrtc.wire.binding import Sign
+from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.membership import (
     MembershipFormat,
@@ -29,57 +30,49 @@ STICKY_MS = 3600 * 1000  # MSC4354: the longest an event is sticky
 UNSENT = Stamp(0, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """How one participation of ours shows in the room. Times are milliseconds since the epoch."""
+def shown_member_id(form: MembershipFormat, user_id: UserId, device_id: DeviceId, rtc_member_id: str) -> str:
+    """The id that a membership of ours names: in a state event the device's own name, as Element Call writes it."""
+    return f"{user_id}:{device_id}" if form is MembershipFormat.STATE else rtc_member_id
 
-    room_id: RoomId
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainPresence:
+    """How one participation of ours shows in the room, as every MatrixRTC client writes it. Times are milliseconds
+    since the epoch. `rtc_member_id`: of the sticky form; the state form names user and device."""
+
     slot_id: SlotId
-    participation: Participation
-    sign: Sign
+    user_id: UserId
+    device_id: DeviceId
+    rtc_member_id: str
     format: MembershipFormat
     encrypted: bool  # the room is: a sticky membership is Megolm-encrypted, our block beside it in the clear
     intent: str
-    chain: DeviceChain | None
-    head: EpochId | None  # when we joined
-    replaces: frozenset[MemberId]
     created_ts: int  # stays the same when the membership is refreshed: js-sdk takes a change as leave and join
     transports: tuple[Transport, ...] = ()
 
     @property
+    def shown_member_id(self) -> str:
+        """The id that the membership names us by."""
+        return shown_member_id(self.format, self.user_id, self.device_id, self.rtc_member_id)
+
+    @property
     def key(self) -> str:
         """The state key or the sticky key."""
-        leaf = self.participation.leaf
         if self.format is MembershipFormat.STATE:
-            return state_key(leaf.user_id, leaf.device_id, self.slot_id)
-        return leaf.member_id
+            return state_key(self.user_id, self.device_id, self.slot_id)
+        return self.rtc_member_id
 
     def join(self, request_id: str, now_ms: int, policy: Policy) -> Request:
-        """The membership with our block, valid from now; sent again, it is the refresh."""
-        participation, leaf = self.participation, self.participation.leaf
+        """The membership, valid from now; sent again, it is the refresh."""
         until = now_ms + int(policy.membership_lifetime * 1000)
-        block = trust.sign_join(
-            self.room_id,
-            self.slot_id,
-            leaf,
-            suite=participation.signing_key.suite,
-            key_package=participation.public_key_package,
-            binding=participation.binding,
-            sign=self.sign,
-            from_ts=now_ms,
-            until_ts=until,
-            head=self.head,
-            replaces=self.replaces,
-            chain=self.chain,
-        )
         state = self.format is MembershipFormat.STATE
         membership = RtcMembership(
             format=self.format,
-            user_id=leaf.user_id,
-            device_id=leaf.device_id,
+            user_id=self.user_id,
+            device_id=self.device_id,
             slot_id=self.slot_id,
             key=self.key,
-            rtc_member_id=f"{leaf.user_id}:{leaf.device_id}" if state else leaf.member_id,
+            rtc_member_id=self.shown_member_id,
             stamp=UNSENT,
             created_ts=self.created_ts,
             expires_ts=until,
@@ -87,7 +80,7 @@ class Presence:
             transports=self.transports,
             focus_selection="oldest_membership" if state else None,
             can_subscribe=("livekit",),
-            block=block,
+            block=self._join_block(now_ms, until),
         )
         content = encode_membership(membership)
         if state:
@@ -103,7 +96,7 @@ class Presence:
         )
 
     def leave(self, request_id: str) -> Request:
-        """The withdrawal, with the signed `left`."""
+        """The withdrawal."""
         content = self._left_content()
         if self.format is MembershipFormat.STATE:
             return SendState(request_id, names.STATE_MEMBER, self.key, content)
@@ -122,6 +115,44 @@ class Presence:
         )
 
     def _left_content(self) -> dict[str, object]:
-        leaf = self.participation.leaf
-        block = trust.sign_left(self.room_id, self.slot_id, leaf, self.participation.signing_key)
-        return encode_membership(RtcLeave(self.format, leaf.user_id, self.key, UNSENT, block))
+        return encode_membership(RtcLeave(self.format, self.user_id, self.key, UNSENT, self._left_block()))
+
+    def _join_block(self, from_ts: int, until_ts: int) -> JoinBlock | None:
+        """What stands in the membership beside what every client writes."""
+        return None
+
+    def _left_block(self) -> LeftBlock | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence(PlainPresence):
+    """The same with our block: the join and the leave are signed, and the join brings a KeyPackage."""
+
+    room_id: RoomId
+    participation: Participation
+    sign: Sign
+    chain: DeviceChain | None
+    head: EpochId | None  # when we joined
+    replaces: frozenset[MemberId]
+
+    def _join_block(self, from_ts: int, until_ts: int) -> JoinBlock:
+        participation = self.participation
+        return trust.sign_join(
+            self.room_id,
+            self.slot_id,
+            participation.leaf,
+            suite=participation.signing_key.suite,
+            key_package=participation.public_key_package,
+            binding=participation.binding,
+            sign=self.sign,
+            from_ts=from_ts,
+            until_ts=until_ts,
+            head=self.head,
+            replaces=self.replaces,
+            chain=self.chain,
+        )
+
+    def _left_block(self) -> LeftBlock:
+        leaf, key = self.participation.leaf, self.participation.signing_key
+        return trust.sign_left(self.room_id, self.slot_id, leaf, key)

@@ -3,7 +3,7 @@
 Pure and immutable: every state event gives a new value. Who is in the room is the roster's to know.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from mlsrtc.identifiers import SlotId, UserId
@@ -52,15 +52,14 @@ class RoomState:
             case _:
                 return self
 
-    @property
-    def closed(self) -> str | None:
-        """Why no call with MLS may be held: room_closed, slot_closed or slot_encryption (the slot's is another); None
-        if one may."""
+    def closed(self, encryption: Container[str]) -> str | None:
+        """Why no call that is keyed so may be held: room_closed, slot_closed or slot_encryption (the slot's is none of
+        these); None if one may."""
         if self.tombstoned:
             return "room_closed"
         if self.slot is not None and not self.slot.open:
             return "slot_closed"
-        if self.slot is not None and self.slot.encryption not in (None, names.ENCRYPTION_TYPE):
+        if self.slot is not None and self.slot.encryption is not None and self.slot.encryption not in encryption:
             return "slot_encryption"
         return None
 
@@ -68,7 +67,11 @@ class RoomState:
         """Those of the users that the power levels let send commits."""
         return self.levels.senders(users, names.COMMIT, state=False, creation=self.creation)
 
-    def check_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
-        """Raises CannotSend if the room does not let this user take part."""
-        for kind, as_state in ((membership_type, state), (names.COMMIT, False), (names.WORD, False)):
-            self.levels.check(user, kind, state=as_state, creation=self.creation)
+    def check_membership_power(self, user: UserId, membership_type: str, *, state: bool) -> None:
+        """Raises CannotSend if the room does not let this user write a membership."""
+        self.levels.check(user, membership_type, state=state, creation=self.creation)
+
+    def check_commit_power(self, user: UserId) -> None:
+        """Raises CannotSend if the room does not let this user take part in a call with MLS."""
+        for kind in (names.COMMIT, names.WORD):
+            self.levels.check(user, kind, state=False, creation=self.creation)

@@ -15,7 +15,7 @@ from mlsrtc.drafts import Draft
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import EpochId, MemberId
-from mlsrtc.outbox import Request
+from mlsrtc.outbox import HandOver, Request
 from mlsrtc.trust import Pins
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
@@ -28,7 +28,7 @@ COMMITTED, BEGUN, REMOVED = "committed/", "begun/", "removed/"
 MARK = b"1"  # the bytes of a record of which the key says all
 TEXT_LIMIT = 1 << 16  # bytes of a text; what an event claims as its id is longer where a member told it
 ATTACHMENT_LIMIT = 1 << 26  # bytes of a file that waits to be sent
-REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request)}
+REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request) if kind is not HandOver}
 
 Records = Mapping[str, bytes]
 T = TypeVar("T")
@@ -141,11 +141,7 @@ def load_meta(records: Records) -> Meta | None:
     value = load(records, "meta")
     with reading("meta"):
         version = value["version"].integer()
-    if version != VERSION:
-        raise LocalProtocolError(
-            f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one",
-            reason="other_schema",
-        )
+    check_version(version)
     with reading("meta"):
         return Meta(
             phase=_text(value["phase"]),
@@ -158,6 +154,53 @@ def load_meta(records: Records) -> Meta | None:
             head=value["head"].optional(_epoch),
             replaces=frozenset(member.member_id() for member in value["replaces"].list(TEXT_LIMIT)),
             created_ts=value["created_ts"].integer(),
+        )
+
+
+SHARING = "sharing"
+
+
+@dataclass(frozen=True, slots=True)
+class SharingMeta:
+    """The record `sharing`: where a session is that hands its keys out. The keys themselves are kept nowhere."""
+
+    phase: str
+    tag: str
+    numbers: int
+    delay_id: str | None
+    last_index: int  # of our newest key: the next one takes another place in the others' rings
+
+
+def dump_sharing(meta: SharingMeta) -> bytes:
+    """The record `sharing`, with the schema's version."""
+    return dump({"version": VERSION, **{field.name: getattr(meta, field.name) for field in fields(meta)}})
+
+
+def load_sharing(records: Records) -> SharingMeta | None:
+    """The record `sharing`, or None for an empty store. Raises StoreError, and LocalProtocolError for a store that
+    another version of the schema wrote."""
+    if SHARING not in records:
+        return None
+    value = load(records, SHARING)
+    with reading(SHARING):
+        version = value["version"].integer()
+    check_version(version)
+    with reading(SHARING):
+        return SharingMeta(
+            value["phase"].text(),
+            value["tag"].text(),
+            value["numbers"].integer(),
+            value["delay_id"].optional(_text),
+            value["last_index"].integer(high=255),
+        )
+
+
+def check_version(version: int) -> None:
+    """Raises LocalProtocolError for a store that another version of the schema wrote."""
+    if version != VERSION:
+        raise LocalProtocolError(
+            f"the store was written by schema version {version}, this code reads {VERSION}: begin with an empty one",
+            reason="other_schema",
         )
 
 
@@ -211,6 +254,13 @@ def load_pins(records: Records) -> Pins:
     pins = [Pins.decode(records[key]) for key in sorted(records) if key.startswith(PIN)]
     masters = {user: key for pin in pins for user, key in pin.masters.items()}
     return Pins(masters, frozenset(user for pin in pins for user in pin.verified))
+
+
+def drafted(requests: Iterable[Request]) -> Iterator[tuple[str, bytes]]:
+    """A record for each request that is to be sent, but none with a media key in it."""
+    for request in requests:
+        if not isinstance(request, HandOver):
+            yield f"request/{request.id}", dump_request(request)
 
 
 def dump_request(request: Request) -> bytes:

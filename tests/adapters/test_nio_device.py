@@ -13,6 +13,7 @@ from scripted import Scripted
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.adapters.nio import megolm as megolm_module
 from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.adapters.nio.sieve import UNREADABLE_KEPT, Sieve
 from mlsrtc.adapters.nio.transport import _changed_users
 from mlsrtc.errors import LocalProtocolError
@@ -112,7 +113,9 @@ def test_device_lists_are_read_in_whatever_form_they_come(lists: object, users: 
 
 async def test_a_call_is_told_whose_devices_a_sync_says_have_changed(scripted: Scripted) -> None:
     transport = NioTransport(scripted.client, sync=False)
-    channel = NioChannel(scripted.client, "!r:h", "m.call#ROOM", attachment_limit=1)
+    channel = NioChannel(
+        scripted.client, "!r:h", "m.call#ROOM", olm=OlmDoor(scripted.client, print), attachment_limit=1
+    )
     transport._channels.append(channel)
     raw = {"next_batch": "s1", "device_lists": {"changed": ["@b:h"]}}
     scripted.answer = lambda method, path, query: web.json_response(raw)

@@ -11,6 +11,7 @@ from scripted import Scripted, error
 
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.history import PAGES, REACH_MS, ROOTS, TOO_LONG, Reach, may_be_hidden
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.outbox import Accepted, FetchRelations
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
@@ -177,7 +178,7 @@ async def test_a_limit_in_the_middle_of_a_back_fill_is_kept_and_nothing_is_lost(
         return {"chunk": [commit("$c", "R", now - 1)], "end": "older"}
 
     scripted.answer = _room(messages)
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     got = await _history(channel)
     assert [event.event_id for event in got if isinstance(event, RoomEvent)] == ["$R", "$c"]
@@ -189,7 +190,7 @@ async def test_a_bogus_root_costs_a_bounded_number_of_pages(scripted: Scripted) 
     now = _wall()
     page = {"chunk": [commit("$c", "nowhere", now)], "end": "on"}
     scripted.answer = _room(page)
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     got = await _history(channel)
     assert sum(path.endswith("/messages") for path in scripted.paths()) == PAGES
@@ -208,7 +209,7 @@ async def test_a_root_that_a_member_names_and_nobody_shows_is_told(scripted: Scr
         return {"chunk": [member("$old", now - 9 * HOUR)] if query.get("from") else first, "end": "on"}
 
     scripted.answer = _room(messages)
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     assert (HistoryRefused(TOO_LONG) in await _history(channel)) is told
     await channel.close(TransportClosed("closed"))
@@ -233,7 +234,7 @@ async def test_a_root_behind_a_past_too_long_to_read_is_found_by_its_relations(s
         return web.json_response({"chunk": []}) if "/relations/$R/" in path else error(404, "M_NOT_FOUND")
 
     scripted.answer = answer
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     got = await _history(channel)
     assert "$R" in [event.event_id for event in got if isinstance(event, RoomEvent)]
@@ -269,7 +270,7 @@ async def test_relations_without_end_cost_a_bounded_number_of_pages_and_are_told
 ) -> None:
     first = [commit("$c", "R", _wall() - 1), member("$m", _wall() - 2)]
     scripted.answer = _endless_relations(first, older)
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     assert (HistoryRefused(TOO_LONG) in await _history(channel)) is told
     assert sum("/relations/" in path for path in scripted.paths()) == PAGES
@@ -278,7 +279,7 @@ async def test_relations_without_end_cost_a_bounded_number_of_pages_and_are_told
 
 async def test_relations_that_a_session_asks_for_and_that_have_no_end_are_told(scripted: Scripted) -> None:
     scripted.answer = _endless_relations([], None)
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     await _history(channel)
     assert await channel.send(FetchRelations("id", "$R")) == Accepted()
@@ -290,7 +291,7 @@ async def test_relations_that_a_session_asks_for_and_that_have_no_end_are_told(s
 @pytest.mark.parametrize("since", ["s0", None])
 async def test_a_gap_that_is_too_long_to_read_is_told(scripted: Scripted, since: str | None) -> None:
     now = _wall()
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     scripted.answer = _room({"chunk": []})
     channel.open([])
     await _history(channel)
@@ -307,7 +308,7 @@ async def test_a_gap_that_is_too_long_to_read_is_told(scripted: Scripted, since:
 
 async def test_a_room_that_refuses_everything_is_history_refused(scripted: Scripted) -> None:
     scripted.answer = lambda *_: error(403, "M_FORBIDDEN")
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     channel.open([])
     assert await _history(channel) == [HistoryRefused("M_FORBIDDEN"), HistoryComplete()]
 
@@ -316,7 +317,7 @@ async def test_of_each_state_the_last_one_told_is_the_newest(scripted: Scripted)
     """A live state event that comes while history is read is told again after it."""
     now = _wall()
     old, new = member("$old", now - 2, {"n": 1}), member("$new", now - 1, {"n": 2})
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
 
     def messages(query: dict[str, str]) -> Any:
         channel.on_sync({"timeline": {"events": [new]}}, "s1", joined=True)
@@ -336,7 +337,7 @@ async def test_of_each_state_the_last_one_told_is_the_newest(scripted: Scripted)
 
 async def test_two_gaps_are_closed_before_history_is_complete(scripted: Scripted) -> None:
     now = _wall()
-    channel = NioChannel(scripted.client, "!r:localhost", SLOT, attachment_limit=1)
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
     scripted.answer = _room({"chunk": []})
     channel.open([])
     await _history(channel)

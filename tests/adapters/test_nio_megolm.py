@@ -60,7 +60,7 @@ class _Homeserver:
 def _enter(client: nio.AsyncClient, *, encrypted: bool = True) -> NioChannel:
     room = nio.MatrixRoom(ROOM, client.user_id, encrypted)
     client.rooms[ROOM] = room
-    return NioChannel(client, ROOM, "m.call#ROOM", attachment_limit=1)
+    return NioChannel(client, ROOM, "m.call#ROOM", olm=OlmDoor(client, print), attachment_limit=1)
 
 
 @pytest.mark.parametrize(

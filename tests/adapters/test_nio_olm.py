@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import nio
@@ -19,6 +20,7 @@ from mlsrtc.adapters.nio import olm as olm_module
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.olm import NotOpened, OlmDoor, Opened, Told
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.wire.encoding import decode_base64
 from mlsrtc.wire.incoming import ToDevice
 
 CONTENT = {"keys": {"index": 0, "key": "c2VjcmV0IGtleSBvZiBiZW4"}, "room_id": "!r:localhost"}
@@ -510,13 +512,15 @@ async def test_a_call_can_tell_what_came_by_olm_from_what_came_in_the_clear(
     home = Homeserver(scripted, ben)
     content = {"room_id": "!r:h", "n": 1}
     async with NioTransport(scripted.client, sync=False) as transport:
-        channel = NioChannel(scripted.client, "!r:h", "m.call#ROOM", attachment_limit=1)
+        channel = NioChannel(scripted.client, "!r:h", "m.call#ROOM", olm=transport._olm, attachment_limit=1)
         transport._channels.append(channel)
         clear = {"type": "dev.mlsrtc.need", "sender": "@ben:localhost", "content": content}
         event = ben.event(scripted.client.olm, "dev.mlsrtc.need", content) if encrypted else clear
         await scripted.client.run_response_callbacks([await home.bring(event)])
-        device = "PHONE" if encrypted else None
-        assert await channel.receive(5) == [ToDevice("dev.mlsrtc.need", "@ben:localhost", content, device)]
+        told = ToDevice("dev.mlsrtc.need", "@ben:localhost", content)
+        if encrypted:
+            told = replace(told, sender_device="PHONE", sender_key=decode_base64(ben.ed25519))
+        assert await channel.receive(5) == [told]
         other = ben.event(scripted.client.olm, "dev.mlsrtc.need", {**content, "room_id": "!other:h"})
         await scripted.client.run_response_callbacks([await home.bring(other)])
         assert await channel.receive(0) == ()

@@ -8,6 +8,7 @@ from aiohttp import web
 from scripted import Scripted, error
 
 from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.outbox import (
     Accepted,
@@ -28,7 +29,7 @@ ROOM = "!r/oom:localhost"
 
 
 def _channel(scripted: Scripted, limit: int = 1000) -> NioChannel:
-    return NioChannel(scripted.client, ROOM, "m.call#ROOM", attachment_limit=limit)
+    return NioChannel(scripted.client, ROOM, "m.call#ROOM", olm=OlmDoor(scripted.client, print), attachment_limit=limit)
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,14 @@ def told(event: RoomEvent | SendState, **changes: Any) -> dict[str, Any]:
 def forged_presence(watch: Watch, device: LabDevice, chain: DeviceChain | None = None) -> Presence:
     """A new participation of a device in the call, made outside any session."""
     room, user_id, device_id = RoomId(watch.world.room_id), UserId(device.user_id), DeviceId(device.device_id)
+    participation = participate(room, SLOT, user_id, device_id, device_key=device.device_key, sign=device.sign, suite=1)
     return Presence(
         room_id=room,
         slot_id=SLOT,
-        participation=participate(
-            room, SLOT, user_id, device_id, device_key=device.device_key, sign=device.sign, suite=1
-        ),
+        user_id=user_id,
+        device_id=device_id,
+        rtc_member_id=participation.leaf.member_id,
+        participation=participation,
         sign=device.sign,
         format=MembershipFormat.STATE,
         encrypted=False,

@@ -95,6 +95,7 @@ PAGES = (
         "(../design.md) explains it. Times are `Now`, or seconds of its monotonic clock where a `float` is given.",
         (
             Chapter("The call", "mlsrtc.session", ("Session", "Phase", "CallMember", "Device")),
+            Chapter("Keys that are handed out", "mlsrtc.sharing_session", ("SharingSession",)),
             whole("Policy", "mlsrtc.policy"),
             whole("What a call tells", "mlsrtc.notices"),
             Chapter("The keys it tells", "mlsrtc.media.keys", ("MediaKey", "Sender")),

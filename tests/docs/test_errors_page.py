@@ -1,10 +1,12 @@
 """docs/reference/errors.md lists every row of the tables of bad input. Run this file to write the page anew:
 
-PYTHONPATH=python:tests python tests/docs/test_errors_page.py
+PYTHONPATH=python:tests:tests/keyshare python tests/docs/test_errors_page.py
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+
+import test_bad_input_keys as keys
 
 import focus_answers as focus
 import test_bad_input_session as session
@@ -63,6 +65,14 @@ SECTIONS: dict[str, tuple[str, list[Row]]] = {
         "OpenID tokens of a homeserver and LiveKit tokens of a token service, through `FocusTokens.grant`.",
         rows([*focus.OPENID_TOKENS, *focus.TOKENS]),
     ),
+    "Keys that are handed out": (
+        "To-device events with media keys, in three forms, and requests for them.",
+        rows(keys.FORMS),
+    ),
+    "Keys that are handed out, in a call": (
+        "Through `SharingSession.receive`; a program is told as `KeyRefused`.",
+        rows(keys.ENVELOPES),
+    ),
     "Told later": ("As `EventRefused`, when what they wait for has come.", rows(session.LATE)),
 }
 
@@ -86,6 +96,7 @@ def test_the_page_is_what_the_tables_say() -> None:
 
 def test_every_row_of_every_table_is_on_the_page() -> None:
     tables = [wire.CASES, judge.BROKEN, judge.BROKEN_ROOTS, welcome.CASES, session.CASES, session.LATE, focus.CASES]
+    tables.append(keys.CASES)
     assert sum(map(len, tables)) == sum(len(table) for _, table in SECTIONS.values())
 
 

@@ -15,6 +15,7 @@ from mlsrtc.adapters import sframe
 CALL = "how-to/call.md"
 SFRAME = "how-to/sframe.md"
 LIVEKIT = "how-to/livekit.md"
+SHARING = "how-to/key-sharing.md"
 
 
 def test_a_call_by_hand_runs_from_top_to_bottom() -> None:
@@ -43,7 +44,8 @@ def test_every_reason_for_which_a_frame_is_refused_stands_in_the_table() -> None
 
 
 @pytest.mark.parametrize(
-    ("page", "title"), [(CALL, "bot.py"), (SFRAME, "bot.py"), (LIVEKIT, "bot.py"), ("../README.md", None)]
+    ("page", "title"),
+    [(CALL, "bot.py"), (SFRAME, "bot.py"), (LIVEKIT, "bot.py"), (SHARING, "bot.py"), ("../README.md", None)],
 )
 def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
     ((_, code),) = pages.blocks(page, title=title)

@@ -29,6 +29,7 @@ from unpaddedbase64 import decode_base64, encode_base64
 from mlsrtc.adapters.nio import NioTransport, device_for
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.http import ask
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.outbox import (
@@ -112,7 +113,7 @@ async def test_no_answer_is_told_as_a_limit(three: list[TestDevice]) -> None:
     client = nio.AsyncClient("http://127.0.0.1:1", three[0].account.user_id)
     client.restore_login(three[0].account.user_id, "D", "token")
     try:
-        channel = NioChannel(client, "!r:localhost", SLOT, attachment_limit=10)
+        channel = NioChannel(client, "!r:localhost", SLOT, olm=OlmDoor(client, print), attachment_limit=10)
         assert isinstance(await channel.send(SendEvent("w", WORD, {})), RateLimited)
         assert isinstance(await channel.send(FetchAttachment("a", "mxc://localhost/x")), RateLimited)
     finally:
@@ -200,7 +201,13 @@ async def test_media_goes_up_with_the_event_and_comes_down_within_the_limit(
         assert event.content["tree_file"] == {"v": "v2", "iv": "A", "url": uri}
         assert await theirs.send(FetchAttachment("a1", uri)) == Accepted()
         assert Attachment(uri, ciphertext) in await theirs.receive(0)
-        small = NioChannel(three[1].client, room_id, SLOT, attachment_limit=len(ciphertext) - 1)
+        small = NioChannel(
+            three[1].client,
+            room_id,
+            SLOT,
+            olm=OlmDoor(three[1].client, print),
+            attachment_limit=len(ciphertext) - 1,
+        )
         for name in (uri, "mxc://localhost/notthere", "https://localhost/x", "mxc://a/b/c", "mxc://"):
             assert await small.send(FetchAttachment("a", name)) == Accepted()
             assert list(await small.receive(0)) == [Attachment(name, None)]

@@ -10,16 +10,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 from weakref import WeakSet
 
 from mlsrtc.adapters.store import Store
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
+from mlsrtc.base_session import BaseSession
+from mlsrtc.choosing import choose
 from mlsrtc.errors import CallOver, LocalProtocolError, MlsrtcError, RemoteProtocolError
-from mlsrtc.identifiers import EventId, MemberId, RoomId, SlotId, UserId
+from mlsrtc.identifiers import DeviceId, EventId, MemberId, RoomId, SlotId, UserId
 from mlsrtc.notices import (
     EventRefused,
+    KeyRefused,
     Left,
     MediaKeysChanged,
     MediaKeysRetired,
@@ -28,12 +32,14 @@ from mlsrtc.notices import (
     SendKeySwitched,
 )
 from mlsrtc.outbox import Request, SendEvent, SendState
-from mlsrtc.policy import Policy
+from mlsrtc.policy import AUTO, MLS, Encryption, Policy
 from mlsrtc.saved import PIN
 from mlsrtc.session import CallMember, Device, Session
-from mlsrtc.wire.incoming import Incoming, Now, RoomEvent
+from mlsrtc.sharing_session import SharingSession
+from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, RoomEvent, ToDevice
 from mlsrtc.wire.membership import RtcMembership
 from mlsrtc.wire.membership import Transport as Focus
+from mlsrtc.wire.names import KEY_TYPES
 
 LOGGER = logging.getLogger("mlsrtc")
 NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
@@ -59,6 +65,11 @@ CALLS: WeakSet["Call"] = WeakSet()
 one device in one slot go on at once on one transport, since both would write the same membership."""
 
 
+def _session(encryption: Encryption, **arguments: Any) -> BaseSession:
+    kind = Session if encryption is MLS else SharingSession
+    return kind(now=now(), **arguments)
+
+
 def now() -> Now:
     """This moment on both clocks."""
     return Now(time.monotonic(), time.time_ns() // 1_000_000)
@@ -79,6 +90,7 @@ class Call:
         slot_id: SlotId,
         store: Store,
         *,
+        encryption: Encryption = MLS,
         policy: Policy,
         intent: str = "audio",
         sticky: bool = False,
@@ -88,16 +100,19 @@ class Call:
         self._sticky = sticky
         self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
         self._shared_scope = f"{device.user_id}/pins"  # pinned master keys hold in every call
-        self.session = Session(
-            device,
-            room_id,
-            slot_id,
+        self._make = partial(
+            _session,
+            device=device,
+            room_id=room_id,
+            slot_id=slot_id,
             policy=policy,
             intent=intent,
             sticky=sticky,
-            now=now(),
             records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
+        # What the room shows until it is known how the call is keyed; None once it is.
+        self._undecided: list[Incoming] | None = [] if encryption is AUTO else None
+        self.session = self._make(MLS if encryption is AUTO else encryption)
         CALLS.add(self)
         self._notices: deque[Notice | MediaNotice] = deque()
         self._told = asyncio.Event()
@@ -294,6 +309,17 @@ class Call:
             await asyncio.gather(reading, waking, return_exceptions=True)
 
     def _receive(self, incoming: Sequence[Incoming]) -> None:
+        if self._undecided is not None:
+            self._undecided += incoming
+            if not any(isinstance(item, HistoryComplete) for item in incoming):
+                return
+            incoming, self._undecided = self._undecided, None
+            session = self.session
+            own = session.user_id, session.device_id
+            encryption = choose(incoming, session.slot_id, own, session.policy, now())
+            LOGGER.info("the call is keyed by %s", encryption.value)
+            if encryption is not session.encryption:
+                self.session = self._make(encryption)
         for item in incoming:
             try:
                 self.session.receive(item, now())
@@ -302,6 +328,9 @@ class Call:
                 if isinstance(item, RoomEvent):
                     event_id, sender = EventId(item.event_id), UserId(item.sender)
                     self._tell(EventRefused(event_id, sender, error.reason, error.where))
+                elif isinstance(item, ToDevice) and item.type in KEY_TYPES:
+                    device = None if item.sender_device is None else DeviceId(item.sender_device)
+                    self._tell(KeyRefused(UserId(item.sender), device, error.reason, error.where))
 
     def _enter(self) -> None:
         if self._entered.is_set():

@@ -2,8 +2,8 @@
 
 from mlsrtc.wire import names
 
-TO_DEVICE = (names.NEED, names.HAVE)
-"""What members ask each other, and answer."""
+TO_DEVICE = (names.NEED, names.HAVE, *sorted(names.KEY_TYPES), names.REQUEST_FAMEDLY)
+"""What members ask each other, and answer; and keys that are handed out."""
 
 HISTORY = (
     names.STATE_MEMBER,

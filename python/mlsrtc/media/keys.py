@@ -27,12 +27,15 @@ def hashed_livekit_identity(user_id: UserId, device_id: DeviceId, member_id: Mem
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One member in one epoch: whose key, and at which index of a key ring it belongs."""
+    """One member in one epoch: whose key, and at which index of a key ring it belongs.
+
+    Of a participant without MLS, `member_id` is the id that its membership names, and `leaf` is None.
+    """
 
     member_id: MemberId
     user_id: UserId
     device_id: DeviceId
-    leaf: LeafIndex
+    leaf: LeafIndex | None
     index: KeyIndex
 
     @property
@@ -48,7 +51,8 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class MediaKey(Sender):
-    """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`."""
+    """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`. That of a participant
+    without MLS has 16 to 64, and is used for as long as it likes."""
 
     secret: Secret
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsrtc.testing.room import DeviceName
+from mlsrtc.wire.encoding import decode_base64
 from mlsrtc.wire.incoming import DeviceKeys, ToDevice
 
 
@@ -26,12 +27,13 @@ class Mailbox:
 class Accounts:
     """`directory`: every user's part of keys/query, one for all servers, as they tell each other of changes.
 
-    `forged`: answers that this server makes up, by user.
+    `forged`: answers that this server makes up, by user. `drained`: devices that have no one-time key left.
     """
 
     def __init__(self, directory: dict[str, dict[str, Any]]) -> None:
         self.directory = directory
         self.forged: dict[str, Mapping[str, Any]] = {}
+        self.drained: set[DeviceName] = set()
         self.mailboxes: dict[DeviceName, Mailbox] = {}  # one for each device that is logged in
         self._waiting: dict[DeviceName, Callable[[], None]] = {}
 
@@ -54,6 +56,12 @@ class Accounts:
         """What keys/query says of one user."""
         unknown: dict[str, Any] = {"device_keys": {user_id: {}}}
         return DeviceKeys(user_id, self.forged.get(user_id) or self.directory.get(user_id) or unknown)
+
+    def device_key(self, device: DeviceName) -> bytes | None:
+        """The Ed25519 key that a device truly has, 32 bytes: what Olm authenticates, whatever a server says."""
+        user, name = device
+        keys = self.directory.get(user, {}).get("device_keys", {}).get(user, {}).get(name)
+        return None if keys is None else decode_base64(keys["keys"][f"ed25519:{name}"])
 
     def post(self, user_id: str, device_id: str, message: ToDevice) -> None:
         """Puts a to-device event into the queue of one device, or of all of a user's devices (``*``)."""

@@ -14,11 +14,13 @@ from typing import Any
 
 from canonicaljson import encode_canonical_json
 
+from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
     FetchAttachment,
     FetchRelations,
+    HandOver,
     Outcome,
     QueryKeys,
     RateLimited,
@@ -36,6 +38,7 @@ from mlsrtc.testing.limits import Bucket, Limits
 from mlsrtc.testing.network import Network
 from mlsrtc.testing.room import DeviceName, Room, StoredEvent
 from mlsrtc.wire.incoming import Attachment, HistoryRefused, Incoming, RoomEvent, ToDevice
+from mlsrtc.wire.key_event import encode_handed
 from mlsrtc.wire.names import ENCRYPTED, ROOM_MEMBER
 
 RETRY_MS = 1000  # what a client is advised when a server or a link gave no answer
@@ -119,6 +122,8 @@ class Homeserver:
             case SendToDevice():
                 key = device, f"to-device {request.type}", request.id
                 return Reply(self._once(key, lambda: self._send_to_device(device, request)))
+            case HandOver():
+                return Reply(self._once((device, "hand over", request.id), lambda: self._hand_over(device, request)))
             case ScheduleLeave(state_key=None):
                 return Reply(self._once((device, "send", request.id), lambda: self._schedule(device, request)))
             case ScheduleLeave():
@@ -282,21 +287,38 @@ class Homeserver:
         content = self._with_uploads(request)
         if content is None:
             return Refused(413, "M_TOO_LARGE")
-        message = ToDevice(request.type, device[0], content)
-        target = self.server_of(request.user_id)
+        self._carry(request.user_id, request.device_id, ToDevice(request.type, device[0], content))
+        return Accepted()
+
+    def _hand_over(self, device: DeviceName, request: HandOver) -> Outcome:
+        """What Olm does is done for the client: nobody but the addressee reads it, and it says who wrote it."""
+        type, content = encode_handed(request.event)
+        message = ToDevice(type, device[0], content, device[1], self.accounts.device_key(device))
+        failures: dict[DeviceIdentity, str | RateLimited] = {}
+        for addressee in request.devices:
+            name = addressee[0], addressee[1]
+            if self.accounts.device_key(name) != addressee[2]:
+                failures[addressee] = "unknown_device"
+            elif name in self.accounts.drained:
+                failures[addressee] = "no_one_time_key"
+            else:
+                self._carry(*name, message)
+        return Accepted(failures=failures)
+
+    def _carry(self, user_id: str, device_id: str, message: ToDevice) -> None:
+        target = self.server_of(user_id)
         if target is not None and not self.network.chance(self.network.hostility.to_device_loss):
             delay = self.network.hostility.to_device_delay
             late = self.network.random.random() * delay if delay else 0.0
 
             def arrive() -> None:
-                target.accounts.post(request.user_id, request.device_id, message)
+                target.accounts.post(user_id, device_id, message)
 
             if target is self:
                 self.network.after(late, arrive)
             else:
                 self.network.after(late, lambda: self.network.carry(self.name, target.name, arrive))
-        self.events[request.type] += 1
-        return Accepted()
+        self.events[message.type] += 1
 
     def server_of(self, user_id: str) -> "Homeserver | None":
         """The homeserver of a user, if it is one of this world's."""

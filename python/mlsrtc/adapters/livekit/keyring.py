@@ -113,7 +113,8 @@ class KeyRing:
             held.discard(identity)
         if not held:
             self._held.pop(index, None)
-            self._own.pop(index, None)
+            if index != NOWHERE:  # A participant without MLS may use it; what we have there stays nobody's.
+                self._own.pop(index, None)
 
     def _switch(self, index: KeyIndex) -> None:
         self._index = index

@@ -18,12 +18,13 @@ from mlsrtc.adapters.nio import history
 from mlsrtc.adapters.nio.feed import Feed
 from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
-from mlsrtc.adapters.nio.olm import Opened
+from mlsrtc.adapters.nio.olm import OlmDoor, Opened
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.adapters.transport import TransportClosed, TransportError
 from mlsrtc.outbox import Outcome, RateLimited, Refused, Request
 from mlsrtc.wire import names
+from mlsrtc.wire.encoding import decode_base64
 from mlsrtc.wire.incoming import (
     DevicesChanged,
     GapOpened,
@@ -50,7 +51,9 @@ class _Gap:
 class NioChannel:
     """`mlsrtc.adapters.transport.Channel` over a nio client. Made by `NioTransport.subscribe`."""
 
-    def __init__(self, client: nio.AsyncClient, room_id: str, slot_id: str, *, attachment_limit: int) -> None:
+    def __init__(
+        self, client: nio.AsyncClient, room_id: str, slot_id: str, *, olm: OlmDoor, attachment_limit: int
+    ) -> None:
         self._client = client
         self._room_id = room_id
         self._slot_id = slot_id
@@ -58,6 +61,7 @@ class NioChannel:
         self._executor = Executor(
             client,
             room_id,
+            olm=olm,
             tell=self._feed.put,
             relations=self._tell_relations,
             attachment_limit=attachment_limit,
@@ -136,7 +140,9 @@ class NioChannel:
 
     def on_opened(self, event: Opened) -> None:
         """A to-device event that came Olm-encrypted."""
-        self._to_device(ToDevice(event.type, event.device.user_id, event.content, event.device.device_id))
+        device = event.device
+        key = decode_base64(device.ed25519)
+        self._to_device(ToDevice(event.type, device.user_id, event.content, device.device_id, key))
 
     def _to_device(self, event: ToDevice) -> None:
         if event.type in TO_DEVICE and event.content.get("room_id", self._room_id) == self._room_id:

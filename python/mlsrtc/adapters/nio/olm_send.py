@@ -29,6 +29,12 @@ class SendEncrypted:
     id: str
     type: str
     messages: Mapping[Recipient, Mapping[str, Any]] = field(repr=False)
+    keys: Mapping[Recipient, str] = field(default_factory=dict)
+    """The Ed25519 keys (unpadded base64) that devices must have to be written to: nio may know others."""
+
+    def is_meant(self, device: OlmDevice) -> bool:
+        """Whether it has the key that it must have."""
+        return bool(self.keys.get((device.user_id, device.device_id), device.ed25519) == device.ed25519)
 
 
 Fate: TypeAlias = Accepted | RateLimited | Refused | Unreachable
@@ -40,12 +46,16 @@ async def send(
 ) -> Mapping[Recipient, Fate]:
     """`OlmDoor.send`. claiming: held while keys are claimed, so that nobody claims two for one device."""
     batches = _Batches(client, request, per_put)
-    at_hand = {recipient: device for recipient in request.messages if (device := _at_hand(client, recipient))}
+    at_hand = {
+        recipient: device
+        for recipient in request.messages
+        if (device := _at_hand(client, recipient)) and request.is_meant(device)
+    }
     # First those for whom nothing has to be asked for: a homeserver that is down takes ten seconds to fail.
     await batches.put(at_hand)
     rest = [recipient for recipient in request.messages if recipient not in at_hand]
     if rest and batches.limited is None:
-        found = await _find(client, rest, batches.fates)
+        found = await _find(client, request, rest, batches.fates)
         if not all(_has_session(client, device) for device in found.values()):
             async with claiming:
                 batches.fates.update(await _claim(client, list(found.values())))
@@ -96,7 +106,7 @@ def _is_stale(client: nio.AsyncClient, recipient: Recipient) -> bool:
 
 
 async def _find(
-    client: nio.AsyncClient, recipients: Collection[Recipient], fates: dict[Recipient, Fate]
+    client: nio.AsyncClient, request: SendEncrypted, recipients: Collection[Recipient], fates: dict[Recipient, Fate]
 ) -> dict[Recipient, OlmDevice]:
     """The devices that can be encrypted to; why not to the others goes into `fates`."""
     olm = client.olm
@@ -110,7 +120,7 @@ async def _find(
     found: dict[Recipient, OlmDevice] = {}
     for recipient in recipients:
         device = known_device(olm, *recipient)
-        if device is None:
+        if device is None or not request.is_meant(device):
             fates[recipient] = missing.get(recipient[0], Unreachable("no_device"))
         elif olm.is_device_blacklisted(device):
             fates[recipient] = Unreachable("blacklisted")

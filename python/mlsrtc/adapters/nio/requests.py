@@ -7,13 +7,16 @@ from typing import Any, assert_never
 import nio
 
 from mlsrtc.adapters.nio import megolm
+from mlsrtc.adapters.nio.handing import hand_over
 from mlsrtc.adapters.nio.http import Failed, Reply, ask, demand, download, path, room_path, with_query
+from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
     FetchAttachment,
     FetchRelations,
+    HandOver,
     Outcome,
     QueryKeys,
     RateLimited,
@@ -35,7 +38,7 @@ NO_ADDRESS_RETRY_MS = 5_000  # the media repository took an upload and did not s
 
 
 class Executor:
-    """Carries out the requests of one room.
+    """Carries out the requests of one room. olm: the client's, for what is encrypted to devices.
 
     tell: takes what fetches and queries bring. relations: back-fills by /relations (the channel's own).
     attachment_limit: bytes; a longer download is told as missing.
@@ -46,12 +49,14 @@ class Executor:
         client: nio.AsyncClient,
         room_id: str,
         *,
+        olm: OlmDoor,
         tell: Callable[[list[Incoming]], None],
         relations: Callable[[str], Awaitable[None]],
         attachment_limit: int,
     ) -> None:
         self._client = client
         self._room_id = room_id
+        self._olm = olm
         self._tell = tell
         self._relations = relations
         self._attachment_limit = attachment_limit
@@ -74,6 +79,8 @@ class Executor:
                 return await self._send_event(request)
             case SendToDevice():
                 return await self._send_to_device(request)
+            case HandOver():
+                return await hand_over(self._olm, request)
             case ScheduleLeave():
                 return await self._schedule(request)
             case RestartLeave():

@@ -152,19 +152,18 @@ class NioTransport:
         """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
 
         slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
-        memory. encryption: how the call is keyed. intent: "audio" or "video", shown to the others. sticky: write the
-        membership as a sticky event (MSC4354) instead of a state event; the homeserver must have it. Entering raises
-        CannotSend if the room's power levels forbid what a call needs, and LocalProtocolError if the client has no
-        device keys.
+        memory. encryption: how the call is keyed: `MLS`, `PER_MEMBER`, or `AUTO`, by what the room says. intent:
+        "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354) instead of a
+        state event; the homeserver must have it. Entering raises CannotSend if the room's power levels forbid what a
+        call needs, and LocalProtocolError if the client has no device keys.
         """
-        if encryption is not MLS:
-            raise LocalProtocolError(f"this version keys calls with {MLS.value} only")
         return Call(
             self,
             device_for(self._client),
             RoomId(room_id),
             SlotId(slot_id),
             store or MemoryStore(),
+            encryption=encryption,
             policy=policy or Policy(),
             intent=intent,
             sticky=sticky,
@@ -183,7 +182,7 @@ class NioTransport:
             await megolm.upload_device_keys(self._client)
         except Failed as failed:
             raise TransportError(f"the device keys cannot be uploaded: {failed.outcome}") from failed
-        channel = NioChannel(self._client, room_id, slot_id, attachment_limit=self._attachment_limit)
+        channel = NioChannel(self._client, room_id, slot_id, olm=self._olm, attachment_limit=self._attachment_limit)
         self._channels.append(channel)
         try:
             channel.open(self._sticky.get(room_id, {}).values())

@@ -18,6 +18,11 @@ _LEAF = (1 << LEAF_BITS) - 1
 _INDEX = (1 << EPOCH_BITS) - 1
 
 
+def no_epochs() -> LocalProtocolError:
+    """The call hands its keys out. A KID here names an epoch and a leaf, and such a call has neither."""
+    return LocalProtocolError("SFrame is for calls keyed by MLS: this call hands its keys out", reason="no_epochs")
+
+
 class Participation(Protocol):
     """Says which member of the call we are. A `Session` does: `call.session` of a call that an adapter drives."""
 
@@ -54,10 +59,12 @@ class CallSender(Unique):
     def tell(self, notice: Notice) -> None:
         """What the call tells. Other notices than those of keys are passed over."""
         match notice:
-            case MediaKeysChanged(id=epoch, keys=keys):
+            case MediaKeysChanged(id=bytes() as epoch, keys=keys):
                 own = self._ourselves.member_id
                 self._keys.update((epoch, key) for key in keys if key.member_id == own)
-            case SendKeySwitched(id=epoch):
+            case MediaKeysChanged():
+                raise no_epochs()
+            case SendKeySwitched(id=bytes() as epoch):
                 self._sending = self._begin(epoch)
             case MediaKeysRetired(id=epoch):
                 self._keys.pop(epoch, None)
@@ -86,7 +93,7 @@ class CallSender(Unique):
         if self._sending is not None and self._sending.epoch == epoch:
             return self._sending  # told again
         key = self._keys.get(epoch)
-        if key is None:
+        if key is None or key.leaf is None:
             return None
         try:
             return _Sending(epoch, key, SealingKey(self.suite, key.secret, key.leaf, key.index))
@@ -139,8 +146,10 @@ class CallReceiver(Unique):
     def tell(self, notice: Notice) -> None:
         """What the call tells. Other notices than those of keys are passed over."""
         match notice:
-            case MediaKeysChanged(id=epoch, keys=keys):
+            case MediaKeysChanged(id=bytes() as epoch, keys=keys):
                 self._install(epoch, keys)
+            case MediaKeysChanged():
+                raise no_epochs()
             case MediaKeysRetired(id=epoch, index=index):
                 if (held := self._epochs.get(index)) is not None and held.id == epoch:
                     del self._epochs[index]
@@ -168,11 +177,12 @@ class CallReceiver(Unique):
             if key.member_id == self._ourselves.member_id:
                 self._device = key.user_id, key.device_id
         held = next((one for one in self._epochs.values() if one.id == epoch), None) or _Epoch(epoch)
-        own: set[int] = {key.leaf for key in keys if (key.user_id, key.device_id) == self._device}
+        by_leaf: dict[int, MediaKey] = {key.leaf: key for key in keys if key.leaf is not None}
+        own = {leaf for leaf, key in by_leaf.items() if (key.user_id, key.device_id) == self._device}
         held.heard = {
-            key.leaf: (key.sender, held.known.setdefault(key.leaf, SenderKeys(self._how, key.secret)))
-            for key in keys
-            if key.leaf not in own
+            leaf: (key.sender, held.known.setdefault(leaf, SenderKeys(self._how, key.secret)))
+            for leaf, key in by_leaf.items()
+            if leaf not in own
         }
         held.own = own
         self._epochs.update((key.index, held) for key in keys)  # one index for all of them

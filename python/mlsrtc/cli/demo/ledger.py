@@ -99,10 +99,10 @@ class Ledger:
                 known = self.epochs.setdefault(notice.id, epoch)
                 if (known.members, known.safety_code) != (epoch.members, epoch.safety_code):
                     self.failures.append(f"{account.name} sees other members or another code in epoch {notice.epoch}")
-            case MediaKeysChanged():
+            case MediaKeysChanged(id=bytes() as epoch_id, epoch=int() as number):
                 keys = {key.member_id: hashlib.sha256(key.secret.expose()).digest() for key in notice.keys}
-                account.held[notice.id] = keys
-                account.installed[key_index(notice.epoch, notice.id)] = notice.id
+                account.held[epoch_id] = keys
+                account.installed[key_index(number, epoch_id)] = epoch_id
             case MediaKeysRetired():
                 account.installed.pop(notice.index, None)
             case SendKeySwitched():

@@ -22,6 +22,7 @@ from mlsrtc.errors import MlsrtcError
 from mlsrtc.identifiers import RoomId, SlotId
 from mlsrtc.notices import Notice
 from mlsrtc.policy import Policy
+from mlsrtc.session import Session
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
 
@@ -125,7 +126,8 @@ class Play:
         """What is wrong at the end: what the ledger finds, and copies that are of use to who is out."""
         wrong = self.ledger.check()
         inside = [seat for seat in self.seats if seat.number in self.ledger.present()]
-        archives = [seat.call.session.known.archive for seat in inside if seat.call is not None]
+        sessions = [seat.call.session for seat in inside if seat.call is not None]
+        archives = [session.known.archive for session in sessions if isinstance(session, Session)]
         for copy in self.copies if archives else ():
             wrong += still_reads(copy, archives[0])
         return wrong

@@ -1,0 +1,191 @@
+"""Our keys on their way: who still has to be sent which, when it is tried again, and what stands in the way.
+
+The talk that named the problem asks for a "retry mechanism, but also rate limit it". Each pair of holder and key is
+tracked until the device is heard from, which shows that we can reach each other; what fails is tried again at growing
+distances with jitter; and everything, answers to requests included, comes out of one budget of the whole device. A
+device that was never heard from is written to once more unasked: the message may have been one that it could not open.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mlsrtc.evidence import DeviceIdentity
+from mlsrtc.identifiers import KeyIndex
+from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.mls import Secret, random_bytes
+from mlsrtc.outbox import RateLimited
+from mlsrtc.policy import Policy
+from mlsrtc.recovery import Bucket
+from mlsrtc.wire.key_event import KeyFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One key to be sent to several devices in one request."""
+
+    format: KeyFormat
+    generation: int
+    index: KeyIndex
+    secret: Secret
+    devices: tuple[DeviceIdentity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A device does not get our key, and why: no_one_time_key, unknown_device, unreachable or refused."""
+
+    device: DeviceIdentity
+    reason: str
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """One key for one holder."""
+
+    key: OwnKey
+    format: KeyFormat
+    request: str | None = None  # it is on its way
+    sent: int = 0  # how often the homeserver has taken it
+    failed: int = 0  # how often in a row it did not get that far
+    sent_at: float = 0.0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The keys that one device of ours hands out."""
+
+    policy: Policy
+    _parcels: dict[tuple[Holder, int], _Parcel] = field(default_factory=dict)
+    _budget: Bucket = field(init=False)
+    _asked: dict[DeviceIdentity, Bucket] = field(default_factory=dict)
+    _heard: frozenset[DeviceIdentity] = frozenset()
+    _troubles: dict[DeviceIdentity, str] = field(default_factory=dict)
+    _waiting: float | None = None  # until when the budget holds something up
+
+    def __post_init__(self) -> None:
+        self._budget = Bucket(self.policy.key_messages_per_minute)
+
+    # -- what is to be sent --------------------------------------------------------------------------------------------
+
+    def settle(
+        self, now: float, wanted: Mapping[OwnKey, Mapping[Holder, KeyFormat]], heard: Collection[DeviceIdentity]
+    ) -> list[Batch]:
+        """What is to be sent now; call `sending` for each. `wanted`: who is to hold which key. `heard`: the devices
+        that have handed us a key."""
+        self._heard = frozenset(heard)
+        addressed = {(holder, key.generation) for key, holders in wanted.items() for holder in holders}
+        for place in self._parcels.keys() - addressed:
+            del self._parcels[place]
+        here = {_device(holder) for holder, _ in addressed}
+        for gone in self._troubles.keys() - here:
+            del self._troubles[gone]
+        for gone in self._asked.keys() - here:
+            del self._asked[gone]
+        for key, holders in wanted.items():
+            for holder, format in holders.items():
+                self._parcels.setdefault((holder, key.generation), _Parcel(key, format)).format = format
+        ready = [
+            (_device(holder), parcel)
+            for (holder, _), parcel in self._parcels.items()
+            if parcel.request is None and parcel.due <= now and not self._is_done(holder, parcel)
+        ]
+        due: dict[tuple[OwnKey, KeyFormat], list[DeviceIdentity]] = {}
+        self._waiting = None
+        for device, parcel in sorted(ready, key=lambda one: one[1].sent):  # who has nothing yet goes first
+            if not self._budget.take(now):
+                self._waiting = self._budget.next_at(now)
+                break
+            due.setdefault((parcel.key, parcel.format), []).append(device)
+        return [
+            Batch(format, key.generation, key.index, key.secret, tuple(some))
+            for (key, format), devices in due.items()
+            for some in _parts(devices, self.policy.key_messages_per_request)
+        ]
+
+    def sending(self, batch: Batch, request_id: str) -> None:
+        """A batch goes out under this id."""
+        addressed = frozenset(batch.devices)
+        for (holder, generation), parcel in self._parcels.items():
+            if generation == batch.generation and _device(holder) in addressed:
+                parcel.request = request_id
+
+    def next_timer(self) -> float | None:
+        """When `settle` has something to do although nobody came or went; monotonic seconds."""
+        times = [
+            parcel.due
+            for (holder, _), parcel in self._parcels.items()
+            if parcel.request is None and not self._is_done(holder, parcel)
+        ]
+        if self._waiting is not None:
+            times = [max(time, self._waiting) for time in times]
+        return min(times, default=None)
+
+    # -- what became of it ---------------------------------------------------------------------------------------------
+
+    def sent(self, request_id: str, failures: Mapping[DeviceIdentity, str | RateLimited], now: float) -> list[Trouble]:
+        """The homeserver took a request; `failures`: the devices that could not be written to, and why. Returns what
+        there is to tell."""
+        troubles: list[Trouble] = []
+        for device, parcel in self._of(request_id):
+            reason = failures.get(device)
+            if isinstance(reason, RateLimited):
+                # The homeserver's word counts more than our pace.
+                parcel.request, parcel.due = None, now + reason.retry_after_ms / 1000
+                continue
+            if reason is not None:
+                self._fail(parcel, now)
+                if self._troubles.get(device) != reason:
+                    self._troubles[device] = reason
+                    troubles.append(Trouble(device, reason))
+                continue
+            parcel.request, parcel.failed = None, 0
+            parcel.due = now + self.policy.key_resend_after * 2**parcel.sent
+            parcel.sent += 1
+            parcel.sent_at = now
+            self._troubles.pop(device, None)
+        return troubles
+
+    def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
+        """The homeserver will not take a request, or not yet."""
+        return self.sent(request_id, {device: reason for device, _ in self._of(request_id)}, now)
+
+    def renew(self, now: float, *, older_than: float) -> None:
+        """Send again what was sent so long ago (seconds): nobody keeps the key of a stranger for ever."""
+        for parcel in self._parcels.values():
+            if parcel.request is None and parcel.sent and parcel.sent_at + older_than <= now:
+                parcel.sent, parcel.due = 0, now
+
+    def asked(self, device: DeviceIdentity, now: float) -> bool:
+        """A device says that it has no key of ours: it is sent again what it is to hold. False if it has asked too
+        often, or has no key to get."""
+        parcels = [parcel for (holder, _), parcel in self._parcels.items() if _device(holder) == device]
+        bucket = self._asked.setdefault(device, Bucket(self.policy.key_requests_per_device)) if parcels else None
+        if bucket is None or not bucket.take(now):
+            return False
+        for parcel in parcels:
+            if parcel.request is None:
+                parcel.sent, parcel.due = 0, now
+        return True
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _of(self, request_id: str) -> list[tuple[DeviceIdentity, _Parcel]]:
+        return [(_device(holder), one) for (holder, _), one in self._parcels.items() if one.request == request_id]
+
+    def _is_done(self, holder: Holder, parcel: _Parcel) -> bool:
+        return parcel.sent > (0 if _device(holder) in self._heard else self.policy.key_resends)
+
+    def _fail(self, parcel: _Parcel, now: float) -> None:
+        pause = min(self.policy.key_retry_first * 2**parcel.failed, self.policy.key_retry_limit)
+        jitter = random_bytes(1).expose()[0] / 255  # so that not everybody comes back at once
+        parcel.request, parcel.due = None, now + pause * (1 + jitter / 2)
+        parcel.failed += 1
+
+
+def _device(holder: Holder) -> DeviceIdentity:
+    return holder[:3]
+
+
+def _parts(devices: list[DeviceIdentity], size: int) -> Iterable[list[DeviceIdentity]]:
+    return (devices[start : start + size] for start in range(0, len(devices), size))

@@ -1,0 +1,184 @@
+"""The keys of the others: whose they are, when they are told, and when they are over.
+
+A key counts for the device that the envelope authenticates, and is told once that device has a membership with the
+member id that came with the key, and our policy trusts it. Until then it waits, bounded in number and time: membership
+and key come by different ways, and either may be first.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import TypeAlias
+
+from mlsrtc.evidence import DeviceIdentity as Device
+from mlsrtc.identifiers import KeyIndex, MemberId
+from mlsrtc.media.keys import MediaKey, Sender
+from mlsrtc.mls import Secret
+from mlsrtc.policy import Policy
+from mlsrtc.wire.key_event import IndexedKey
+
+KEYS_OF_ONE = 16  # keys kept of one device, the newest; whoever rotates each second has 15 in use at most
+OTHERS_DELAY = 5.0  # seconds from a new key to its use, at the longest; MSC4143
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Receive with these keys too."""
+
+    keys: tuple[MediaKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Receive with these no more."""
+
+    senders: tuple[Sender, ...]
+
+
+Effect: TypeAlias = Installed | Withdrawn
+
+
+@dataclass(slots=True)
+class _Held:
+    secret: Secret
+    named: str | None  # the member id that came with it
+    came: float
+    superseded: float | None = None
+    told: frozenset[Sender] = frozenset()
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The keys that others have handed us, by device and index."""
+
+    policy: Policy
+    _held: dict[Device, dict[KeyIndex, _Held]] = field(default_factory=dict)
+    _newest: dict[Device, int] = field(default_factory=dict)  # the greatest `sent_ts` seen
+    _here: frozenset[Device] = frozenset()
+    _effects: list[Effect] = field(default_factory=list)
+
+    def take(
+        self, device: Device, named: str | None, keys: Iterable[IndexedKey], now: float, *, sent_ts: int | None = None
+    ) -> None:
+        """Keys came from a device that the envelope authenticates. `named`: the member id in them."""
+        held = self._held.setdefault(device, {})
+        late = sent_ts is not None and sent_ts < self._newest.get(device, 0)
+        self._newest[device] = max(self._newest.get(device, 0), sent_ts or 0)
+        for key in keys:
+            before = held.get(key.index)
+            if before is not None and before.named == named and _same(before.secret, key.secret):
+                continue  # Handed over again, because we were not heard from.
+            if before is not None:
+                if late:
+                    continue  # An older one that was under way for long does not take a newer one's place.
+                self._withdraw(before)
+            for other in held.values() if not late else ():
+                if other.superseded is None:
+                    other.superseded = now
+            held[key.index] = _Held(key.secret, named, now, superseded=now if late else None)
+        while len(held) > KEYS_OF_ONE:
+            oldest = min(held, key=lambda index: held[index].came)
+            self._withdraw(held.pop(oldest))
+        self._bound(now)
+
+    def settle(self, now: float, members: Mapping[Device, frozenset[MemberId]]) -> list[Effect]:
+        """What is to be told. `members`: the devices that are in the call and that we trust, with their member ids."""
+        self._here = frozenset(members)
+        for device, held in list(self._held.items()):
+            ids = members.get(device, frozenset())
+            for index, one in list(held.items()):
+                over = one.superseded is not None and one.superseded + self._grace <= now
+                lost = not ids and one.came + self.policy.keys_waiting_seconds <= now
+                senders = frozenset() if over else _senders(device, index, one, ids)
+                self._tell(index, one, senders)
+                if over or lost:
+                    one.secret.wipe()
+                    del held[index]
+            if not held:
+                del self._held[device]
+                self._newest.pop(device, None)
+        effects, self._effects = self._effects, []
+        return effects
+
+    def standing(self) -> list[Effect]:
+        """What brings who was told nothing so far to where things are."""
+        keys = [
+            _key(sender, one.secret) for held in self._held.values() for one in held.values() for sender in one.told
+        ]
+        return [Installed(tuple(keys))] if keys else []
+
+    def lacks(self, device: Device) -> bool:
+        """Whether we hold no key of a device."""
+        return device not in self._held
+
+    def stop(self) -> list[Effect]:
+        """Forget every key: we are in the call no more."""
+        for held in self._held.values():
+            for one in held.values():
+                self._withdraw(one)
+                one.secret.wipe()
+        self._held.clear()
+        self._newest.clear()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def next_timer(self) -> float | None:
+        """When `settle` has something to do although nothing came; monotonic seconds."""
+        times = [
+            one.superseded + self._grace
+            for held in self._held.values()
+            for one in held.values()
+            if one.superseded is not None
+        ]
+        times += [
+            one.came + self.policy.keys_waiting_seconds
+            for device, held in self._held.items()
+            if device not in self._here
+            for one in held.values()
+        ]
+        return min(times, default=None)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _grace(self) -> float:
+        """How long an old key is still of use: its sender goes on with it for its delay, and frames are under way."""
+        return OTHERS_DELAY + self.policy.old_media_key_seconds
+
+    def _tell(self, index: KeyIndex, one: _Held, senders: frozenset[Sender]) -> None:
+        if gone := one.told - senders:
+            self._effects.append(Withdrawn(tuple(sorted(gone, key=_order))))
+        if new := senders - one.told:
+            self._effects.append(Installed(tuple(_key(sender, one.secret) for sender in sorted(new, key=_order))))
+        one.told = senders
+
+    def _withdraw(self, one: _Held) -> None:
+        if one.told:
+            self._effects.append(Withdrawn(tuple(sorted(one.told, key=_order))))
+        one.told = frozenset()
+
+    def _bound(self, now: float) -> None:
+        """Of devices that are not in the call, only so many: whoever can write to us could fill our memory."""
+        waiting = [device for device in self._held if device not in self._here]
+        waiting.sort(key=lambda device: max(one.came for one in self._held[device].values()))
+        for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
+            for one in self._held.pop(device).values():
+                one.secret.wipe()
+            self._newest.pop(device, None)
+
+
+def _senders(device: Device, index: KeyIndex, one: _Held, ids: frozenset[MemberId]) -> frozenset[Sender]:
+    named = ids if one.named is None else ids & {MemberId(one.named)}
+    return frozenset(Sender(member, device[0], device[1], None, index) for member in named)
+
+
+def _same(one: Secret, other: Secret) -> bool:
+    return compare_digest(one.expose(), other.expose())
+
+
+def _key(sender: Sender, secret: Secret) -> MediaKey:
+    return MediaKey(sender.member_id, sender.user_id, sender.device_id, sender.leaf, sender.index, secret)
+
+
+def _order(sender: Sender) -> tuple[str, int]:
+    return sender.member_id, sender.index

@@ -1,0 +1,182 @@
+"""Our own key over time: when a new one is made, who may be handed it, and from when on we send under it.
+
+Level-triggered: `settle` is told who is to have our key at this moment, and works out the rest. Three rules never bend,
+whatever the policy says of the pace: a key is never begun that somebody holds who has left; who joins is never handed
+one that is older than the throttle; and an index names one key for as long as anybody may still use it.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
+from mlsrtc.keyshare.ratchet import ratcheted
+from mlsrtc.mls import Secret, random_bytes
+from mlsrtc.policy import Policy
+
+KEY_BYTES = 32  # MSC4195
+Holder: TypeAlias = tuple[UserId, DeviceId, bytes, str]
+"""Who is handed a key: a device with its Ed25519 key, in one participation. A device that leaves and comes back may
+have lost what it was handed before, so it counts as another."""
+
+NO_INDEX = KeyIndex(0)  # in LiveKit a track begins at 0, which stays empty: ours are 1..255
+LAST_INDEX = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnKey:
+    """A key of ours. `generation` counts them from 1; a ratcheted key is another one at the same index."""
+
+    generation: int
+    index: KeyIndex
+    secret: Secret
+    made_at: float
+
+
+@dataclass(slots=True)
+class Rotation:
+    """The keys of one participation: the one we send under, and the one that takes its place at `use_at`."""
+
+    policy: Policy
+    last_index: KeyIndex = NO_INDEX  # of the newest key that this device made in this call, in any process
+    current: OwnKey | None = None
+    upcoming: OwnKey | None = None
+    use_at: float | None = None
+    _generations: int = 0
+    _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who was handed it, by generation
+    _gone: dict[Holder, float] = field(default_factory=dict)  # holders of the newest key that have left, since when
+    _spoilt_since: float | None = None  # since when somebody who has left holds the key that we send under
+
+    @property
+    def newest(self) -> OwnKey | None:
+        """The key that whoever joins now is handed."""
+        return self.upcoming or self.current
+
+    @property
+    def keys(self) -> tuple[OwnKey, ...]:
+        """The keys that are of use to somebody, older first."""
+        return tuple(key for key in (self.current, self.upcoming) if key is not None)
+
+    def holders(self, key: OwnKey) -> frozenset[Holder]:
+        """Who is to have a key: it was handed to them, or is on its way."""
+        return frozenset(self._holders.get(key.generation, ()))
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    def settle(self, now: float, present: Collection[Holder]) -> None:
+        """Bring the keys to what those who are `present` need: who is in the call, and whom our policy lets have our
+        key."""
+        self._see_off(now, present)
+        newest = self.newest
+        if newest is None:
+            self.current = self._make(now, present)
+            return
+        joiners = set(present) - self._holders[newest.generation]
+        leave_due = self._leave_due()
+        if (leave_due is not None and leave_due <= now) or (joiners and not self._may_have(newest, now)):
+            self._rotate(now, present)
+        else:
+            self._admit(now, joiners)
+        self._switch(now)
+
+    def prepare(self, now: float, present: Collection[Holder]) -> None:
+        """Before we join: make a key and hand it to those who are there. Nothing is sent under it, so nobody's coming
+        or going makes another one: however long we wait, a lobby costs one key."""
+        newest = self.newest
+        if newest is None:
+            self.current = self._make(now, present)
+        else:
+            self._holders[newest.generation].update(present)
+
+    def begin(self, now: float, present: Collection[Holder]) -> None:
+        """We join: what was handed out in the lobby is begun, unless somebody holds it who has left since."""
+        if self.current is not None and self._holders[self.current.generation] - set(present):
+            self._drop(self.current)
+            self.current = None
+        if self.current is not None:
+            self.current = OwnKey(self.current.generation, self.current.index, self.current.secret, now)
+
+    def next_timer(self) -> float | None:
+        """When `settle` has something to do although nobody came or went; monotonic seconds."""
+        # A key that somebody holds who has left is not begun: what comes next is the one that takes its place.
+        return self._leave_due() if self._gone else self.use_at
+
+    def stop(self) -> None:
+        """We are in the call no more: forget every key."""
+        for key in self.keys:
+            self._drop(key)
+        self.current = self.upcoming = self.use_at = self._spoilt_since = None
+        self._gone.clear()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _see_off(self, now: float, present: Collection[Holder]) -> None:
+        """Who holds a key of ours and has left."""
+        here = set(present)
+        if self.current is not None and self._spoilt_since is None and self._holders[self.current.generation] - here:
+            self._spoilt_since = now
+        newest = self.newest
+        if newest is not None:
+            for holder in self._holders[newest.generation] - here:
+                self._gone.setdefault(holder, now)
+
+    def _leave_due(self) -> float | None:
+        """When the leaves so far make a new key: after a pause in them, and never later than the limit."""
+        if not self._gone:
+            return None
+        first, last = min(self._gone.values()), max(self._gone.values())
+        return min(last + self.policy.leave_debounce, first + self.policy.leave_debounce_limit)
+
+    def _may_have(self, key: OwnKey, now: float) -> bool:
+        """Whether who joins now may be handed this key: it opens no media older than the throttle."""
+        return now < key.made_at + self.policy.join_throttle
+
+    def _admit(self, now: float, joiners: Iterable[Holder]) -> None:
+        """Hand the keys of this moment to who has joined. The one that we send under as well, if it is young enough: a
+        new one is of use only after its delay."""
+        for holder in joiners:
+            for key in self.keys:
+                # A key that is spoilt is never begun; to be handed one would be to wait for nothing.
+                if self._may_have(key, now) and not (key is self.upcoming and self._gone):
+                    self._holders[key.generation].add(holder)
+
+    def _rotate(self, now: float, present: Collection[Holder]) -> None:
+        clean = self._spoilt_since is None and not self._gone
+        if clean and self.policy.ratchet_on_join and self.current is not None and self.upcoming is None:
+            self._ratchet(now, present)
+            return
+        if self.upcoming is not None:
+            self._drop(self.upcoming)
+        self.upcoming = self._make(now, present)
+        self._gone.clear()
+        self.use_at = now + self.policy.key_use_delay
+        if self._spoilt_since is not None:
+            # However long people go on leaving: from here on each new key is begun as soon as it is made.
+            self.use_at = min(self.use_at, max(now, self._spoilt_since + self.policy.leave_use_limit))
+
+    def _ratchet(self, now: float, present: Collection[Holder]) -> None:
+        """The key after this one at the same index: whoever holds this one works it out."""
+        before = self.current
+        assert before is not None
+        holders = self._holders.pop(before.generation)
+        self._generations += 1
+        self.current = OwnKey(self._generations, before.index, ratcheted(before.secret), now)
+        self._holders[self._generations] = holders.union(present)
+        before.secret.wipe()
+
+    def _switch(self, now: float) -> None:
+        if self.upcoming is None or self.use_at is None or self.use_at > now or self._gone:
+            return
+        if self.current is not None:
+            self._drop(self.current)
+        self.current, self.upcoming, self.use_at, self._spoilt_since = self.upcoming, None, None, None
+
+    def _make(self, now: float, present: Collection[Holder]) -> OwnKey:
+        self._generations += 1
+        self.last_index = KeyIndex(self.last_index % LAST_INDEX + 1)
+        self._holders[self._generations] = set(present)
+        return OwnKey(self._generations, self.last_index, random_bytes(KEY_BYTES), now)
+
+    def _drop(self, key: OwnKey) -> None:
+        self._holders.pop(key.generation, None)
+        key.secret.wipe()

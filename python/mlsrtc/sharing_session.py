@@ -1,0 +1,255 @@
+"""One call keyed by keys that are handed out (`m.per_member`), without I/O. Only this module wires its stages.
+
+The verbs and the notices are those of a call with MLS. Nothing of a call is kept but its requests and the index of our
+last key: after a restart the device enters anew, since nobody would hand it the keys again that it had.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from mlsrtc import saved
+from mlsrtc.base_session import BaseSession
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
+from mlsrtc.inquiry import Inquiry
+from mlsrtc.keyshare.audience import Audience, Guest
+from mlsrtc.mls import random_bytes
+from mlsrtc.notices import KeyNotice, MembersChanged, NotAddable, OwnMasterKeyChanged
+from mlsrtc.outbox import HandOver, Outcome, Request
+from mlsrtc.participants import CallMember
+from mlsrtc.policy import Encryption
+from mlsrtc.presence import PlainPresence, shown_member_id
+from mlsrtc.room_state import RoomState
+from mlsrtc.roster import Roster
+from mlsrtc.sharing import Ourselves, Sharing
+from mlsrtc.upkeep import Device, Phase, Upkeep
+from mlsrtc.wire import names
+from mlsrtc.wire.encoding import encode_base64url
+from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, RoomEvent, ToDevice
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, decode_membership
+from mlsrtc.wire.room import decode_room_member
+
+MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER}) | names.STICKY_MEMBER_TYPES
+
+
+class SharingSession(BaseSession):
+    """One call of one device, keyed by per-participant keys. As `Session`, with the same arguments, verbs and notices:
+    there are no epochs and no safety code, and an index belongs to one sender alone.
+
+    A device gets our key, and is listened to, if keys/query answers for it and our trust policy accepts it.
+    """
+
+    encryption = Encryption.PER_MEMBER
+
+    def _build(self, device: Device, intent: str, form: MembershipFormat) -> None:
+        self._own: Upkeep[PlainPresence] = Upkeep(device, self.policy, intent, form)
+        identity = UserId(device.user_id), DeviceId(device.device_id), device.device_key
+        self._audience = Audience(self.policy.trust, identity)
+        self._questions = Inquiry(UserId(device.user_id))
+        self._rtc_member_id = encode_base64url(random_bytes(32).expose())
+        member_id = MemberId(shown_member_id(form, identity[0], identity[1], self._rtc_member_id))
+        self._sharing = Sharing(self.policy, Ourselves(self.room_id, self.slot_id, identity[0], identity[1], member_id))
+        self._room = RoomState(self.slot_id)
+        self._roster = Roster()
+        self._guests: list[Guest] = []
+        self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
+        self._told_refused: dict[tuple[UserId, DeviceId], str] = {}
+        self._strange: bytes | None = None
+        self._asked: set[UserId] = set()
+
+    @property
+    def _upkeep(self) -> Upkeep[PlainPresence]:
+        return self._own
+
+    @property
+    def _board(self) -> Audience:
+        return self._audience
+
+    @property
+    def _inquiry(self) -> Inquiry:
+        return self._questions
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def _restore(self, records: saved.Records) -> Phase:
+        meta = saved.load_sharing(records)
+        if meta is None:
+            return Phase.LOBBY
+        with saved.reading(saved.SHARING):
+            phase = Phase(meta.phase)
+        desk = self._desk
+        desk.tag, desk.numbers = meta.tag, meta.numbers
+        desk.outbox.restore(saved.load_requests(records))
+        self._own.delay_id = meta.delay_id
+        self._sharing.rotation.last_index = KeyIndex(meta.last_index)
+        return Phase.ENTERING if phase is Phase.INSIDE else phase
+
+    def _changes(self) -> Mapping[str, bytes | None]:
+        desk = self._desk
+        records = dict(desk.records) | dict(saved.drafted(desk.outbox.drafted()))
+        if not (records or desk.notices or desk.touched):
+            return {}
+        meta = saved.SharingMeta(
+            self._phase.value, desk.tag, desk.numbers, self._own.delay_id, self._sharing.rotation.last_index
+        )
+        return records | {saved.SHARING: saved.dump_sharing(meta)}
+
+    def _saved(self) -> None:
+        pass
+
+    # -- what can be asked at any time ---------------------------------------------------------------------------------
+
+    @property
+    def member_id(self) -> MemberId | None:
+        """Our present participation, as its membership names it."""
+        presence = self._own.presence
+        return None if presence is None else MemberId(presence.shown_member_id)
+
+    @property
+    def members(self) -> Mapping[MemberId, CallMember]:
+        """Everybody in the call but ourselves: device, whether we have its key, and why it gets none of ours."""
+        return {
+            member: CallMember(
+                member,
+                guest.user_id,
+                guest.device_id,
+                keyed=self._sharing.hears(guest.device),
+                reason=guest.reason,
+                flagged=guest.flagged,
+            )
+            for guest in self._guests
+            for member in guest.member_ids
+        }
+
+    @property
+    def memberships(self) -> Sequence[RtcMembership]:
+        """Every membership of this call that stands, oldest first: where media is published."""
+        skew = int(self.policy.clock_skew * 1000)
+        standing = self._roster.memberships(self._desk.now.wall_ms, skew)
+        return [membership for membership in standing if membership.slot_id == self.slot_id]
+
+    def key_notices(self) -> Sequence[KeyNotice]:
+        """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
+        return self._sharing.standing()
+
+    # -- taking in -----------------------------------------------------------------------------------------------------
+
+    def _take_in(self, incoming: Incoming, now: Now) -> None:
+        match incoming:
+            case RoomEvent():
+                self._room_event(incoming)
+            case ToDevice():
+                self._sharing.to_device(incoming, self.room_id, self.slot_id, now)
+            case DevicesChanged():
+                self._questions.changed(incoming.user_ids, {guest.user_id for guest in self._guests})
+            case _:
+                pass
+
+    def _room_event(self, event: RoomEvent) -> None:
+        if event.type == names.ROOM_MEMBER:
+            self._roster = self._roster.with_room_member(decode_room_member(event))
+        elif event.type in MEMBERSHIP_TYPES:
+            if (decoded := decode_membership(event)) is not None:
+                self._roster = self._roster.with_membership(decoded)
+        else:
+            self._room = self._room.with_event(event)
+
+    def _know_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
+        self._audience.device_keys(keys)
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    def _settle(self, now: Now) -> None:
+        desk = self._desk
+        reason = self._room.closed(names.PER_MEMBER_TYPES) or self._roster.expelled(self.user_id)
+        if reason is not None:
+            self._end(reason)
+            return
+        memberships = self.memberships
+        self._guests = self._audience.guests(memberships)
+        self._tell_guests()
+        if self._phase is Phase.ENTERING and self.ready:
+            self._check_power()
+            self._enter()
+        if self._phase is Phase.INSIDE:
+            self._own.keep_up(desk, ready=self.ready, away=self._is_away(memberships))
+        if self._phase in (Phase.LOBBY, Phase.ENTERING, Phase.INSIDE):
+            lobby = self._phase is not Phase.INSIDE and self.ready
+            self._sharing.settle(desk, self._guests, inside=self._phase is Phase.INSIDE, lobby=lobby)
+        self._ask()
+        for membership in memberships:
+            if membership.expires_ts is not None:
+                desk.at(now.monotonic + (membership.expires_ts + 1 - now.wall_ms) / 1000)
+        self._keep_pins()
+
+    def _timers(self) -> Sequence[float | None]:
+        return ()
+
+    def _answered(self, request: Request, outcome: Outcome) -> bool:
+        if isinstance(request, HandOver):
+            self._sharing.outcome(self._desk, request, outcome)
+            return True
+        return False
+
+    def _check_power(self) -> None:
+        self._own.check_membership_power(self._room)
+        if not self._room.encrypted:
+            # Element Call hands no keys out there, and sends its media in the clear.
+            raise LocalProtocolError("keys are handed out in encrypted rooms only", reason="room_not_encrypted")
+
+    def _enter(self) -> None:
+        self._phase = Phase.INSIDE
+        presence = PlainPresence(
+            slot_id=self.slot_id,
+            user_id=self.user_id,
+            device_id=self.device_id,
+            rtc_member_id=self._rtc_member_id,
+            format=self._own.format,
+            encrypted=self._room.encrypted,
+            intent=self._own.intent,
+            created_ts=self._desk.now.wall_ms,
+            transports=self._own.transports,
+        )
+        self._own.show(self._desk, presence)
+        self._sharing.begin(self._desk.now)
+
+    def _stop_keys(self) -> None:
+        self._sharing.stop(self._desk)
+
+    def _forget(self) -> None:
+        pass
+
+    def _is_away(self, memberships: Sequence[RtcMembership]) -> bool:
+        """Whether our membership stands no more: somebody overwrote it, or it has expired."""
+        presence = self._own.presence
+        assert presence is not None
+        return self._own.taken and not any(
+            (one.user_id, one.key, one.format) == (self.user_id, presence.key, presence.format) for one in memberships
+        )
+
+    def _ask(self) -> None:
+        """About everybody who comes, once; their homeservers say when something changes."""
+        users = {guest.user_id for guest in self._guests}
+        self._questions.want(sorted(users - self._asked))
+        self._asked |= users
+        self._questions.settle(self._desk)
+
+    def _tell_guests(self) -> None:
+        desk = self._desk
+        present = frozenset(member for guest in self._guests for member in guest.member_ids)
+        if present != self._known:
+            joined, left = tuple(sorted(present - self._known)), tuple(sorted(self._known - present))
+            desk.tell(MembersChanged(joined, left))
+            self._known = present
+        refused = {
+            (guest.user_id, guest.device_id): guest.reason
+            for guest in self._guests
+            if guest.reason not in (None, "unasked")
+        }
+        for (user, device), reason in refused.items():
+            if reason is not None and self._told_refused.get((user, device)) != reason:
+                desk.tell(NotAddable(user, device, reason))
+        self._told_refused = {place: reason for place, reason in refused.items() if reason is not None}
+        strange = self._audience.strange_master
+        if strange is not None and strange != self._strange:
+            desk.tell(OwnMasterKeyChanged(strange))
+        self._strange = strange

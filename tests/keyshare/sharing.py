@@ -1,0 +1,128 @@
+"""Parties of sessions that hand their keys out, and what each device was told."""
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from mlsrtc.identifiers import KeyIndex, RoomId, SlotId
+from mlsrtc.media.keys import Sender
+from mlsrtc.notices import Left, MediaKeysChanged, Muted, SendKeySwitched
+from mlsrtc.policy import Policy, Trust
+from mlsrtc.sharing_session import SharingSession
+from mlsrtc.testing import Latency, Limits, Party, PartyDevice, RoomSettings
+
+SLOT = SlotId("m.call#ROOM")
+STEADY = Latency(client=(0.03, 0.03))
+EASY = Policy(trust=Trust.CROSS_SIGNED)
+
+
+@dataclass
+class Ring:
+    """A key ring as an application would keep it by the notices: what one device can open, and what it sends under."""
+
+    keys: dict[tuple[str, str, str], dict[KeyIndex, bytes]] = field(default_factory=dict)
+    sending: KeyIndex | None = None
+    begun: list[bytes] = field(default_factory=list)  # every key that was ever sent under, in order
+    own: tuple[str, str] = ("", "")
+
+    def tell(self, notice: Any) -> None:
+        match notice:
+            case MediaKeysChanged(keys=keys, withdrawn=withdrawn):
+                for sender in withdrawn:
+                    self.keys.get(_place(sender), {}).pop(sender.index, None)
+                for key in keys:
+                    self.keys.setdefault(_place(key), {})[key.index] = key.secret.expose()
+            case SendKeySwitched(index=index):
+                self.sending = index
+                self.begun.append(self.sent_under())
+            case Muted() | Left():
+                self.sending = None
+            case _:
+                pass
+
+    def sent_under(self) -> bytes:
+        """The key that the device sends under."""
+        (mine,) = (ring for place, ring in self.keys.items() if place[:2] == self.own and self.sending in ring)
+        assert self.sending is not None
+        return mine[self.sending]
+
+    def opens(self, other: "Ring") -> bool:
+        """Whether what `other` sends now can be opened."""
+        if other.sending is None:
+            return False
+        sent = other.sent_under()
+        return any(place[:2] == other.own and ring.get(other.sending) == sent for place, ring in self.keys.items())
+
+
+def _place(sender: Sender) -> tuple[str, str, str]:
+    return sender.user_id, sender.device_id, sender.member_id
+
+
+class Sharers:
+    """`devices` devices in one encrypted room. Each has a `Ring` that outlives its process."""
+
+    def __init__(
+        self, devices: int, seed: int = 1, *, policy: Policy = EASY, sticky: bool = False, **world: Any
+    ) -> None:
+        self.rings: list[Ring] = [Ring() for _ in range(devices)]
+        self.policy = policy
+        self.sticky = sticky
+        encrypted = world.pop("encrypted", True)
+        world.setdefault("latency", STEADY)
+        world.setdefault("limits", Limits.generous())
+        room = world.pop("room", RoomSettings())
+        self.party = Party(
+            self._make, devices=devices, random=Random(seed), room=replace(room, encrypted=encrypted), **world
+        )
+        for device, ring in zip(self.party.devices, self.rings, strict=True):
+            ring.own = device.matrix.name
+            device.notices = _Told(ring)
+        self.world = self.party.world
+
+    def _make(self, device: PartyDevice, saved: Any, now: Any) -> SharingSession:
+        ring = self.rings[device.index]
+        ring.keys.clear()
+        ring.sending = None
+        return SharingSession(
+            device.matrix,
+            RoomId(self.party.world.room_id),
+            SLOT,
+            now=now,
+            policy=self.policy,
+            sticky=self.sticky,
+            records=saved,
+        )
+
+    def session(self, index: int) -> SharingSession:
+        session = self.party[index].session
+        assert isinstance(session, SharingSession)
+        return session
+
+    def told(self, index: int, kind: type[Any]) -> list[Any]:
+        """The notices of one kind."""
+        return [notice for notice in self.party[index].notices if isinstance(notice, kind)]
+
+    def hear_each_other(self) -> bool:
+        """Whether everybody who is present opens what everybody else who is present sends."""
+        here = [self.rings[device.index] for device in self.party.present()]
+        return all(one.opens(other) for one in here for other in here if one is not other)
+
+
+class _Told(list[Any]):
+    """The notices of a device, told to its ring as they come."""
+
+    def __init__(self, ring: Ring) -> None:
+        super().__init__()
+        self._ring = ring
+
+    def append(self, notice: Any) -> None:
+        super().append(notice)
+        self._ring.tell(notice)
+
+    def extend(self, notices: Any) -> None:
+        for notice in notices:
+            self.append(notice)
+
+    def __iadd__(self, notices: Any) -> "_Told":  # type: ignore[misc]
+        self.extend(notices)
+        return self

@@ -1,0 +1,192 @@
+"""Our keys on their way: tracked for each device, tried again at growing distances, within a budget."""
+
+from collections.abc import Iterable
+
+from mlsrtc.evidence import DeviceIdentity
+from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
+from mlsrtc.keyshare.delivery import Batch, Delivery
+from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.mls import Secret
+from mlsrtc.outbox import RateLimited
+from mlsrtc.policy import Policy
+from mlsrtc.wire.key_event import KeyFormat
+
+
+def device(number: int) -> DeviceIdentity:
+    return UserId(f"@user{number}:one.test"), DeviceId(f"D{number}"), bytes([number % 256]) * 32
+
+
+def holder(number: int) -> Holder:
+    return (*device(number), "once")
+
+
+def own(generation: int = 1) -> OwnKey:
+    return OwnKey(generation, KeyIndex(generation), Secret(bytes([generation]) * 32), 0.0)
+
+
+class Post:
+    """A delivery and a homeserver that says what became of each request."""
+
+    def __init__(self, policy: Policy | None = None, devices: Iterable[int] = range(1, 4)) -> None:
+        self.delivery = Delivery(policy or Policy())
+        self.key = own()
+        self.formats = {holder(number): KeyFormat.ELEMENT for number in devices}
+        self.heard: set[DeviceIdentity] = set()
+        self.sent: list[tuple[float, DeviceIdentity]] = []
+        self.requests = 0
+
+    def settle(self, now: float) -> list[str]:
+        """Sends what is due; returns the ids."""
+        ids = []
+        for batch in self.delivery.settle(now, {self.key: self.formats}, self.heard):
+            self.requests += 1
+            ids.append(f"r{self.requests}")
+            self.delivery.sending(batch, ids[-1])
+            self.sent += [(now, one) for one in batch.devices]
+        return ids
+
+    def tries_of(self, number: int) -> list[float]:
+        return [moment for moment, one in self.sent if one == device(number)]
+
+
+def test_each_device_is_sent_the_key_once_in_one_request() -> None:
+    post = Post()
+    (request,) = post.settle(1.0)
+    post.delivery.sent(request, {}, 1.1)
+    for number in (1, 2, 3):
+        post.heard.add(device(number))
+    assert post.settle(500.0) == []
+    assert len(post.sent) == 3
+
+
+def test_nothing_is_sent_twice_while_it_is_on_its_way() -> None:
+    post = Post()
+    post.settle(1.0)
+    assert post.settle(2.0) == []
+    assert post.delivery.next_timer() is None
+
+
+def test_a_request_holds_so_many_and_no_more() -> None:
+    post = Post(Policy(key_messages_per_request=20), range(45))
+    batches = post.delivery.settle(1.0, {post.key: post.formats}, ())
+    assert [len(batch.devices) for batch in batches] == [20, 20, 5]
+
+
+def test_each_form_has_a_request_of_its_own() -> None:
+    post = Post()
+    post.formats[holder(2)] = KeyFormat.MSC4143
+    batches = post.delivery.settle(1.0, {post.key: post.formats}, ())
+    assert {batch.format: len(batch.devices) for batch in batches} == {KeyFormat.ELEMENT: 2, KeyFormat.MSC4143: 1}
+
+
+def test_who_was_never_heard_from_is_sent_the_key_once_more() -> None:
+    post = Post(devices=[1, 2])
+    (request,) = post.settle(0.0)
+    post.delivery.sent(request, {}, 0.0)
+    post.heard.add(device(1))
+    post.settle(1.0)
+    assert post.delivery.next_timer() == 8.0
+    (again,) = post.settle(8.0)
+    post.delivery.sent(again, {}, 8.0)
+    assert post.tries_of(1) == [0.0]
+    assert post.tries_of(2) == [0.0, 8.0]
+    assert post.settle(1000.0) == []
+
+
+def test_what_fails_is_tried_again_at_growing_distances_for_as_long_as_the_device_is_there() -> None:
+    post = Post(devices=[1])
+    now = 0.0
+    for _ in range(12):
+        (request,) = post.settle(now)
+        post.delivery.sent(request, {device(1): "no_one_time_key"}, now)
+        timer = post.delivery.next_timer()
+        assert timer is not None
+        now = timer
+    pauses = [later - earlier for earlier, later in zip(post.tries_of(1), post.tries_of(1)[1:], strict=False)]
+    for pause, base in zip(pauses, [2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60], strict=True):
+        assert base <= pause <= 1.5 * base
+
+
+def test_a_trouble_is_told_once_and_again_when_it_is_another() -> None:
+    post = Post(devices=[1])
+    told = []
+    for moment, reason in [(0.0, "unreachable"), (10.0, "unreachable"), (50.0, "no_one_time_key")]:
+        (request,) = post.settle(moment)
+        told += post.delivery.sent(request, {device(1): reason}, moment)
+    assert [trouble.reason for trouble in told] == ["unreachable", "no_one_time_key"]
+
+
+def test_one_device_that_fails_holds_up_no_other() -> None:
+    post = Post()
+    (request,) = post.settle(0.0)
+    post.delivery.sent(request, {device(2): "unknown_device"}, 0.0)
+    for number in (1, 3):
+        post.heard.add(device(number))
+    (again,) = post.settle(5.0)
+    assert post.sent[3:] == [(5.0, device(2))]
+    assert again
+
+
+def test_the_homeservers_word_counts_more_than_our_pace() -> None:
+    """The foot-gun of a retry: a homeserver that asks for patience is asked again by everybody at once."""
+    post = Post(devices=[1])
+    (request,) = post.settle(0.0)
+    post.delivery.failed(request, RateLimited(120_000), 0.0)
+    assert post.settle(60.0) == []
+    assert post.delivery.next_timer() == 120.0
+    assert len(post.settle(120.0)) == 1
+
+
+def test_everything_comes_out_of_one_budget() -> None:
+    post = Post(Policy(key_messages_per_minute=60), range(200))
+    sent = 0
+    for second in range(121):
+        for request in post.settle(float(second)):
+            post.delivery.sent(request, {}, float(second))
+        sent = len({one for _, one in post.sent})
+    assert sent == 60 + 120
+    assert len(post.sent) <= 60 + 121
+
+
+def test_a_budget_that_is_spent_says_when_there_is_more() -> None:
+    post = Post(Policy(key_messages_per_minute=60), range(61))
+    post.settle(0.0)
+    assert post.delivery.next_timer() == 1.0
+
+
+def test_who_asks_is_answered_but_not_without_end() -> None:
+    post = Post(Policy(key_requests_per_device=5), [1])
+    (request,) = post.settle(0.0)
+    post.delivery.sent(request, {}, 0.0)
+    post.heard.add(device(1))
+    answered = 0
+    for _ in range(50):
+        answered += post.delivery.asked(device(1), 1.0)
+        for request in post.settle(1.0):
+            post.delivery.sent(request, {}, 1.0)
+    assert answered == 5
+    assert len(post.sent) == 6
+
+
+def test_who_is_not_to_have_our_key_asks_in_vain() -> None:
+    post = Post(devices=[1])
+    post.settle(0.0)
+    assert not post.delivery.asked(device(2), 1.0)
+    assert not post.delivery.asked((UserId("@user1:one.test"), DeviceId("D1"), bytes(32)), 1.0)
+
+
+def test_who_has_left_is_sent_nothing_more() -> None:
+    post = Post(devices=[1])
+    (request,) = post.settle(0.0)
+    post.delivery.sent(request, {device(1): "unreachable"}, 0.0)
+    post.formats = {}
+    assert post.settle(100.0) == []
+    assert post.delivery.next_timer() is None
+
+
+def test_a_new_key_goes_to_everybody_and_the_old_one_to_nobody() -> None:
+    post = Post()
+    post.settle(0.0)
+    post.key = own(2)
+    batches: list[Batch] = post.delivery.settle(1.0, {post.key: post.formats}, ())
+    assert [(batch.index, len(batch.devices)) for batch in batches] == [(2, 3)]

@@ -1,0 +1,177 @@
+"""The keys of the others: whose they are, when they are told, and when they are over."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from mlsrtc.evidence import DeviceIdentity
+from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
+from mlsrtc.keyshare.inbox import KEYS_OF_ONE, OTHERS_DELAY, Inbox, Installed, Withdrawn
+from mlsrtc.mls import Secret
+from mlsrtc.policy import Policy
+from mlsrtc.wire.key_event import IndexedKey
+
+ANNA: DeviceIdentity = (UserId("@anna:one.test"), DeviceId("ANNA"), bytes(32))
+EVE: DeviceIdentity = (UserId("@anna:one.test"), DeviceId("ANNA"), bytes([1]) * 32)  # a new login of the same name
+HERE = {ANNA: frozenset({MemberId("m1")})}
+POLICY = Policy()
+GRACE = OTHERS_DELAY + POLICY.old_media_key_seconds
+
+
+def key(index: int, value: int = 0) -> IndexedKey:
+    return IndexedKey(KeyIndex(index), Secret(bytes([value or index]) * 32))
+
+
+class Ear:
+    """An inbox, and the ring that follows from what it tells."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox(POLICY)
+        self.ring: dict[tuple[str, KeyIndex], bytes] = {}
+
+    def settle(self, now: float, members: Mapping[DeviceIdentity, frozenset[MemberId]] = HERE) -> list[int]:
+        for effect in self.inbox.settle(now, members):
+            match effect:
+                case Installed(keys):
+                    self.ring |= {(key.member_id, key.index): key.secret.expose() for key in keys}
+                case Withdrawn(senders):
+                    for sender in senders:
+                        del self.ring[sender.member_id, sender.index]
+        return sorted(index for _, index in self.ring)
+
+
+def test_a_key_of_who_is_here_is_told_at_once() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(0)], 1.0)
+    assert ear.settle(1.0) == [0]
+
+
+def test_a_key_waits_for_the_membership() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(3)], 1.0)
+    assert ear.settle(1.0, {}) == []
+    assert ear.settle(1.0 + POLICY.keys_waiting_seconds - 1) == [3]
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(3)], 1.0)
+    ear.settle(1.0, {})
+    assert ear.inbox.next_timer() == 1.0 + POLICY.keys_waiting_seconds
+    ear.settle(1.0 + POLICY.keys_waiting_seconds, {})
+    assert ear.settle(100.0) == []
+    assert ear.inbox.next_timer() is None
+
+
+def test_only_so_many_wait_and_the_newest_stay() -> None:
+    ear = Ear()
+    strangers = [(UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)) for n in range(POLICY.keys_waiting + 10)]
+    for moment, stranger in enumerate(strangers):
+        ear.inbox.take(stranger, None, [key(1)], float(moment) / 100)
+    waiting = [stranger for stranger in strangers if not ear.inbox.lacks(stranger)]
+    assert waiting == strangers[10:]
+
+
+def test_strangers_push_out_nobody_who_is_here() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 0.0)
+    ear.settle(0.0)
+    for n in range(POLICY.keys_waiting + 10):
+        ear.inbox.take((UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)), None, [key(1)], 1.0)
+    assert ear.settle(2.0) == [1]
+
+
+def test_a_key_that_names_another_member_is_not_told() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, "m2", [key(1)], 1.0)
+    assert ear.settle(1.0) == []
+    assert ear.settle(2.0, {ANNA: frozenset({MemberId("m2")})}) == [1]
+
+
+def test_a_device_of_the_same_name_with_another_key_is_another_device() -> None:
+    ear = Ear()
+    ear.inbox.take(EVE, None, [key(1)], 1.0)
+    assert ear.settle(1.0) == []
+
+
+def test_who_is_gone_is_heard_no_more() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    ear.settle(1.0)
+    assert ear.settle(2.0, {}) == []
+
+
+def test_an_old_key_is_kept_until_its_sender_has_gone_on_and_then_over() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    ear.inbox.take(ANNA, None, [key(2)], 10.0)
+    assert ear.settle(10.0) == [1, 2]
+    assert ear.inbox.next_timer() == 10.0 + GRACE
+    assert ear.settle(10.0 + GRACE) == [2]
+
+
+def test_the_same_key_again_says_nothing_new() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    ear.settle(1.0)
+    ear.inbox.take(ANNA, None, [key(1)], 2.0)
+    assert ear.inbox.settle(2.0, HERE) == []
+    assert ear.inbox.next_timer() is None
+
+
+def test_another_key_at_the_same_place_takes_it() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1, 7)], 1.0)
+    ear.settle(1.0)
+    ear.inbox.take(ANNA, None, [key(1, 8)], 2.0)
+    ear.settle(2.0)
+    assert ear.ring == {("m1", 1): bytes([8]) * 32}
+
+
+def test_an_older_key_that_was_under_way_for_long_takes_no_newer_ones_place() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1, 8)], 1.0, sent_ts=2000)
+    ear.inbox.take(ANNA, None, [key(1, 7)], 2.0, sent_ts=1000)
+    ear.settle(2.0)
+    assert ear.ring == {("m1", 1): bytes([8]) * 32}
+    ear.inbox.take(ANNA, None, [key(0, 6)], 3.0, sent_ts=500)
+    assert ear.settle(3.0) == [0, 1]
+    assert ear.settle(3.0 + GRACE) == [1], "and it is over when its time has come"
+
+
+def test_no_device_fills_our_memory() -> None:
+    ear = Ear()
+    for index in range(100):
+        ear.inbox.take(ANNA, None, [key(index, 1 + index)], 1.0)
+    assert ear.settle(1.0) == list(range(100 - KEYS_OF_ONE, 100))
+
+
+def test_a_ring_that_begins_late_is_told_what_stands() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    ear.settle(1.0)
+    (standing,) = ear.inbox.standing()
+    assert isinstance(standing, Installed)
+    assert [(one.member_id, one.index) for one in standing.keys] == [("m1", 1)]
+
+
+def test_at_the_end_every_key_is_withdrawn_and_wiped() -> None:
+    ear = Ear()
+    given = key(1)
+    ear.inbox.take(ANNA, None, [given], 1.0)
+    ear.settle(1.0)
+    (effect,) = ear.inbox.stop()
+    assert isinstance(effect, Withdrawn)
+    assert not given.secret
+    assert ear.inbox.lacks(ANNA)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_one_key_serves_both_memberships_of_a_device(late: bool) -> None:
+    ear = Ear()
+    both = {ANNA: frozenset({MemberId("m1"), MemberId("m2")})}
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    if late:
+        ear.settle(1.0)
+    ear.settle(2.0, both)
+    assert sorted(ear.ring) == [("m1", 1), ("m2", 1)]

@@ -1,0 +1,335 @@
+"""Calls in which everybody hands its key out, through the session's verbs."""
+
+import base64
+from typing import Any
+
+import pytest
+from sharing import Sharers
+
+from mlsrtc.errors import LocalProtocolError
+from mlsrtc.notices import (
+    KeyMissing,
+    KeyUndelivered,
+    Left,
+    MembersChanged,
+    NotAddable,
+    SendKeySwitched,
+)
+from mlsrtc.outbox import HandOver
+from mlsrtc.policy import Policy, Trust
+from mlsrtc.testing import CrashPoint, Hostility
+from mlsrtc.upkeep import Phase
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import RoomEvent, ToDevice
+
+
+def calling(devices: int, **settings: Any) -> Sharers:
+    """So many devices in a call."""
+    sharers = Sharers(devices, **settings)
+    for index in range(devices):
+        sharers.party.join(index, after=0.2 * index)
+    sharers.party.run_until(lambda: len(sharers.party.present()) == devices and sharers.hear_each_other(), timeout=30)
+    return sharers
+
+
+def keys_sent(sharers: Sharers) -> int:
+    return sharers.world.sent()[names.KEYS_ELEMENT]
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_two_hear_each_other_after_one_message_each(sticky: bool) -> None:
+    sharers = calling(2, sticky=sticky)
+    sharers.party.run(60)
+    assert keys_sent(sharers) == 2
+    assert all(len(sharers.told(index, SendKeySwitched)) == 1 for index in (0, 1))
+    assert sharers.told(0, MembersChanged)[-1].joined
+
+
+def test_a_call_of_one_has_its_key_and_sends_none() -> None:
+    sharers = calling(1)
+    sharers.party.run(60)
+    assert sharers.rings[0].sending == 1
+    assert keys_sent(sharers) == 0
+
+
+def test_a_burst_of_leaves_makes_one_rotation() -> None:
+    sharers = calling(8)
+    sharers.party.run(15)
+    before = keys_sent(sharers)
+    for index in (5, 6, 7):
+        sharers.party.leave(index, after=0.1 * index)
+    sharers.party.run(10)
+    assert sharers.hear_each_other()
+    assert keys_sent(sharers) - before == 5 * 4
+
+
+def test_who_has_left_opens_nothing_that_is_sent_after_a_second_and_a_half() -> None:
+    sharers = calling(4)
+    sharers.party.run(15)
+    held = {place: dict(ring) for place, ring in sharers.rings[3].keys.items()}
+    sharers.party.leave(3)
+    sharers.party.run(0.1 + sharers.policy.leave_debounce + sharers.policy.key_use_delay)
+    for index in range(3):
+        sent = sharers.rings[index].sent_under()
+        assert all(sent not in ring.values() for ring in held.values())
+    assert isinstance(sharers.party[3].notices[-1], Left)
+
+
+def test_who_joins_opens_nothing_that_was_sent_before_the_window() -> None:
+    sharers = Sharers(3)
+    for index in (0, 1):
+        sharers.party.join(index)
+    sharers.party.run(30)
+    earlier = {sharers.rings[index].sent_under() for index in (0, 1)}
+    sharers.party.join(2)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+    assert not earlier & {key for ring in sharers.rings[2].keys.values() for key in ring.values()}
+
+
+def test_a_lost_message_is_sent_again_to_who_was_never_heard_from() -> None:
+    sharers = Sharers(2, hostility=Hostility(to_device_loss=1.0))
+    sharers.party.join(0)
+    sharers.party.join(1)
+    sharers.party.run(4)
+    sharers.world.network.hostility.to_device_loss = 0.0
+    sharers.party.run(9)
+    assert sharers.hear_each_other()
+
+
+def test_a_device_that_is_not_cross_signed_gets_no_key_and_is_not_heard() -> None:
+    sharers = Sharers(3)
+    for index in (0, 1):
+        sharers.party.join(index)
+    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
+    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
+    sharers.party[2].matrix = stranger
+    sharers.party.join(2)
+    sharers.party.run(10)
+    assert [(told.device_id, told.reason) for told in sharers.told(0, NotAddable)] == [("DEVICE02", "no_chain")]
+    assert not sharers.rings[2].opens(sharers.rings[0])
+    assert not sharers.rings[0].opens(sharers.rings[2])
+    assert sharers.rings[0].opens(sharers.rings[1])
+
+
+def test_any_device_lets_it_in_and_says_so() -> None:
+    sharers = Sharers(2, policy=Policy(trust=Trust.ANY_DEVICE))
+    stranger = sharers.party.users[1].add_device("DEVICE01", cross_signed=False)
+    sharers.world.log_in(stranger.name, keys=sharers.party.users[1].keys())
+    sharers.party[1].matrix = stranger
+    for index in (0, 1):
+        sharers.party.join(index)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+    (member,) = sharers.session(0).members.values()
+    assert member.flagged
+
+
+def test_a_ghost_that_the_homeserver_makes_up_gets_no_key() -> None:
+    sharers = calling(2)
+    server = sharers.world.server_of(sharers.party[0].matrix.user_id)
+    victim = sharers.party[1].matrix
+    membership = sharers.session(1)._own.presence
+    assert membership is not None
+    request = membership.join("forged", sharers.world.network.wall_ms, sharers.policy)
+    content = {**request.content, "device_id": "GHOST"}  # type: ignore[union-attr]
+    forged = RoomEvent(
+        names.STATE_MEMBER,
+        victim.user_id,
+        "$forged",
+        sharers.world.network.wall_ms,
+        content,
+        f"_{victim.user_id}_GHOST_m.call",
+    )
+    server.inject(forged)
+    sharers.party.run(20)
+    assert [told.reason for told in sharers.told(0, NotAddable)] == ["unknown_device"]
+    for device in sharers.party.devices[:1]:
+        assert "GHOST" not in {
+            addressee[1]
+            for request in sharers.session(device.index)._desk.outbox.waiting()
+            if isinstance(request, HandOver)
+            for addressee in request.devices
+        }
+
+
+def test_one_time_keys_that_are_used_up_are_told_and_the_key_comes_when_there_are_more() -> None:
+    sharers = Sharers(2)
+    drained = sharers.party[1].matrix.name
+    accounts = sharers.world.server_of(sharers.party[0].matrix.user_id).accounts
+    accounts.drained.add(drained)
+    sharers.party.join(0)
+    sharers.party.join(1)
+    sharers.party.run(5)
+    (told,) = sharers.told(0, KeyUndelivered)
+    assert (told.device_id, told.reason) == (drained[1], "no_one_time_key")
+    accounts.drained.clear()
+    sharers.party.run_until(sharers.hear_each_other, timeout=20)
+
+
+def test_a_key_that_does_not_come_is_told_once() -> None:
+    sharers = Sharers(2)
+    accounts = sharers.world.server_of(sharers.party[0].matrix.user_id).accounts
+    accounts.drained.add(sharers.party[0].matrix.name)
+    sharers.party.join(0)
+    sharers.party.join(1)
+    sharers.party.run(60)
+    (told,) = sharers.told(0, KeyMissing)
+    assert told.device_id == sharers.party[1].matrix.device_id
+
+
+def test_a_restart_enters_anew_with_another_key_at_another_place() -> None:
+    sharers = calling(3)
+    sharers.party.run(15)
+    before = sharers.rings[0].sent_under()
+    sharers.party.crash(0)
+    sharers.party.restart(0, after=1.0)
+    sharers.party.run(10)
+    assert sharers.hear_each_other()
+    assert sharers.rings[0].sending == 2
+    assert sharers.rings[0].sent_under() != before
+
+
+@pytest.mark.parametrize("point", CrashPoint)
+def test_wherever_it_crashes_everybody_hears_each_other_again(point: CrashPoint) -> None:
+    sharers = calling(3)
+    sharers.party.leave(2, after=0.5)
+    sharers.party.crash(0, point, after=0.55)
+    sharers.party.restart(0, after=3.0)
+    sharers.party.run(30)
+    assert sharers.hear_each_other()
+    begun = [key for ring in sharers.rings for key in ring.begun]
+    assert len(set(begun)) == len(begun), "no key is begun twice"
+
+
+def test_no_media_key_is_ever_written_to_the_store() -> None:
+    sharers = calling(3)
+    sharers.party.run(15)
+    sharers.party.leave(2)
+    sharers.party.run(5)
+    for device in sharers.party.devices:
+        kept = b"".join(device.store.load("call").values())
+        for ring in sharers.rings:
+            for key in ring.begun:
+                assert key not in kept
+                assert names.KEYS_ELEMENT.encode() not in kept
+
+
+def test_a_participant_may_come_back_with_another_key_at_the_same_place() -> None:
+    """As matrix-js-sdk does: each of its participations begins at index 0."""
+    sharers = calling(2)
+    session, other = sharers.session(0), sharers.party[1].matrix
+    for value in (1, 2):
+        key = {"index": 0, "key": base64.b64encode(bytes([value]) * 16).decode()}
+        content = {
+            "keys": key,
+            "member": {"id": f"{other.user_id}:{other.device_id}", "claimed_device_id": other.device_id},
+            "room_id": sharers.world.room_id,
+        }
+        event = ToDevice(names.KEYS_ELEMENT, other.user_id, content, other.device_id, other.device_key)
+        session.receive(event, sharers.party[0].now)
+        sharers.party[0].pump()
+        (held,) = (ring for place, ring in sharers.rings[0].keys.items() if place[:2] == other.name)
+        assert held[0] == bytes([value]) * 16  # type: ignore[index]
+
+
+def test_an_unencrypted_room_is_refused() -> None:
+    sharers = Sharers(1, encrypted=False)
+    sharers.party.start(0)
+    sharers.party.run(2)
+    with pytest.raises(LocalProtocolError) as caught:
+        sharers.session(0).join(sharers.party[0].now)
+    assert caught.value.reason == "room_not_encrypted"
+    assert sharers.session(0).phase is Phase.LOBBY
+
+
+@pytest.mark.parametrize("encryption", ["dev.mlsrtc.mls", "some.other"])
+def test_a_slot_with_another_encryption_ends_the_call(encryption: str) -> None:
+    sharers = calling(2)
+    content = {"status": "open", "application": {"type": "m.call"}, "encryption": {"type": encryption}}
+    sharers.world.moderate(names.SLOT, "m.call#ROOM", content)
+    sharers.party.run(5)
+    assert sharers.told(0, Left) == [Left("slot_encryption")]
+    assert sharers.rings[0].sending is None
+
+
+def test_a_slot_for_keys_per_member_is_ours() -> None:
+    sharers = calling(2)
+    content = {"status": "open", "application": {"type": "m.call"}, "encryption": {"type": "m.per_member"}}
+    sharers.world.moderate(names.SLOT, "m.call#ROOM", content)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+
+
+def test_who_is_kicked_hears_nothing_more() -> None:
+    sharers = calling(3)
+    sharers.party.run(15)
+    sharers.world.kick(sharers.party[2].matrix.user_id)
+    sharers.party.run(5)
+    assert sharers.told(2, Left) == [Left("kicked")]
+    assert not any(sharers.rings[2].opens(sharers.rings[index]) for index in (0, 1))
+    assert sharers.rings[0].opens(sharers.rings[1])
+
+
+def test_a_membership_that_a_moderator_erases_is_written_again() -> None:
+    sharers = calling(2)
+    sharers.world.erase_memberships(sharers.party[0].matrix.user_id)
+    sharers.party.run(20)
+    assert sharers.hear_each_other()
+    assert len(sharers.session(1).members) == 1
+
+
+def test_a_lobby_hands_the_key_out_before_the_join() -> None:
+    sharers = Sharers(3, policy=Policy(share_in_lobby=True))
+    for index in (0, 1):
+        sharers.party.join(index)
+    sharers.party.run(20)
+    before = keys_sent(sharers)
+    sharers.party.start(2)
+    sharers.party.run(5)
+    assert keys_sent(sharers) - before == 2
+    sharers.party.join(2)
+    took = sharers.party.run_until(lambda: sharers.rings[0].opens(sharers.rings[2]), timeout=5)
+    assert took <= 0.125, "one trip of the membership: the key was there before"
+    sharers.party.run(10)
+    assert sharers.hear_each_other()
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_long_lobby_hands_it_out_again_since_nobody_keeps_a_strangers_key_for_ever(sticky: bool) -> None:
+    sharers = Sharers(2, policy=Policy(share_in_lobby=True), sticky=sticky)
+    sharers.party.join(0)
+    sharers.party.run(5)
+    sharers.party.start(1)
+    sharers.party.run(100)
+    assert keys_sent(sharers) == 2, "once more to who was never heard from"
+    sharers.party.join(1)
+    sharers.party.run(10)
+    assert sharers.hear_each_other()
+
+
+def test_a_lobby_that_is_never_joined_costs_one_key_and_makes_nobody_rotate() -> None:
+    sharers = Sharers(3, policy=Policy(share_in_lobby=True))
+    for index in (0, 1):
+        sharers.party.join(index)
+    sharers.party.run(20)
+    before, indexes = keys_sent(sharers), [ring.sending for ring in sharers.rings]
+    sharers.party.start(2)
+    sharers.party.run(5)
+    sharers.party.crash(2)
+    sharers.party.run(100)
+    assert keys_sent(sharers) - before == 2
+    assert [ring.sending for ring in sharers.rings] == indexes
+
+
+def test_a_room_of_many_in_a_hostile_network_hears_each_other_in_the_end() -> None:
+    hostility = Hostility(duplicate=0.1, reorder=1.0, to_device_delay=2.0, answer_loss=0.05, failure=0.05)
+    sharers = Sharers(6, seed=5, hostility=hostility, servers=2)
+    for index in range(6):
+        sharers.party.join(index, after=0.7 * index)
+    sharers.party.run(30)
+    sharers.party.leave(1)
+    sharers.party.run(10)
+    sharers.world.network.hostility = Hostility()
+    sharers.party.run(60)
+    assert sharers.hear_each_other()
