@@ -6,14 +6,14 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.transport import Channel
 from mlsrtc.testing.devices import TestDevice
-from mlsrtc.testing.synapse import Synapse
+from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, RoomEvent
 
@@ -23,6 +23,13 @@ STICKY = names.STICKY_MEMBER
 COMMIT = names.COMMIT
 WORD = names.WORD
 BLOCK = {"version": 1, "member_id": "m" * 43}
+
+
+class LoggedIn(Protocol):
+    """A device of a user, whatever runs on it."""
+
+    @property
+    def account(self) -> Account: ...
 
 
 def heed_interrupts() -> None:
@@ -52,7 +59,7 @@ async def gone(pid: int, directory: Path) -> bool:
 
 async def make_room(
     server: Synapse,
-    devices: Sequence[TestDevice],
+    devices: Sequence[LoggedIn],
     *,
     encrypted: bool = False,
     visibility: str = "shared",
@@ -78,7 +85,7 @@ async def make_room(
     return room_id
 
 
-async def enter(server: Synapse, device: TestDevice, room_id: str) -> None:
+async def enter(server: Synapse, device: LoggedIn, room_id: str) -> None:
     path = f"/_matrix/client/v3/rooms/{quote(room_id)}/join"
     await server.demand("POST", path, token=device.account.access_token, body={})
 
