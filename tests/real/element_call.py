@@ -1,0 +1,201 @@
+"""Element Call itself, in pages of one headless Chromium: interop/element-call/peer.mjs drives them."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from browser import chromium, needed
+from engines import installed_by_npm
+
+from mlsrtc.identifiers import DeviceId, UserId
+from mlsrtc.media.keys import livekit_identity
+from mlsrtc.testing.synapse import Account
+
+PATIENCE = 150.0  # seconds for one answer; Element Call is three megabytes of JavaScript and a Rust crypto library
+LINE = 1 << 20  # bytes of one answer at most
+
+
+@dataclass(frozen=True)
+class Member:
+    """A participant as a page knows it from its membership; `identity` is what the SFU calls it."""
+
+    user_id: str
+    device_id: str
+    member_id: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a page shows of a participant: the words on the tile, whether it has a picture (`shown`), the SFU's name of
+    its track, the size in pixels, and how many frames were decoded. `own`: it is the page's own camera."""
+
+    text: str
+    shown: bool
+    own: bool
+    track: str | None
+    width: int
+    height: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came of one track: packets, frames decoded (of video), the loudness now, 0 to 1, and the energy so far."""
+
+    kind: str
+    packets: int
+    frames: int
+    level: float
+    energy: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page knows and shows. keys: by LiveKit identity, the indexes of the keys that it was given, oldest first.
+    media: by the SFU's name of the track."""
+
+    members: list[Member]
+    keys: Mapping[str, list[int]]
+    tiles: list[Tile]
+    media: Mapping[str, Received]
+
+    @property
+    def others(self) -> list[Tile]:
+        """The tiles with a picture of somebody else."""
+        return [tile for tile in self.tiles if tile.shown and not tile.own]
+
+
+class ElementCall:
+    """The browser, while the block is open. Skips the test where this machine cannot have it."""
+
+    def __init__(self) -> None:
+        self.version = self.browser = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ids = count()
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._windows: dict[str, Window] = {}
+
+    async def __aenter__(self) -> Self:
+        with needed():
+            command: list[str | Path] = ["node", installed_by_npm("element-call") / "peer.mjs", chromium()]
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE)
+        self._reader = asyncio.create_task(self._read())
+        try:
+            hello = await self.ask("hello")
+        except BaseException:
+            await self._stop()
+            raise
+        self.version, self.browser = hello["version"], hello["browser"]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    def window(self, account: Account) -> "Window":
+        """A place for a user's page. The device must be new: Element Call makes its keys."""
+        window = self._windows[account.user_id] = Window(self, account)
+        return window
+
+    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        number = next(self._ids)
+        self._asked[number] = answer = asyncio.get_running_loop().create_future()
+        self._process.stdin.write(json.dumps({"id": number, "op": op, **fields}).encode() + b"\n")
+        return await asyncio.wait_for(answer, PATIENCE)
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            answer = json.loads(line)
+            if "log" in answer:
+                page, level, text = answer["log"]
+                self._windows[page].said.append((level, text))
+                continue
+            asked = self._asked.pop(answer.pop("id"))
+            if asked.done():
+                continue  # nobody waits any more
+            if "error" in answer:
+                asked.set_exception(AssertionError(answer["error"]))
+            else:
+                asked.set_result(answer)
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(AssertionError("the browser's process has ended"))
+
+    async def _stop(self) -> None:
+        """The browser is its child, and ends with it."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._reader is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 10)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reader
+
+
+class Window:
+    """One user's page. `said`: what it has warned of, as level and text, oldest first."""
+
+    def __init__(self, call: ElementCall, account: Account) -> None:
+        self.account = account
+        self.said: list[tuple[str, str]] = []
+        self._call = call
+
+    @property
+    def identity(self) -> str:
+        """What the SFU calls it."""
+        return livekit_identity(UserId(self.account.user_id), DeviceId(self.account.device_id))
+
+    async def open(self, homeserver: str, room_id: str) -> None:
+        """Log in and show the lobby of the room's call. homeserver: its URL."""
+        await self._ask(
+            "open",
+            homeserver=homeserver,
+            room_id=room_id,
+            user_id=self.account.user_id,
+            device_id=self.account.device_id,
+            access_token=self.account.access_token,
+        )
+
+    async def join(self) -> None:
+        """Press the lobby's button. Others see us somewhat later than the page shows the call."""
+        await self._ask("join")
+
+    async def shown(self) -> Shown:
+        state = await self._ask("state")
+        return Shown(
+            [Member(**member) for member in state["members"]],
+            state["keys"],
+            [Tile(**tile) for tile in state["tiles"]],
+            {track: Received(**received) for track, received in state["media"].items()},
+        )
+
+    async def screenshot(self, path: Path) -> None:
+        """Write what the page looks like into a PNG."""
+        await self._ask("screenshot", path=str(path))
+
+    async def leave(self) -> None:
+        """Hang up."""
+        await self._ask("leave")
+
+    async def close(self) -> None:
+        """Close the window, which says no farewell."""
+        await self._ask("close")
+
+    async def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        return await self._call.ask(op, page=self.account.user_id, **fields)
