@@ -1,0 +1,110 @@
+"""The driver where keys are handed out: the way that the room says, and what is told of a key that does not hold."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from test_driver import DEVICE, Transport
+
+from mlsrtc import AUTO, MLS, PER_MEMBER, Encryption, KeyRefused, LocalProtocolError, Policy, SendKeySwitched
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.store import MemoryStore
+from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.testing.identities import LabUser
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import RoomEvent, ToDevice
+
+ROOM = "!room:one.test"
+ENCRYPTED = RoomEvent(names.ROOM_ENCRYPTION, "@anna:one.test", "$e", 1, {"algorithm": "m.megolm.v1.aes-sha2"}, "")
+OTHER = LabUser("@bert:one.test", b"b" * 32).add_device("B")
+KEY = "AAECAwQFBgcICQoLDA0ODw=="
+
+
+def member() -> RoomEvent:
+    """A participant without MLS."""
+    content = {
+        "application": "m.call",
+        "call_id": "",
+        "device_id": OTHER.device_id,
+        "foci_preferred": [],
+        "expires": 2**52,
+        "created_ts": 1,
+    }
+    return RoomEvent(names.STATE_MEMBER, OTHER.user_id, "$m", 1, content, f"_{OTHER.user_id}_{OTHER.device_id}_m.call")
+
+
+@asynccontextmanager
+async def calling(*first: RoomEvent, encryption: Encryption = AUTO) -> AsyncIterator[tuple[Call, Transport]]:
+    transport = Transport(*first)
+    made = Call(
+        transport,  # type: ignore[arg-type]
+        DEVICE,
+        RoomId(ROOM),
+        SlotId("m.call#ROOM"),
+        MemoryStore(),
+        encryption=encryption,
+        policy=Policy(),
+    )
+    async with made as call:
+        yield call, transport
+
+
+async def test_auto_goes_by_who_is_there() -> None:
+    async with calling(ENCRYPTED, member()) as (call, _):
+        assert call.session.encryption is PER_MEMBER
+        await call.keyed(timeout=5)
+    async with calling(ENCRYPTED) as (call, _):
+        assert call.session.encryption is MLS
+
+
+async def test_what_the_room_showed_before_it_was_decided_is_not_lost() -> None:
+    async with calling(ENCRYPTED, member()) as (call, _):
+        assert [one.user_id for one in call.session.memberships] == [OTHER.user_id]
+        assert list(call.members)
+
+
+async def test_a_key_that_does_not_hold_is_told_with_its_reason_and_without_the_key() -> None:
+    content: dict[str, Any] = {
+        "keys": {"index": 0, "key": KEY},
+        "member": {"id": "x", "claimed_device_id": OTHER.device_id},
+        "room_id": ROOM,
+    }
+    async with calling(ENCRYPTED, member(), encryption=PER_MEMBER) as (call, transport):
+        transport.channel.feed.put_nowait(ToDevice(names.KEYS_ELEMENT, OTHER.user_id, content))
+        encrypted = ToDevice(names.KEYS_ELEMENT, OTHER.user_id, content, "ANOTHER", bytes(32))
+        transport.channel.feed.put_nowait(encrypted)
+        told: list[KeyRefused] = []
+        async with asyncio.timeout(5):
+            async for notice in call.notices():
+                if isinstance(notice, KeyRefused):
+                    told.append(notice)
+                if len(told) == 2:
+                    break
+    assert [(one.device_id, one.reason) for one in told] == [(None, "not_encrypted"), ("ANOTHER", "wrong_device")]
+    assert KEY not in repr(told)
+    assert KEY not in repr(encrypted)
+
+
+async def test_a_media_sink_that_comes_late_is_told_the_key_of_the_moment() -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def tell(self, notice: Any) -> None:
+            self.told.append(notice)
+
+    async with calling(ENCRYPTED, member()) as (call, _):
+        await call.keyed(timeout=5)
+        sink = Sink()
+        call.attach(sink)
+        assert isinstance(sink.told[-1], SendKeySwitched)
+        assert sink.told[-1].id is None
+
+
+async def test_an_unencrypted_room_is_refused_when_it_is_entered() -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        async with calling(member()):
+            pass
+    assert caught.value.reason == "room_not_encrypted"
