@@ -37,10 +37,12 @@ class Desk:
         self.outbox.settle(request_id)
         self.drop(f"request/{request_id}")
 
-    def withdraw(self, request_id: str) -> None:
-        """Nobody wants the request any more; one that is on its way stays until its fate is known."""
-        if self.outbox.withdraw(request_id):
+    def withdraw(self, request_id: str) -> bool:
+        """Nobody wants the request any more; one that is on its way stays until its fate is known: False then."""
+        withdrawn = self.outbox.withdraw(request_id)
+        if withdrawn:
             self.drop(f"request/{request_id}")
+        return withdrawn
 
     def tell(self, notice: Notice) -> None:
         """To be told to the application, once saved."""

@@ -16,6 +16,7 @@ from mlsrtc.keyshare.delivery import Delivery, Trouble
 from mlsrtc.keyshare.inbox import Inbox
 from mlsrtc.keyshare.rotation import Holder, OwnKey, Rotation
 from mlsrtc.media.keys import MediaKey, Sender
+from mlsrtc.mls import Secret
 from mlsrtc.notices import KeyMissing, KeyNotice, KeyUndelivered, MediaKeysChanged, Muted, SendKeySwitched
 from mlsrtc.outbox import Accepted, HandOver, Outcome, RateLimited
 from mlsrtc.policy import Policy
@@ -117,8 +118,8 @@ class Sharing:
         self.rotation.stop()
         self._delivery.settle(desk.now.monotonic, {}, ())
         for request in desk.outbox.waiting():
-            if isinstance(request, HandOver):
-                desk.withdraw(request.id)
+            if isinstance(request, HandOver) and desk.withdraw(request.id):
+                _wipe(request)
         if self._sending is not None:
             desk.tell(Muted("left"))
         if withdrawn:
@@ -133,6 +134,7 @@ class Sharing:
         be another key by then."""
         now = desk.now.monotonic
         desk.forget(request.id)
+        _wipe(request)
         troubles: list[Trouble] = []
         match outcome:
             case Accepted(failures=failures):
@@ -197,7 +199,8 @@ class Sharing:
                 ours.slot_id,
                 ours.device_id,
                 ours.member_id,
-                (IndexedKey(batch.index, batch.secret),),
+                # A copy: the key may be over while the request is on its way.
+                (IndexedKey(batch.index, Secret(batch.secret.expose())),),
                 desk.now.wall_ms,
             )
             request_id = desk.new_id("key")
@@ -236,6 +239,13 @@ def _sender_of(event: ToDevice, claimed: DeviceId | None) -> DeviceIdentity:
     if claimed not in (None, event.sender_device):
         raise RemoteProtocolError("wrong_device", "not the device that encrypted it", where="content")
     return UserId(event.sender), DeviceId(event.sender_device), event.sender_key
+
+
+def _wipe(request: HandOver) -> None:
+    """The copies of our key that a request holds."""
+    if isinstance(request.event, KeyEvent):
+        for key in request.event.keys:
+            key.secret.wipe()
 
 
 def _installed(effects: Iterable[inbox.Effect]) -> list[MediaKey]:

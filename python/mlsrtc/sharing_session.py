@@ -81,7 +81,9 @@ class SharingSession(BaseSession):
         desk.outbox.restore(saved.load_requests(records))
         self._own.delay_id = meta.delay_id
         self._sharing.rotation.last_index = KeyIndex(meta.last_index)
-        return Phase.ENTERING if phase is Phase.INSIDE else phase
+        if phase is Phase.INSIDE:
+            return Phase.ENTERING
+        return Phase.LOBBY if phase is Phase.OVER else phase
 
     def _changes(self) -> Mapping[str, bytes | None]:
         desk = self._desk

@@ -184,6 +184,18 @@ def test_who_has_left_is_sent_nothing_more() -> None:
     assert post.delivery.next_timer() is None
 
 
+def test_who_has_a_newer_key_is_not_handed_an_older_one_after_it() -> None:
+    delivery, older, newer = Delivery(Policy()), own(1), own(2)
+    wanted = {key: {holder(1): KeyFormat.ELEMENT} for key in (older, newer)}
+    first, second = delivery.settle(0.0, wanted, ())
+    for batch, request in ((first, "older"), (second, "newer")):
+        delivery.sending(batch, request)
+    delivery.sent("older", {device(1): "unreachable"}, 0.0)
+    delivery.sent("newer", {}, 0.0)
+    batches = [batch for moment in (5.0, 10.0, 60.0) for batch in delivery.settle(moment, wanted, ())]
+    assert {batch.generation for batch in batches} <= {2}
+
+
 def test_a_new_key_goes_to_everybody_and_the_old_one_to_nobody() -> None:
     post = Post()
     post.settle(0.0)

@@ -119,6 +119,14 @@ def test_the_same_key_again_says_nothing_new() -> None:
     assert ear.inbox.next_timer() is None
 
 
+def test_a_key_that_is_handed_over_again_counts_again() -> None:
+    ear = Ear()
+    for moment, index in ((1.0, 2), (2.0, 1), (3.0, 2)):
+        ear.inbox.take(ANNA, None, [key(index)], moment)
+    ear.settle(3.0)
+    assert ear.settle(3.0 + GRACE) == [2]
+
+
 def test_another_key_at_the_same_place_takes_it() -> None:
     ear = Ear()
     ear.inbox.take(ANNA, None, [key(1, 7)], 1.0)
@@ -128,15 +136,26 @@ def test_another_key_at_the_same_place_takes_it() -> None:
     assert ear.ring == {("m1", 1): bytes([8]) * 32}
 
 
-def test_an_older_key_that_was_under_way_for_long_takes_no_newer_ones_place() -> None:
+def test_a_key_that_was_overtaken_by_a_newer_one_ends_it_not() -> None:
     ear = Ear()
-    ear.inbox.take(ANNA, None, [key(1, 8)], 1.0, sent_ts=2000)
-    ear.inbox.take(ANNA, None, [key(1, 7)], 2.0, sent_ts=1000)
+    ear.inbox.take(ANNA, None, [key(2)], 1.0, sent_ts=2000)
+    ear.inbox.take(ANNA, None, [key(1)], 2.0, sent_ts=1000)
     ear.settle(2.0)
-    assert ear.ring == {("m1", 1): bytes([8]) * 32}
-    ear.inbox.take(ANNA, None, [key(0, 6)], 3.0, sent_ts=500)
-    assert ear.settle(3.0) == [0, 1]
-    assert ear.settle(3.0 + GRACE) == [1], "and it is over when its time has come"
+    assert ear.settle(2.0 + GRACE) == [1, 2], "which of them is in use its sender alone knows"
+    ear.inbox.take(ANNA, None, [key(3)], 30.0, sent_ts=3000)
+    ear.settle(30.0)
+    assert ear.settle(30.0 + GRACE) == [3]
+
+
+def test_a_sender_whose_clock_is_set_back_is_heard_on() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0, sent_ts=3_600_000)
+    ear.inbox.take(ANNA, None, [key(2)], 20.0, sent_ts=1000)
+    ear.settle(20.0)
+    assert 2 in ear.settle(20.0 + GRACE)
+    ear.inbox.take(ANNA, None, [key(3)], 50.0, sent_ts=2000)
+    ear.settle(50.0)
+    assert ear.settle(50.0 + GRACE) == [1, 3]
 
 
 def test_no_device_fills_our_memory() -> None:

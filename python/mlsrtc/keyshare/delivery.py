@@ -82,9 +82,15 @@ class Delivery:
             del self._troubles[gone]
         for gone in self._asked.keys() - here:
             del self._asked[gone]
+        keys = {key.generation for key in wanted}
         for key, holders in wanted.items():
             for holder, format in holders.items():
                 self._parcels.setdefault((holder, key.generation), _Parcel(key, format)).format = format
+        for holder, generation in [place for place, parcel in self._parcels.items() if parcel.sent]:
+            for older in range(min(keys), generation):
+                # Who has a newer key is not handed an older one after it: it would take it for the newest.
+                if (late := self._parcels.get((holder, older))) is not None:
+                    late.sent = max(late.sent, self.policy.key_resends + 1)
         ready = [
             (_device(holder), parcel)
             for (holder, _), parcel in self._parcels.items()

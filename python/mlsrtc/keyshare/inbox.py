@@ -43,6 +43,7 @@ class _Held:
     secret: Secret
     named: str | None  # the member id that came with it
     came: float
+    sent_ts: int | None  # as its sender has it
     superseded: float | None = None
     told: frozenset[Sender] = frozenset()
 
@@ -53,29 +54,29 @@ class Inbox:
 
     policy: Policy
     _held: dict[Device, dict[KeyIndex, _Held]] = field(default_factory=dict)
-    _newest: dict[Device, int] = field(default_factory=dict)  # the greatest `sent_ts` seen
     _here: frozenset[Device] = frozenset()
     _effects: list[Effect] = field(default_factory=list)
 
     def take(
         self, device: Device, named: str | None, keys: Iterable[IndexedKey], now: float, *, sent_ts: int | None = None
     ) -> None:
-        """Keys came from a device that the envelope authenticates. `named`: the member id in them."""
+        """Keys came from a device that the envelope authenticates. `named`: the member id in them; `sent_ts`: what the
+        sender's clock said."""
         held = self._held.setdefault(device, {})
-        late = sent_ts is not None and sent_ts < self._newest.get(device, 0)
-        self._newest[device] = max(self._newest.get(device, 0), sent_ts or 0)
         for key in keys:
             before = held.get(key.index)
-            if before is not None and before.named == named and _same(before.secret, key.secret):
-                continue  # Handed over again, because we were not heard from.
-            if before is not None:
-                if late:
-                    continue  # An older one that was under way for long does not take a newer one's place.
-                self._withdraw(before)
-            for other in held.values() if not late else ():
-                if other.superseded is None:
+            again = before is not None and before.named == named and _same(before.secret, key.secret)
+            for other in held.values():
+                # Messages may overtake each other, and clocks are set back: only what is older by both is over.
+                older = sent_ts is None or other.sent_ts is None or other.sent_ts <= sent_ts
+                if other.superseded is None and older:
                     other.superseded = now
-            held[key.index] = _Held(key.secret, named, now, superseded=now if late else None)
+            if before is not None and again:
+                before.superseded = None  # It was handed over again: it is the one that counts.
+                continue
+            if before is not None:
+                self._withdraw(before)
+            held[key.index] = _Held(key.secret, named, now, sent_ts)
         while len(held) > KEYS_OF_ONE:
             oldest = min(held, key=lambda index: held[index].came)
             self._withdraw(held.pop(oldest))
@@ -96,7 +97,6 @@ class Inbox:
                     del held[index]
             if not held:
                 del self._held[device]
-                self._newest.pop(device, None)
         effects, self._effects = self._effects, []
         return effects
 
@@ -118,7 +118,6 @@ class Inbox:
                 self._withdraw(one)
                 one.secret.wipe()
         self._held.clear()
-        self._newest.clear()
         effects, self._effects = self._effects, []
         return effects
 
@@ -164,7 +163,6 @@ class Inbox:
         for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
             for one in self._held.pop(device).values():
                 one.secret.wipe()
-            self._newest.pop(device, None)
 
 
 def _senders(device: Device, index: KeyIndex, one: _Held, ids: frozenset[MemberId]) -> frozenset[Sender]:

@@ -1,0 +1,147 @@
+"""Promises 1, 4, 6, 7 and 8 (docs/design.md section 6) where keys are handed out, under schedules of everything.
+
+1. In the end everybody opens what everybody else sends. 4. No key is begun that somebody holds whom its owner has seen
+leave. 6. No key is begun by two lives of a device. 7. While it may be in use, an index of a device names one key.
+8. Damaged events change nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+from sharing import Ring, Sharers
+from test_manners import damage
+
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.keyshare.inbox import OTHERS_DELAY
+from mlsrtc.notices import SendKeySwitched
+from mlsrtc.policy import Policy
+from mlsrtc.sharing_session import SharingSession
+from mlsrtc.testing import Hostility, Limits, PartyDevice
+from mlsrtc.testing.schedule import Restart, Step, make_peace, play
+from mlsrtc.wire.incoming import Incoming, Now, RoomEvent, ToDevice
+from searching import CAMPAIGN, any_schedule, searched
+
+DEVICES, SERVERS = 5, 2
+PEACE = 90.0  # virtual seconds: two delayed leaves, and a retry at its longest distance
+
+WORLDS: dict[str, Mapping[str, Any]] = {
+    "an honest world": {},
+    "a hostile network": {
+        "hostility": Hostility(duplicate=0.1, reorder=1.0, to_device_delay=2.0, answer_loss=0.05, failure=0.05)
+    },
+    "Synapse's own limits": {"limits": Limits()},
+    "sticky events": {"sticky": True},
+    "Element Call's pace": {"policy": Policy.element_call()},
+    "the dart SDK's pace": {"policy": Policy.famedly()},
+    "two devices to a user": {"devices_per_user": 2},
+}
+
+
+class Watched(Ring):
+    """A ring that holds what its device begins against what the others have ever been handed."""
+
+    def __init__(self, sharers: "Watching", index: int) -> None:
+        super().__init__()
+        self.sharers = sharers
+        self.index = index
+        self.ever: set[bytes] = set()
+        self.moments: list[tuple[float, int, bytes]] = []
+
+    def tell(self, notice: Any) -> None:
+        super().tell(notice)
+        self.ever.update(key for held in self.keys.values() for key in held.values())
+        if isinstance(notice, SendKeySwitched):
+            self._check(notice.index)
+
+    def _check(self, index: int) -> None:
+        key, now = self.sent_under(), self.sharers.world.network.time
+        here = {(guest.user_id, guest.device_id) for guest in self.sharers.session(self.index)._guests}
+        for other in self.sharers.watched:
+            assert other is self or key not in other.ever or other.own in here, "promise 4: a leaver holds it"
+        in_use = OTHERS_DELAY + self.sharers.policy.old_media_key_seconds
+        for moment, before, secret in self.moments:
+            assert secret != key, "promise 6: a key is begun twice"
+            assert before != index or now - moment > in_use, "promise 7: an index names two keys"
+        self.moments.append((now, index, key))
+
+
+class Watching(Sharers):
+    """Sharers with `Watched` rings."""
+
+    def __init__(self, devices: int, seed: int, **settings: Any) -> None:
+        super().__init__(devices, seed, **settings)
+        self.watched = [Watched(self, index) for index in range(devices)]
+        for device, ring in zip(self.party.devices, self.watched, strict=True):
+            ring.own = device.matrix.name
+            device.notices = type(device.notices)(ring)  # type: ignore[call-arg]
+        self.rings = list(self.watched)
+
+    def peace(self) -> None:
+        """Ends what was unfair, lets time pass, and holds promise 1."""
+        make_peace(self.party)
+        self.party.run(PEACE)
+        present = self.party.present()
+        assert self.hear_each_other() or len(present) < 2
+
+
+def from_the_start(step: Step) -> Step:
+    """Nothing of the room is kept: a process that comes back is shown its state, as each channel begins with it."""
+    return replace(step, resume=False) if isinstance(step, Restart) else step
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_promises_hold_whatever_happens(world: str) -> None:
+    @searched(25)
+    @given(any_schedule(DEVICES, SERVERS, 20), st.integers(0, 2**32))
+    def search(schedule: list[Step], seed: int) -> None:
+        note(f"seed {seed}")
+        watching = Watching(DEVICES, seed, servers=SERVERS, **WORLDS[world])
+        play(watching.party, map(from_the_start, schedule))
+        watching.peace()
+
+    search()
+
+
+class Damaged(SharingSession):
+    """A session to which each event comes after damaged copies of it."""
+
+    random = Random(1)
+
+    def receive(self, incoming: Incoming, now: Now) -> None:
+        if isinstance(incoming, ToDevice | RoomEvent):
+            for _ in range(3):
+                spoilt = type(incoming)(
+                    **{name: getattr(incoming, name) for name in incoming.__slots__}
+                    | {"content": damage(incoming.content, self.random)}
+                )
+                if isinstance(incoming, ToDevice):
+                    try:
+                        super().receive(spoilt, now)
+                    except RemoteProtocolError:
+                        pass
+        super().receive(incoming, now)
+
+
+class Bruised(Watching):
+    """Sharers to whom every message with a key comes after damaged copies of it."""
+
+    def _make(self, device: PartyDevice, saved: Any, now: Any) -> SharingSession:
+        made = super()._make(device, saved, now)
+        made.__class__ = Damaged
+        return made
+
+
+@pytest.mark.parametrize("seed", range(5 * CAMPAIGN))
+def test_damaged_keys_change_nothing(seed: int) -> None:
+    Damaged.random = Random(seed)
+    bruised = Bruised(4, seed)
+    for index in range(4):
+        bruised.party.join(index, after=0.5 * index)
+    bruised.party.run(15)
+    bruised.party.leave(3)
+    bruised.peace()
