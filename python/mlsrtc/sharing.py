@@ -188,7 +188,7 @@ class Sharing:
         ours = self.ourselves
         formats = {guest.holder: guest.format for guest in self._guests.values()}
         wanted = {
-            key: {holder: formats[holder] for holder in sorted(self.rotation.holders(key)) if holder in formats}
+            key: {holder: formats[holder] for holder in sorted(self.rotation.handed(key)) if holder in formats}
             for key in self.rotation.keys
         }
         heard = [device for device in self._guests if not self._inbox.lacks(device)]

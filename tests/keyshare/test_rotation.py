@@ -33,7 +33,7 @@ class Walk:
         self.begun: list[tuple[float, int, KeyIndex, bytes]] = []
         self.messages = 0
         self._held: dict[int, frozenset[Holder]] = {}
-        self._ratcheted: set[int] = set()
+        self._handed: dict[int, frozenset[Holder]] = {}
 
     def to(self, here: Iterable[int], *, after: float = 0.0) -> None:
         """Time passes, and then these are here."""
@@ -61,7 +61,8 @@ class Walk:
                 follows = before is not None and key.index == before.index and secret is not None
                 if follows and key.secret.expose() == ratcheted(Secret(secret or b"")).expose():
                     self._held[key.generation] = self._held[before.generation]  # type: ignore[union-attr]
-            self.messages += len(holders - self._held.get(key.generation, frozenset()))
+            self.messages += len(rotation.handed(key) - self._handed.get(key.generation, frozenset()))
+            self._handed[key.generation] = rotation.handed(key)
             for joiner in holders - self._held.get(key.generation, frozenset()):
                 assert self.now < key.made_at + self.policy.join_throttle, "a joiner is handed a key that is too old"
                 assert joiner in self.here

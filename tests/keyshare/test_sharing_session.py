@@ -7,6 +7,8 @@ import pytest
 from sharing import Sharers
 
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.keyshare.ratchet import ratcheted
+from mlsrtc.mls import Secret
 from mlsrtc.notices import (
     KeyMissing,
     KeyUndelivered,
@@ -231,6 +233,21 @@ def test_a_participant_may_come_back_with_another_key_at_the_same_place() -> Non
         sharers.party[0].pump()
         (held,) = (ring for place, ring in sharers.rings[0].keys.items() if place[:2] == other.name)
         assert held[0] == bytes([value]) * 16  # type: ignore[index]
+
+
+def test_with_a_ratchet_only_the_joiner_is_sent_a_key_and_the_others_work_it_out() -> None:
+    sharers = Sharers(6, policy=Policy(ratchet_on_join=True))
+    for index in range(5):
+        sharers.party.join(index)
+    sharers.party.run(30)
+    before, known = keys_sent(sharers), {ring.sent_under() for ring in sharers.rings[:5]}
+    sharers.party.join(5)
+    sharers.party.run(5)
+    assert keys_sent(sharers) - before == 5 + 5, "one to the joiner from each, and its own to each"
+    joiner = sharers.rings[5]
+    assert all(joiner.opens(sharers.rings[index]) for index in range(5))
+    assert not known & {key for ring in joiner.keys.values() for key in ring.values()}
+    assert {ring.sent_under() for ring in sharers.rings[:5]} == {ratcheted(Secret(key)).expose() for key in known}
 
 
 def test_an_unencrypted_room_is_refused() -> None:

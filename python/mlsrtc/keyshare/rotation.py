@@ -43,7 +43,8 @@ class Rotation:
     upcoming: OwnKey | None = None
     use_at: float | None = None
     _generations: int = 0
-    _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who was handed it, by generation
+    _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who has it or works it out, by generation
+    _handed: dict[int, set[Holder]] = field(default_factory=dict)  # the part of them that is to be sent it
     _gone: dict[Holder, float] = field(default_factory=dict)  # holders of the newest key that have left, since when
     _spoilt_since: float | None = None  # since when somebody who has left holds the key that we send under
 
@@ -58,8 +59,12 @@ class Rotation:
         return tuple(key for key in (self.current, self.upcoming) if key is not None)
 
     def holders(self, key: OwnKey) -> frozenset[Holder]:
-        """Who is to have a key: it was handed to them, or is on its way."""
+        """Who has a key: it was handed to them, is on its way, or follows from one that they have."""
         return frozenset(self._holders.get(key.generation, ()))
+
+    def handed(self, key: OwnKey) -> frozenset[Holder]:
+        """Who is to be sent a key. Of a ratcheted one these are the joiners alone."""
+        return frozenset(self._handed.get(key.generation, ()))
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -86,7 +91,7 @@ class Rotation:
         if newest is None:
             self.current = self._make(now, present)
         else:
-            self._holders[newest.generation].update(present)
+            self._hand(newest, present)
 
     def begin(self, now: float, present: Collection[Holder]) -> None:
         """We join: what was handed out in the lobby is begun, unless somebody holds it who has left since."""
@@ -138,7 +143,7 @@ class Rotation:
             for key in self.keys:
                 # A key that is spoilt is never begun; to be handed one would be to wait for nothing.
                 if self._may_have(key, now) and not (key is self.upcoming and self._gone):
-                    self._holders[key.generation].add(holder)
+                    self._hand(key, (holder,))
 
     def _rotate(self, now: float, present: Collection[Holder]) -> None:
         clean = self._spoilt_since is None and not self._gone
@@ -158,11 +163,12 @@ class Rotation:
         """The key after this one at the same index: whoever holds this one works it out."""
         before = self.current
         assert before is not None
-        holders = self._holders.pop(before.generation)
+        holders = self._holders[before.generation]
         self._generations += 1
         self.current = OwnKey(self._generations, before.index, ratcheted(before.secret), now)
-        self._holders[self._generations] = holders.union(present)
-        before.secret.wipe()
+        self._holders[self._generations], self._handed[self._generations] = set(holders), set()
+        self._hand(self.current, set(present) - holders)
+        self._drop(before)
 
     def _switch(self, now: float) -> None:
         if self.upcoming is None or self.use_at is None or self.use_at > now or self._gone:
@@ -174,9 +180,16 @@ class Rotation:
     def _make(self, now: float, present: Collection[Holder]) -> OwnKey:
         self._generations += 1
         self.last_index = KeyIndex(self.last_index % LAST_INDEX + 1)
-        self._holders[self._generations] = set(present)
+        self._holders[self._generations], self._handed[self._generations] = set(present), set(present)
         return OwnKey(self._generations, self.last_index, random_bytes(KEY_BYTES), now)
+
+    def _hand(self, key: OwnKey, holders: Iterable[Holder]) -> None:
+        for holder in holders:
+            if holder not in self._holders[key.generation]:
+                self._holders[key.generation].add(holder)
+                self._handed[key.generation].add(holder)
 
     def _drop(self, key: OwnKey) -> None:
         self._holders.pop(key.generation, None)
+        self._handed.pop(key.generation, None)
         key.secret.wipe()
