@@ -3,17 +3,42 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
 from livekit.protocol import models, rtc
 
 PLAIN = models.Encryption.Type.NONE
+AGAIN = rtc.SignalResponse(leave=rtc.LeaveRequest(action=rtc.LeaveRequest.Action.RECONNECT))
+
+
+@dataclass
+class Between:
+    """The server in the middle. plain: whether it lies."""
+
+    url: str = ""
+    plain: bool = False
+    clients: set[web.WebSocketResponse] = field(default_factory=set)
+
+    async def send_again(self) -> None:
+        """Have everybody connect anew from the start, with all that it publishes."""
+        for client in tuple(self.clients):
+            await client.send_bytes(AGAIN.SerializeToString())
 
 
 @asynccontextmanager
 async def unencrypting(url: str) -> AsyncIterator[str]:
     """A server beside the one at `url` that hands everything on, and tells who publishes that it does so in clear."""
+    async with between(url) as meddler:
+        meddler.plain = True
+        yield meddler.url
+
+
+@asynccontextmanager
+async def between(url: str) -> AsyncIterator[Between]:
+    """The same, that does not lie before it is told to."""
+    meddler = Between()
     async with aiohttp.ClientSession() as http:
 
         async def hand_on(request: web.Request) -> web.StreamResponse:
@@ -25,7 +50,11 @@ async def unencrypting(url: str) -> AsyncIterator[str]:
             client = web.WebSocketResponse()
             await client.prepare(request)
             async with http.ws_connect(target, headers=headers) as server:
-                await _both_ways(client, server)
+                meddler.clients.add(client)
+                try:
+                    await _both_ways(meddler, client, server)
+                finally:
+                    meddler.clients.discard(client)
             return client
 
         application = web.Application()
@@ -36,19 +65,20 @@ async def unencrypting(url: str) -> AsyncIterator[str]:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             (address,) = runner.addresses
-            yield f"ws://127.0.0.1:{address[1]}"
+            meddler.url = f"ws://127.0.0.1:{address[1]}"
+            yield meddler
         finally:
             await runner.cleanup()
 
 
-async def _both_ways(client: web.WebSocketResponse, server: aiohttp.ClientWebSocketResponse) -> None:
+async def _both_ways(meddler: Between, client: web.WebSocketResponse, server: aiohttp.ClientWebSocketResponse) -> None:
     async def up() -> None:
         async for message in client:
             await server.send_bytes(message.data)
 
     async def down() -> None:
         async for message in server:
-            await client.send_bytes(_unencrypted(message.data))
+            await client.send_bytes(_unencrypted(message.data) if meddler.plain else message.data)
 
     done, rest = await asyncio.wait(
         [asyncio.ensure_future(up()), asyncio.ensure_future(down())], return_when=asyncio.FIRST_COMPLETED

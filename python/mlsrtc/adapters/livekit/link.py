@@ -3,8 +3,8 @@
 Nothing leaves in clear and nothing in clear is played. A publication must say that it is encrypted with AES-GCM, and
 the SDK must have a cryptor for it, before a track of ours is fed or another's handed on: signalling is the server's
 word, and the SDK does without encryption what the server calls unencrypted. Data packets have a seal of their own.
-A track of ours that the SDK publishes anew by itself, after a short loss, is fed while it is looked at: the look comes
-when the SDK tells of it. We do not mute it meanwhile, for the SDK has one mute, which is the application's.
+A track of ours that is published anew is fed while it is looked at. So that it is encrypted then too, whatever the
+server says, the SDK does not hear it say otherwise (`signalling`).
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from mlsrtc.adapters.livekit.notices import (
     TrackReady,
 )
 from mlsrtc.adapters.livekit.seal import DataSeal
+from mlsrtc.adapters.livekit.signalling import Signalling
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
@@ -73,11 +74,12 @@ class Link:
         self._call = call
         self._seal = seal
         self._ring: KeyRing | None = None
+        self._signalling: Signalling | None = None
         self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
         self._refused: set[str] = set()  # track sids
         self._refused_data: set[tuple[str, str]] = set()  # by identity, and why
         self._states: dict[str, Decryption] = {}
-        self._withdrawing: asyncio.Future[None] | None = None
+        self._ending: asyncio.Future[None] | None = None
 
     async def open(self, url: str, token: str) -> None:
         """Connect. Nothing is sent before a key is there, at first one that nobody else has.
@@ -86,12 +88,13 @@ class Link:
         SDK has connected, and has disconnected again, or has given up: half a minute, if the server does not answer.
         """
         self._listen()
+        self._signalling = Signalling(url)
         try:
-            await _in_any_case(self.room.connect(url, token, room_options()))
-        except rtc.ConnectError as error:
-            raise MediaError("connect", error.message) from None
-        except asyncio.CancelledError:
-            await self.room.disconnect()
+            await _in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, rtc.ConnectError):
+                raise MediaError("connect", error.message) from None
             raise
         try:
             self._begin()
@@ -115,13 +118,22 @@ class Link:
         self._look()
 
     async def close(self) -> None:
-        """End the connection; nothing if it has ended."""
+        """End the connection, and all that it has of this machine; nothing if that is done."""
         self._call.detach(self)
         self._closing = True
         try:
-            await self.room.disconnect()
+            await self._end()
         finally:
             self.over.set()
+
+    async def _end(self) -> None:
+        if self._signalling is not None:
+            self._signalling.leaving = True
+        try:
+            await self.room.disconnect()
+        finally:
+            if self._signalling is not None:
+                await self._signalling.close()
 
     @property
     def stands(self) -> bool:
@@ -203,7 +215,7 @@ class Link:
         room.on("track_subscribed", self._subscribed)
         room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
         room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
-        room.on("local_track_republished", lambda publication, previous_sid: self._republished(publication))
+        room.on("local_track_republished", lambda publication, previous_sid: self._republished())
         room.on("reconnecting", lambda: self._call.tell(MediaLost("reconnecting", retried=True)))
         room.on("reconnected", self._reconnected)
         room.on("e2ee_state_changed", self._state)
@@ -249,23 +261,26 @@ class Link:
         if (heard := self._heard.pop(sid, None)) is not None:
             self._call.tell(TrackEnded(*heard))
 
-    def _republished(self, publication: rtc.LocalTrackPublication) -> None:
+    def _republished(self) -> None:
         """The SDK has connected anew, and our track has another name and a cryptor at index 0."""
         assert self._ring is not None
         self._ring.published()
-        reason = self._flaw(publication, self.identity)
-        if reason is not None:
-            self._refuse(self.identity, publication.sid, reason)
-            self._withdrawing = asyncio.ensure_future(self.room.local_participant.unpublish_track(publication.sid))
 
     def _reconnected(self) -> None:
-        """The SDK has connected anew by itself. What we subscribed to meanwhile, it has not heard."""
+        """The SDK has connected anew by itself. What we subscribed to meanwhile, it has not heard. If the server does
+        not take a track of ours, we connect anew too, which looks at each. Not earlier: whoever withdraws a track or
+        disconnects while the SDK still publishes others hangs, or ends the process."""
+        ours = self.room.local_participant.track_publications.values()
+        if any(self._flaw(publication, self.identity) is not None for publication in ours):
+            self._ending = asyncio.ensure_future(self.close())
+            return
         self._look()
         self._call.tell(MediaConnected())
 
     def _flaw(self, publication: rtc.TrackPublication, identity: str) -> str | None:
         """Why a track is not to be fed or played; None if it is encrypted."""
-        if publication.encryption_type != GCM:
+        assert self._signalling is not None
+        if publication.encryption_type != GCM or publication.sid in self._signalling.plain:
             return "not_encrypted"
         cryptors = self.room.e2ee_manager.frame_cryptors()
         there = any(

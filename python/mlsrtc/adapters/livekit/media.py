@@ -249,7 +249,7 @@ class LiveKitMedia:
         while True:
             assert self._link is not None
             await self._link.over.wait()
-            self._call.detach(self._link)
+            await self._link.close()
             reason = self._link.reason
             name = "closed" if reason is None else rtc.DisconnectReason.Name(reason).lower()
             retried = reason not in FINAL
