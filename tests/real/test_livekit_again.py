@@ -5,11 +5,12 @@ What it has of them is caught by a tap, and opened with the sender's key.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 import frames
 import pytest
@@ -167,6 +168,37 @@ async def test_a_server_that_calls_unencrypted_what_the_sdk_publishes_anew_is_to
         assert place.in_clear(place.caught()) == []
 
 
+async def test_nothing_is_withdrawn_nor_ended_while_the_sdk_publishes_anew(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    async with publishing(livekit) as place:
+        room = place.media.room
+        for event in ("reconnecting", "reconnected"):
+            room.on(event, partial(order.append, event))
+        for owner, name in ((room.local_participant, "unpublish_track"), (room, "disconnect")):
+            monkeypatch.setattr(owner, name, noted(getattr(owner, name), order))
+        (track, *_) = (one.track for one in room.local_participant.track_publications.values())
+        await place.meddler.send_again()
+        await until(lambda: order == ["reconnecting"])
+        assert track is not None
+        await place.media.unpublish(track)
+        assert order == ["reconnecting", "reconnected", "unpublish_track"]
+        await place.meddler.send_again()
+        await until(lambda: order[3:] == ["reconnecting"])
+    assert order[4:] == ["reconnected", "disconnect"]
+
+
+def noted(method: Callable[..., Any], order: list[str]) -> Callable[..., Any]:
+    """The same method, that is put down when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        order.append(method.__name__)
+        return method(*arguments)
+
+    return call
+
+
 async def test_the_sdk_by_itself_sends_in_clear_what_it_publishes_anew_and_undoes_a_mute(
     livekit: LiveKitServer,
 ) -> None:
@@ -182,7 +214,7 @@ async def test_the_sdk_by_itself_sends_in_clear_what_it_publishes_anew_and_undoe
         publication = await stack.enter_async_context(playing(alone.local_participant, 400))
         track, before, again = publication.track, publication.sid, asyncio.Event()
         alone.on("reconnecting", track.mute)
-        alone.on("local_track_republished", lambda publication, previous: again.set())
+        alone.on("reconnected", again.set)
         meddler.plain = True
         await meddler.send_again()
         await asyncio.wait_for(again.wait(), 10)

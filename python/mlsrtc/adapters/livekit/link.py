@@ -39,6 +39,7 @@ from mlsrtc.session import CallMember
 T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
+SETTLING_SECONDS = 5.0  # that we wait for the end of a new connection of the SDK's own
 GCM = rtc.EncryptionType.GCM
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
@@ -80,6 +81,8 @@ class Link:
         self._refused_data: set[tuple[str, str]] = set()  # by identity, and why
         self._states: dict[str, Decryption] = {}
         self._ending: asyncio.Future[None] | None = None
+        self._settled = asyncio.Event()  # the SDK does not connect anew by itself
+        self._settled.set()
 
     async def open(self, url: str, token: str) -> None:
         """Connect. Nothing is sent before a key is there, at first one that nobody else has.
@@ -127,13 +130,23 @@ class Link:
             self.over.set()
 
     async def _end(self) -> None:
-        if self._signalling is not None:
-            self._signalling.leaving = True
         try:
-            await self.room.disconnect()
+            await self._settle()
         finally:
             if self._signalling is not None:
-                await self._signalling.close()
+                self._signalling.leaving = True
+            try:
+                await self.room.disconnect()
+            finally:
+                if self._signalling is not None:
+                    await self._signalling.close()
+
+    async def _settle(self) -> None:
+        """Wait while the SDK connects anew, but not for ever: who withdraws a track or disconnects while it publishes
+        others anew hangs, or ends the process."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING_SECONDS):
+                await self._settled.wait()
 
     @property
     def stands(self) -> bool:
@@ -176,6 +189,7 @@ class Link:
     async def unpublish(self, track: rtc.LocalTrack) -> None:
         """Withdraw a track; nothing if it is not published. Raises MediaError if it cannot be withdrawn, or if the
         connection ends meanwhile."""
+        await self._settle()
         for publication in tuple(self.room.local_participant.track_publications.values()):
             if publication.track is track:
                 try:
@@ -216,7 +230,7 @@ class Link:
         room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
         room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
         room.on("local_track_republished", lambda publication, previous_sid: self._republished())
-        room.on("reconnecting", lambda: self._call.tell(MediaLost("reconnecting", retried=True)))
+        room.on("reconnecting", self._reconnecting)
         room.on("reconnected", self._reconnected)
         room.on("e2ee_state_changed", self._state)
         room.on("data_received", self._data)
@@ -266,10 +280,14 @@ class Link:
         assert self._ring is not None
         self._ring.published()
 
+    def _reconnecting(self) -> None:
+        self._settled.clear()
+        self._call.tell(MediaLost("reconnecting", retried=True))
+
     def _reconnected(self) -> None:
         """The SDK has connected anew by itself. What we subscribed to meanwhile, it has not heard. If the server does
-        not take a track of ours, we connect anew too, which looks at each. Not earlier: whoever withdraws a track or
-        disconnects while the SDK still publishes others hangs, or ends the process."""
+        not take a track of ours, we connect anew too, which looks at each. Not earlier (`_settle`)."""
+        self._settled.set()
         ours = self.room.local_participant.track_publications.values()
         if any(self._flaw(publication, self.identity) is not None for publication in ours):
             self._ending = asyncio.ensure_future(self.close())
@@ -329,6 +347,7 @@ class Link:
     def _finish(self) -> None:
         for sid in tuple(self._heard):
             self._ended(sid)
+        self._settled.set()
         self.over.set()
 
 
