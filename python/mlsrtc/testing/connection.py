@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from mlsrtc.outbox import Outcome, RateLimited, Request
 from mlsrtc.testing.homeserver import RETRY_MS, Homeserver, Reply
+from mlsrtc.testing.network import Work
 from mlsrtc.testing.room import DeviceName, StateKey, StoredEvent
 from mlsrtc.wire.incoming import DevicesChanged, GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
 from mlsrtc.wire.names import (
@@ -164,7 +165,15 @@ class Connection:
 
     def _reach(self, request: Request) -> None:
         detour = self.server.detour(request)
-        self.network.after(detour, lambda: self._return(request, self.server.handle(self.device, request)))
+        work = self.server.work_of(request)
+
+        def arrive() -> None:
+            self.network.serve(self.server.name, work, 1, act)
+
+        def act() -> None:
+            self._return(request, self.server.handle(self.device, request))
+
+        self.network.after(detour, arrive)
 
     def _return(self, request: Request, reply: Reply) -> None:
         network = self.network
@@ -182,7 +191,17 @@ class Connection:
     def _news(self) -> None:
         if self.open and not self._poll_due:
             self._poll_due = True
-            self.network.after(self.network.draw(self.network.latency.client), self._poll)
+            self.network.serve(self.server.name, self._news_work(), 0, self._answer_poll)
+
+    def _answer_poll(self) -> None:
+        self.network.after(self.network.draw(self.network.latency.client), self._poll)
+
+    def _news_work(self) -> Work:
+        """What the homeserver has to do for the answer that is due."""
+        timeline = self.server.room.timeline
+        if len(timeline) <= self._position.timeline:
+            return Work.SYNC_TO_DEVICE
+        return Work.SYNC_EVENT if timeline[-1].event.state_key is None else Work.SYNC_STATE
 
     def _poll(self) -> None:
         self._poll_due = False

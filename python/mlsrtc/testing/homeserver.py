@@ -35,7 +35,7 @@ from mlsrtc.outbox import (
 from mlsrtc.testing.accounts import Accounts
 from mlsrtc.testing.delayed import DelayedEvents
 from mlsrtc.testing.limits import Bucket, Limits
-from mlsrtc.testing.network import Network
+from mlsrtc.testing.network import Network, Work
 from mlsrtc.testing.room import DeviceName, Room, StoredEvent
 from mlsrtc.wire.incoming import Attachment, HistoryRefused, Incoming, RoomEvent, ToDevice
 from mlsrtc.wire.key_event import encode_handed
@@ -267,6 +267,10 @@ class Homeserver:
         if len(self.room.timeline) > length:
             self.accounts.wake_all()
 
+    def take_in_later(self, stored: StoredEvent) -> None:
+        """An event of another server, which is taken in when this one has checked it."""
+        self.network.serve(self.name, Work.FEDERATED, 0, lambda: self.take_in(stored))
+
     def _federate(self, stored: StoredEvent) -> None:
         delay = 0.0
         for rule in self._withheld:
@@ -279,7 +283,7 @@ class Homeserver:
 
     def _federate_now(self, stored: StoredEvent) -> None:
         for name, peer in self.peers.items():
-            self.network.carry(self.name, name, lambda peer=peer: peer.take_in(stored))  # type: ignore[misc]
+            self.network.carry(self.name, name, lambda peer=peer: peer.take_in_later(stored))  # type: ignore[misc]
 
     # -- to-device --
 
@@ -375,6 +379,19 @@ class Homeserver:
             ):
                 found.append(stored)
         return Reply(Accepted(), tuple(event for stored in found for event in self.show(stored, device)))
+
+    @staticmethod
+    def work_of(request: Request) -> Work:
+        """What a request makes a homeserver do."""
+        match request:
+            case SendEvent():
+                return Work.EVENT
+            case SendState():
+                return Work.STATE
+            case SendToDevice():
+                return Work.TO_DEVICE
+            case _:
+                return Work.OTHER
 
     def detour(self, request: Request) -> float:
         """Seconds that a request takes longer because another server has to be asked."""

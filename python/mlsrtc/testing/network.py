@@ -7,6 +7,7 @@ same run.
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from random import Random
 
 from mlsrtc.wire.incoming import Now
@@ -44,6 +45,19 @@ class Hostility:
     to_device_delay: float = 0.0  # up to this many seconds more
     answer_loss: float = 0.0  # the homeserver did what was asked, but its answer never arrives
     failure: float = 0.0  # the homeserver answers 502 and did nothing
+
+
+class Work(Enum):
+    """What a homeserver is busy with. An honest one of a test takes no time for any of it; see `Network.serve`."""
+
+    EVENT = "event"  # takes in a room event of its own client
+    STATE = "state"  # takes in a state event of its own client
+    FEDERATED = "federated"  # takes in an event of another server
+    TO_DEVICE = "to_device"  # takes in a request with to-device messages
+    OTHER = "other"  # answers any other request
+    SYNC_EVENT = "sync_event"  # answers a sync with news of the room
+    SYNC_STATE = "sync_state"  # answers a sync that brings state
+    SYNC_TO_DEVICE = "sync_to_device"  # answers a sync with to-device messages only
 
 
 @dataclass(slots=True)
@@ -113,6 +127,13 @@ class Network:
     def run(self, seconds: float) -> None:
         """Lets `seconds` of virtual time pass."""
         self.run_to(self.time + seconds)
+
+    # -- homeservers at work --
+
+    def serve(self, server: str, work: Work, messages: int, action: Action) -> None:
+        """Does `action` when a homeserver has done this work: at once here. A simulation of slow homeservers overrides
+        it. `messages`: to-device messages in the request."""
+        action()
 
     # -- chance --
 

@@ -18,7 +18,7 @@ from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.testing.device import CrashPoint, PartyDevice, SessionFactory
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.testing.limits import Limits
-from mlsrtc.testing.network import Hostility, Latency
+from mlsrtc.testing.network import Hostility, Latency, Network
 from mlsrtc.testing.world import RoomSettings, World
 
 T = TypeVar("T", bound=Hashable)
@@ -35,7 +35,7 @@ class Party:
     """N devices in one room. Users are spread over the servers in turn, `devices_per_user` devices each.
 
     factory: makes a device's session. random: all chance of this run. store: makes a device's store, which
-    outlives its process. Nothing happens until `run` or `run_until`.
+    outlives its process. network: as in `World`. Nothing happens until `run` or `run_until`.
     """
 
     def __init__(
@@ -50,12 +50,15 @@ class Party:
         latency: Latency | None = None,
         hostility: Hostility | None = None,
         room: RoomSettings | None = None,
+        network: Network | None = None,
         store: Callable[[], Store] = MemoryStore,
     ) -> None:
         names = SERVERS[:servers]
         if len(names) < servers:
             raise ValueError(f"at most {len(SERVERS)} servers")
-        self.world = World(random, servers=names, limits=limits, latency=latency, hostility=hostility, room=room)
+        self.world = World(
+            random, servers=names, limits=limits, latency=latency, hostility=hostility, room=room, network=network
+        )
         self.users: list[LabUser] = []
         self.devices: list[PartyDevice] = []
         seed = random.randbytes(32)

@@ -43,7 +43,8 @@ class RoomSettings:
 
 
 class World:
-    """Homeservers with one room. `servers`: their names; the first one made the room."""
+    """Homeservers with one room. `servers`: their names; the first one made the room. `network`: one of your own, in
+    place of `latency` and `hostility`."""
 
     def __init__(
         self,
@@ -54,8 +55,9 @@ class World:
         latency: Latency | None = None,
         hostility: Hostility | None = None,
         room: RoomSettings | None = None,
+        network: Network | None = None,
     ) -> None:
-        self.network = Network(random, latency=latency, hostility=hostility)
+        self.network = network or Network(random, latency=latency, hostility=hostility)
         self.settings = room or RoomSettings()
         self.room_id = self.settings.room_id
         directory: dict[str, dict[str, Any]] = {}
