@@ -28,10 +28,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     import mlsrtc.cli.call
     import mlsrtc.cli.demo
     import mlsrtc.cli.inspect
+    import mlsrtc.cli.simulate
 
     parser = argparse.ArgumentParser(prog="mlsrtc", description="End-to-end keys for Matrix calls, agreed with MLS.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for module in (mlsrtc.cli.demo, mlsrtc.cli.call, mlsrtc.cli.inspect):
+    for module in (mlsrtc.cli.demo, mlsrtc.cli.call, mlsrtc.cli.inspect, mlsrtc.cli.simulate):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)

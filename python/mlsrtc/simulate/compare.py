@@ -1,0 +1,258 @@
+"""All schemes on one trace, and each on calls of growing size: figures, and where they come from.
+
+`Comparison.facts()` is what `--json` prints. A time that never came about is null there.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from mlsrtc.simulate.constants import Constant
+from mlsrtc.simulate.hall import HALL
+from mlsrtc.simulate.measure import Measurer, Measures, Spread, measure
+from mlsrtc.simulate.network import NETWORK, NetworkModel
+from mlsrtc.simulate.primitives import Primitives
+from mlsrtc.simulate.record import COUNTS, Costs, Record
+from mlsrtc.simulate.schemes import SCHEMES, Scheme
+from mlsrtc.simulate.trace import Stay, Trace
+
+GROWTH = (5, 10, 20, 50, 100, 200, 500, 1000)
+REAL_GROWTH = 20  # a real machine is grown to this size where nothing else is asked for
+LEAVE_AT, JOIN_AT, COUNTED_TO, GROWN = 30.0, 270.0, 320.0, 510.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One scheme on the trace. Times are seconds; `cpu`: of all devices, what was computed at what the primitives cost;
+    `session`: processor time of all real sessions, everything included; `homeserver`: that they were busy."""
+
+    scheme: str
+    counts: Mapping[str, float]
+    cpu: float
+    session: float | None
+    homeserver: float
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one change cost in a call of `n`: `seconds` until all had keys."""
+
+    messages: float
+    bytes_up: float
+    bytes_down: float
+    cpu: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """One scheme in a settled call of `n`: one leaves, and four minutes later another one joins."""
+
+    scheme: str
+    n: int
+    leave: Change
+    join: Change
+    listening: float
+    deaf: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that a report shows."""
+
+    trace: Trace
+    seed: int
+    model: NetworkModel
+    primitives: Primitives
+    outcomes: Sequence[Outcome]
+    growth: Sequence[Growth]
+    schemes: Sequence[Scheme]
+    calibration: Mapping[str, Any] | None
+
+    def scheme(self, name: str) -> Scheme:
+        """By its name."""
+        return next(scheme for scheme in self.schemes if scheme.name == name)
+
+    def facts(self) -> dict[str, Any]:
+        """JSON."""
+        value = {
+            "trace": {
+                "name": self.trace.name,
+                "title": self.trace.title,
+                "seconds": self.trace.seconds,
+                "people": self.trace.people,
+                "most_at_once": self.trace.most_at_once,
+                "stays": len(self.trace.stays),
+            },
+            "seed": self.seed,
+            "homeservers": self.model.homeservers,
+            "schemes": [
+                {
+                    "name": scheme.name,
+                    "title": scheme.title,
+                    "real": scheme.real,
+                    "note": scheme.note,
+                    "constants": {name: asdict(constant) for name, constant in scheme.constants.items()},
+                }
+                for scheme in self.schemes
+            ],
+            "network": {name: asdict(constant) for name, constant in (NETWORK | HALL).items()},
+            "primitives": {
+                "seconds": {name: dict(curve.points) for name, curve in self.primitives.seconds.items()},
+                "bytes": {name: dict(curve.points) for name, curve in self.primitives.bytes.items()},
+            },
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "growth": [asdict(growth) for growth in self.growth],
+            "calibration": self.calibration,
+        }
+        return json.loads(json.dumps(_without_infinity(value)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What one process does at a time: a scheme on a trace (`n` 0), or on a call of `n`."""
+
+    scheme: str
+    trace: Trace
+    model: NetworkModel
+    primitives: Primitives
+    seed: int
+    n: int = 0
+
+
+def compare(
+    trace: Trace,
+    primitives: Primitives,
+    *,
+    seed: int = 1,
+    model: NetworkModel | None = None,
+    names: Iterable[str] | None = None,
+    growth: Sequence[int] = GROWTH,
+    real_growth: int = REAL_GROWTH,
+    calibration: Mapping[str, Any] | None = None,
+    said: Callable[[str], None] = lambda text: None,
+    processes: int = 1,
+) -> Comparison:
+    """Plays everything.
+
+    names: of these schemes only. growth: sizes of call; real_growth: up to this one the real machines are grown too.
+    said: gets a word when something is done. processes: of the interpreter, started anew, so that a script needs the
+    usual guard around what it does as the main program. The real machines are begun first: they take longest.
+    """
+    model = model or NetworkModel()
+    wanted = set(SCHEMES) if names is None else set(names)
+    schemes = [scheme for name, scheme in SCHEMES.items() if name in wanted]
+    sizes = [(scheme, n) for scheme in schemes for n in growth if not scheme.real or n <= real_growth]
+    jobs = [_Job(scheme.name, trace, model, primitives, seed) for scheme in schemes]
+    jobs += [_Job(scheme.name, growing(n), model, primitives, seed, n) for scheme, n in sizes]
+    jobs.sort(key=lambda job: (not SCHEMES[job.scheme].real, job.n != 0, -job.n))
+    found: dict[tuple[str, int], Outcome | Growth] = {}
+    with _workers(processes) as run:
+        for job, result in zip(jobs, run(_do, jobs), strict=True):
+            found[job.scheme, job.n] = result
+            said(f"{SCHEMES[job.scheme].title}{f' with {job.n}' if job.n else ''}")
+    outcomes = [found[scheme.name, 0] for scheme in schemes]
+    grown = [found[scheme.name, n] for scheme, n in sizes]
+    return Comparison(
+        trace,
+        seed,
+        model,
+        primitives,
+        [outcome for outcome in outcomes if isinstance(outcome, Outcome)],
+        [growth for growth in grown if isinstance(growth, Growth)],
+        schemes,
+        calibration,
+    )
+
+
+class _workers:  # noqa: N801 - a context of its own
+    """`map` in other processes, or here if there is to be one."""
+
+    def __init__(self, processes: int) -> None:
+        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn")) if processes > 1 else None
+
+    def __enter__(self) -> Callable[..., Iterable[Any]]:
+        return map if self._pool is None else self._pool.map
+
+    def __exit__(self, *failure: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _do(job: _Job) -> Outcome | Growth:
+    scheme = SCHEMES[job.scheme]
+    if job.n == 0:
+        record = scheme.play(job.trace, job.model, job.primitives, job.seed)
+        return Outcome(
+            job.scheme,
+            {name: record.counts[name] for name in COUNTS},
+            cpu_seconds(record.operations, job.primitives),
+            record.session_seconds,
+            record.homeserver_seconds,
+            measure(record, job.trace),
+        )
+    marks = (LEAVE_AT - 0.001, JOIN_AT - HALL["lobby"].value - 0.001, COUNTED_TO)
+    return _grown(job, scheme.play(job.trace, job.model, job.primitives, job.seed, marks))
+
+
+def growing(n: int) -> Trace:
+    """A settled call of `n`; one leaves, and four minutes later another one joins, so that they are `n` again."""
+    end = GROWN
+    stays = [Stay(person, -1.0, end, True) for person in range(n)]
+    stays[n // 2] = Stay(n // 2, -1.0, LEAVE_AT)
+    stays.append(Stay(n, JOIN_AT, end, True))
+    return Trace(f"grown to {n}", f"a call of {n}", end, tuple(stays))
+
+
+def _grown(job: _Job, record: Record) -> Growth:
+    measurer = Measurer(record, job.trace)
+    leaver, joiner = job.n // 2, job.n
+    before, between, after = record.marks
+    leave = measurer.leave_to_keys(leaver)
+    listening = measurer.listening(leaver)
+    join = measurer.join_to_keys(joiner)
+    return Growth(
+        job.scheme,
+        job.n,
+        _change(before, between, job.primitives, leave or 0.0),
+        _change(between, after, job.primitives, join or 0.0),
+        listening or 0.0,
+        sum(measurer.deafness(since=LEAVE_AT).values()),
+    )
+
+
+def _change(before: Costs, after: Costs, primitives: Primitives, seconds: float) -> Change:
+    counts = after.counts - before.counts
+    messages = counts["to_device"] + counts["room_events"] + counts["requests"]
+    cpu = cpu_seconds(after.operations - before.operations, primitives)
+    return Change(messages, counts["bytes_up"], counts["bytes_down"], cpu, seconds)
+
+
+def cpu_seconds(operations: Mapping[tuple[str, int], int], primitives: Primitives) -> float:
+    """Processor time of all these."""
+    return sum(times * primitives.cost(what, size) for (what, size), times in operations.items())
+
+
+def _without_infinity(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _without_infinity(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return value
+
+
+def read_calibration(path: Path) -> Mapping[str, Any]:
+    """What `tests/benchmarks/simulate_against_synapse.py` has written."""
+    value: Mapping[str, Any] = json.loads(path.read_text())
+    return value
+
+
+__all__ = ["Change", "Comparison", "Constant", "Growth", "Outcome", "Spread", "compare", "read_calibration"]

@@ -1,0 +1,155 @@
+"""The comparison as rows of text, for a terminal and a page alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlsrtc.simulate.compare import Comparison, Growth, Outcome
+from mlsrtc.simulate.measure import Spread
+
+HEAD = (
+    "scheme",
+    "",
+    "messages",
+    "up",
+    "down",
+    "crypto CPU",
+    "join → all have keys",
+    "leave → all have new keys",
+    "a leaver listens",
+    "deaf",
+    "deafest pair",
+    "in clear",
+)
+EXPLAINED = (
+    ("messages", "to single devices, room events and requests to an ordering server; memberships are among them"),
+    ("up, down", "bytes of content, summed over all devices"),
+    ("crypto CPU", "processor time of the primitives, summed over all devices, at what they cost on this machine now"),
+    ("join → all have keys", "p50 / p95 / most: until the joiner and all who were there hear each other"),
+    ("leave → all have new keys", "p50 / p95 / most: until all who stay send what the leaver cannot open, and hear it"),
+    ("a leaver listens", "p50 / p95 / most: until nobody sends any more what the leaver can open; it keeps its keys"),
+    ("deaf", "of all the time that two were in the call together, the share in which one could not open the other"),
+    ("deafest pair", "the pair with the most of that, over the whole trace"),
+    ("in clear", "of all that was sent, the share without encryption"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line."""
+
+    cells: tuple[str, ...]
+    real: bool
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """One for each scheme."""
+    return [_row(comparison, outcome) for outcome in comparison.outcomes]
+
+
+def _row(comparison: Comparison, outcome: Outcome) -> Row:
+    scheme, measures = comparison.scheme(outcome.scheme), outcome.measures
+    counts = outcome.counts
+    return Row(
+        (
+            scheme.title,
+            "real" if scheme.real else "model",
+            f"{counts['to_device'] + counts['room_events'] + counts['requests']:,.0f}",
+            size(counts["bytes_up"]),
+            size(counts["bytes_down"]),
+            f"{outcome.cpu:.2f} s",
+            spread(measures.join_to_keys),
+            spread(measures.leave_to_keys),
+            spread(measures.listening),
+            f"{measures.deaf_share:.3%}",
+            f"{measures.deafest:.1f} s",
+            f"{measures.clear_share:.0%}" if measures.clear_share else "-",
+        ),
+        scheme.real,
+    )
+
+
+GROWTH_HEAD = ("n", "messages", "up", "crypto CPU", "leave → keys", "leaver listens", "messages", "join → keys")
+
+
+def growth_rows(comparison: Comparison) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """For each scheme its sizes: four cells about the leave, one about the leaver, two about the join."""
+    by_scheme: dict[str, list[Growth]] = {}
+    for growth in comparison.growth:
+        by_scheme.setdefault(growth.scheme, []).append(growth)
+    return [
+        (comparison.scheme(name).title, [_growth_row(growth) for growth in grown]) for name, grown in by_scheme.items()
+    ]
+
+
+def _growth_row(growth: Growth) -> tuple[str, ...]:
+    leave, join = growth.leave, growth.join
+    return (
+        f"{growth.n:,}",
+        f"{leave.messages:,.0f}",
+        size(leave.bytes_up),
+        f"{leave.cpu:.3f} s",
+        seconds(leave.seconds),
+        seconds(growth.listening),
+        f"{join.messages:,.0f}",
+        seconds(join.seconds),
+    )
+
+
+def deviation_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Model and run on a real Synapse side by side: what, n, measured, model, deviation."""
+    found: list[tuple[str, ...]] = []
+    for item in (comparison.calibration or {}).get("compared", ()):
+        measured, model = item["measured"], item["model"]
+        found.append(
+            (
+                item["what"],
+                str(item["n"]),
+                f"{measured:.2f} s",
+                f"{model:.2f} s",
+                f"{(model - measured) / measured:+.0%}",
+            )
+        )
+    return found
+
+
+def seconds(value: float) -> str:
+    """Seconds, or that it never came about."""
+    if value == math.inf:
+        return "never"
+    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def spread(value: Spread) -> str:
+    """Three percentiles, in seconds."""
+    if not value.count:
+        return "-"
+    cells = [_short(part) for part in (value.p50, value.p95, value.most)]
+    return " / ".join(cells)
+
+
+def _short(value: float) -> str:
+    if value == math.inf:
+        return "never"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def size(count: float) -> str:
+    """Bytes for a reader."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def sentences(comparison: Comparison) -> Sequence[str]:
+    """What has to be said about the whole."""
+    trace, model = comparison.trace, comparison.model
+    where = "one homeserver" if model.homeservers == 1 else f"{model.homeservers} homeservers that federate"
+    return (
+        f"{trace.title}: {trace.people} people, {trace.most_at_once} at once, {len(trace.stays)} participations in "
+        f"{trace.seconds:g} s, on {where}.",
+        "Every scheme gets the same trace, the same links and the same homeserver, in place of its own service: what "
+        "is compared is the schemes.",
+    )
