@@ -1,0 +1,229 @@
+"""The model of two schemes beside real runs: one leaves a call of N on a real Synapse; when have all new keys?
+
+Per-participant keys as matrix-js-sdk sends them: N clients of bare HTTP, each with its sync loop; who sees the leave
+sends each of the others an event as large as an Olm-encrypted key, 20 in a request and one request at a time. And
+mlsrtc's own sessions with nio, as in `call_latency.py`. The same leave is then simulated on the network model of
+`mlsrtc simulate`, with links that take no time, since all is on loopback. What is compared is when the last key has
+come, without the second that a client waits before it uses it. `mlsrtc simulate` shows what is written with --json:
+
+    PYTHONPATH=python python tests/benchmarks/simulate_against_synapse.py --json docs/results/simulate/synapse.json
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+from urllib.parse import quote
+
+from call_latency import one_leave
+from stage import CALM, add_output, machine, put_out, say, set_aside, spread, staged, table
+
+from mlsrtc.simulate.compare import LEAVE_AT, growing
+from mlsrtc.simulate.network import NetworkModel
+from mlsrtc.simulate.primitives import Primitives, measured
+from mlsrtc.simulate.record import Record
+from mlsrtc.simulate.schemes import SCHEMES
+from mlsrtc.simulate.schemes.element_call import CONSTANTS
+from mlsrtc.testing.synapse import Account, Synapse
+from mlsrtc.wire.names import STATE_MEMBER
+
+CLIENT = "/_matrix/client/v3"
+BATCH = int(CONSTANTS["batch"].value)
+LOOPBACK = NetworkModel(link=(0.0, 0.0))
+PAIRWISE, OURS = "Element Call: the last key has come after a leave", "mlsrtc: all have new keys after a leave"
+
+
+@dataclass(slots=True)
+class Sharer:
+    """One client that rotates when somebody leaves."""
+
+    server: Synapse
+    account: Account
+    room: str
+    content: dict[str, Any]
+    others: dict[str, Account]  # by user id
+    heard: dict[str, float] = field(default_factory=dict)  # whose key of this turn came when
+    turn: int = 0
+    task: asyncio.Task[None] | None = None
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return await self.server.demand(method, CLIENT + path, token=self.account.access_token, body=body)
+
+    async def sync(self) -> None:
+        """Syncs for ever."""
+        since = (await self.ask("GET", "/sync?timeout=0"))["next_batch"]
+        while True:
+            answer = await self.ask("GET", f"/sync?timeout=30000&since={since}")
+            since, now = answer["next_batch"], time.monotonic()
+            for message in answer.get("to_device", {}).get("events", ()):
+                if message["content"].get("turn") == self.turn:
+                    self.heard.setdefault(message["sender"], now)
+            events = answer.get("rooms", {}).get("join", {}).get(self.room, {}).get("timeline", {}).get("events", ())
+            gone = [event["sender"] for event in events if event["type"] == STATE_MEMBER and not event["content"]]
+            if any(user in self.others for user in gone):
+                for user in gone:
+                    self.others.pop(user, None)
+                asyncio.get_running_loop().call_soon(self._rotate)
+
+    def _rotate(self) -> None:
+        self.task = asyncio.create_task(self.rotate())
+
+    async def rotate(self) -> None:
+        """A key for each of the others."""
+        content = self.content | {"turn": self.turn}
+        some = list(self.others.values())
+        for start in range(0, len(some), BATCH):
+            messages = {one.user_id: {one.device_id: content} for one in some[start : start + BATCH]}
+            transaction = f"{self.turn}-{start}-{time.monotonic_ns()}"
+            await self.ask("PUT", f"/sendToDevice/m.room.encrypted/{transaction}", {"messages": messages})
+
+
+async def pairwise(n: int, leaves: int, size: int, *, quiet: bool) -> list[float]:
+    """Seconds from the PUT of a leave until everybody who stays has everybody's new key, for each leave."""
+    found = []
+    body = {"type": 1, "body": "A" * (size - 200)}
+    content = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "sender_key": "A" * 43, "ciphertext": {"A" * 43: body}}
+    async with Synapse() as server:
+        accounts = [await server.register(f"sharer{number:02}") for number in range(n)]
+        room = await _room(server, accounts)
+        clients = [Sharer(server, account, room, content, {}) for account in accounts]
+        loops = [asyncio.create_task(client.sync()) for client in clients]
+        await asyncio.sleep(2)
+        for turn in range(leaves):
+            leaver = clients[1 + turn % (n - 1)]
+            for client in clients:
+                key = f"/rooms/{quote(room)}/state/{STATE_MEMBER}/{quote(f'_{client.account.user_id}_D_m.call')}"
+                if turn == 0 or client is clients[1 + (turn - 1) % (n - 1)]:
+                    await client.ask("PUT", key, {"application": "m.call", "turn": turn})
+                client.others = {one.user_id: one for one in accounts if one is not client.account}
+                client.turn, client.heard = turn + 1, {}
+            await asyncio.sleep(2 * CALM)
+            found.append(await _leave(leaver, [client for client in clients if client is not leaver]))
+            say(f"pairwise {n}: {found[-1]:.3f} s", quiet=quiet)
+            await asyncio.sleep(CALM)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+    return found
+
+
+async def _leave(leaver: Sharer, staying: Sequence[Sharer]) -> float:
+    key = f"/rooms/{quote(leaver.room)}/state/{STATE_MEMBER}/{quote(f'_{leaver.account.user_id}_D_m.call')}"
+    began = time.monotonic()
+    wanted = {client.account.user_id for client in staying}
+    put = asyncio.create_task(leaver.ask("PUT", key, {}))
+    own = asyncio.create_task(leaver.rotate())
+    while not all(wanted - {client.account.user_id} <= client.heard.keys() for client in staying):
+        if time.monotonic() - began > 120:
+            raise TimeoutError("not everybody has everybody's key within 120 s")
+        await asyncio.sleep(0.005)
+    await asyncio.gather(put, own)
+    return max(client.heard[user] for client in staying for user in wanted - {client.account.user_id}) - began
+
+
+async def _room(server: Synapse, accounts: Sequence[Account]) -> str:
+    body = {
+        "preset": "public_chat",
+        "power_level_content_override": {"events": {STATE_MEMBER: 0}},
+    }
+    owner, *others = accounts
+    room = str((await server.demand("POST", f"{CLIENT}/createRoom", token=owner.access_token, body=body))["room_id"])
+    for account in others:
+        await server.demand("POST", f"{CLIENT}/join/{quote(room)}", token=account.access_token, body={})
+    return room
+
+
+async def sessions(n: int, leaves: int, *, quiet: bool) -> list[float]:
+    """Seconds from `Call.leave` until everybody who stays has been told the new keys, for each leave."""
+    found = []
+    async with staged(n, quiet=quiet) as stage:
+        await asyncio.gather(*(stage.join(seat) for seat in stage.seats))
+        await stage.agreed()
+        await asyncio.sleep(CALM)
+        set_aside()
+        for turn in range(leaves):
+            leaver = stage.seats[1 + turn % (n - 1)]
+            found.append((await one_leave(stage, leaver))["keys_last"])
+            say(f"mlsrtc {n}: {found[-1]:.3f} s", quiet=quiet)
+            await stage.agreed()
+            await asyncio.sleep(CALM)
+            await stage.join(leaver)
+            await stage.agreed()
+            await asyncio.sleep(CALM)
+    return found
+
+
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+def modelled(name: str, n: int, primitives: Primitives) -> float:
+    """Seconds from the same leave until the last of those who stay holds the last new key."""
+    trace = growing(n)
+    leaver = n // 2
+    record = SCHEMES[name].play(trace, LOOPBACK, primitives, 1)
+    staying = [stay for stay in range(n) if stay != leaver]
+    return max(_first_free(record, stay, speaker, leaver) for stay in staying for speaker in staying) - LEAVE_AT
+
+
+def _first_free(record: Record, stay: int, speaker: int, leaver: int) -> float:
+    if stay == speaker:
+        return LEAVE_AT
+    begun = (key for time_, key in record.switches[speaker] if time_ > LEAVE_AT and key is not None)
+    return record.held[next(key for key in begun if not record.opens(leaver, key))][stay]
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole run."""
+    primitives = measured()
+    size = primitives.size("olm element_call")
+    compared, runs = [], {}
+    for n in options.n:
+        for what, name in ((PAIRWISE, "element-call"), (OURS, "mlsrtc")):
+            if name == "mlsrtc":
+                times = await sessions(n, options.leaves, quiet=options.quiet)
+            else:
+                times = await pairwise(n, options.leaves, size, quiet=options.quiet)
+            model = modelled(name, n, primitives)
+            runs[f"{name} {n}"] = spread(times)
+            compared.append({"what": what, "n": n, "measured": round(median(times), 3), "model": round(model, 3)})
+    sizes = " ".join(str(n) for n in options.n)
+    command = f"python tests/benchmarks/simulate_against_synapse.py -n {sizes} --leaves {options.leaves}"
+    return {"command": command, "machine": machine(), "compared": compared, "runs": runs}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The short table."""
+    rows = [["what", "n", "measured, s", "least", "most", "model, s", "deviation"]]
+    for one in facts["compared"]:
+        run = facts["runs"][f"{'mlsrtc' if one['what'] == OURS else 'element-call'} {one['n']}"]
+        off = (one["model"] - one["measured"]) / one["measured"]
+        rows.append(
+            [
+                one["what"],
+                str(one["n"]),
+                f"{one['measured']:.3f}",
+                f"{run['least']:.3f}",
+                f"{run['most']:.3f}",
+                f"{one['model']:.3f}",
+                f"{off:+.0%}",
+            ]
+        )
+    return table(rows)
+
+
+def main() -> None:
+    """Read the options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, nargs="+", default=[20, 50], help="devices in the call (default 20 50)")
+    parser.add_argument("--leaves", type=int, default=7, help="leaves to measure (default 7)")
+    add_output(parser)
+    options = parser.parse_args()
+    facts = asyncio.run(measure(options))
+    put_out(options, facts, describe(facts))
+
+
+if __name__ == "__main__":
+    main()
