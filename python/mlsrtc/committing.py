@@ -60,6 +60,8 @@ class Committing:
         turn = turns.next_turn(scene, self.policy)
         if turn is None or turn.parent in self.done:
             return self._await_opening(desk, scene)
+        if turn.kind is turns.Kind.COMMIT and epochs.group is None:
+            return None  # We are a leaf of the head, and the file with our Welcome is still on its way.
         if turn.at > desk.now.monotonic:
             desk.at(turn.at)
             return None

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from mlsrtc.outbox import SendEvent, SendToDevice
 from mlsrtc.policy import Policy, Trust
 from mlsrtc.recovery import QUESTIONS
 from mlsrtc.session import Phase
+from mlsrtc.simulate.network import NetworkModel, ServedNetwork
 from mlsrtc.testing import Limits, RoomSettings, Twins
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64
@@ -392,6 +394,18 @@ def test_what_does_not_fit_into_an_event_goes_to_the_media_repository(limit: int
     assert watch.world.servers["one.test"].media
     commits = [s.event for s in watch.world.servers["one.test"].room.timeline if s.event.type == names.COMMIT]
     assert any(name.endswith("_file") for commit in commits for name in commit.content)
+    watch.check()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_still_waits_for_the_file_with_its_welcome_takes_no_turn(seed: int) -> None:
+    """It is a leaf of the head and its turn may come, but it stands nowhere. The media repository is slow."""
+    network = ServedNetwork(Random(seed), NetworkModel(changed={"other request": 0.2}))
+    limits = Limits(message_rate=None, max_delay_ms=None)
+    watch = Watch(16, seed, policy=Policy(content_limit=4000), network=network, limits=limits)
+    for index in range(16):
+        watch.party.join(index, after=index / 2)
+    watch.party.run(40)
     watch.check()
 
 
