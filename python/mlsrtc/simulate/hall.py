@@ -67,7 +67,7 @@ class Hall:
     def play(self, marks: Sequence[float] = ()) -> Record:
         """Plays the trace to its end."""
         for moment in marks:
-            self.network.at(moment, self.record.mark)
+            self.network.at(moment, lambda: self.record.mark(self.network.worked))
         settled = [number for number, stay in enumerate(self.trace.stays) if stay.begins < 0]
         for number in settled:
             self._seat(number)
@@ -88,7 +88,7 @@ class Hall:
                 self.network.at(stay.ends, lambda number=number, end=end: end(number))  # type: ignore[misc]
             before[stay.person] = number
         self.network.run_to(self.trace.seconds)
-        self.record.homeserver_seconds = sum(self.network.busy.values())
+        self.record.homeserver_seconds = self.network.worked
         return self.record
 
     # -- what peers ask for --

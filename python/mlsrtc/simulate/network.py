@@ -75,6 +75,11 @@ class ServedNetwork(Network):
         }
         self._message, self._waiting = model["to-device message"], model["to-device, waiting"]
 
+    @property
+    def worked(self) -> float:
+        """Seconds that all homeservers have worked."""
+        return sum(self.busy.values())
+
     def serve(self, server: str, work: Work, messages: int, action: Action) -> None:
         """Does `action` when the homeserver has done this work, after what it was asked before."""
         seconds, wait = self._work[work], 0.0

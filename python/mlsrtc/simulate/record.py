@@ -25,6 +25,7 @@ class Costs:
     counts: Counter[str]
     operations: Counter[Operation]
     session_seconds: float | None
+    homeserver_seconds: float
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class Record:
         """Something was computed so many times, in a group of this size."""
         self.operations[what, size] += times
 
-    def mark(self) -> None:
-        """Puts down what was counted up to now."""
-        self.marks.append(Costs(self.counts.copy(), self.operations.copy(), self.session_seconds))
+    def mark(self, homeserver_seconds: float) -> None:
+        """Puts down what was counted up to now, and how long homeservers have worked."""
+        counted = self.counts.copy(), self.operations.copy()
+        self.marks.append(Costs(*counted, self.session_seconds, homeserver_seconds))

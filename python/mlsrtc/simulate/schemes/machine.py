@@ -160,13 +160,13 @@ class _Run:
     def play(self, marks: Sequence[float]) -> Record:
         """Plays the trace to its end."""
         for moment in marks:
-            self.network.at(moment, self.record.mark)
+            self.network.at(moment, lambda: self.record.mark(self.network.worked))
         before: dict[int, Stay] = {}
         for number, stay in enumerate(self.trace.stays):
             self._plan(number, stay, before.get(stay.person))
             before[stay.person] = stay
         self.party.run(self.trace.seconds - self.network.time)
-        self.record.homeserver_seconds = sum(self.network.busy.values())
+        self.record.homeserver_seconds = self.network.worked
         return self.record
 
     def _plan(self, number: int, stay: Stay, last: Stay | None) -> None:
