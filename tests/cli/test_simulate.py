@@ -123,6 +123,14 @@ def test_what_cannot_be_had_is_said_in_a_line(
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"compared": [1]}', '{"compared": [{"what": "a leave", "n": "many"}]}'])
+def test_runs_that_are_none_are_refused(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "runs.json"
+    path.write_text(text)
+    assert main(["simulate", "--synapse", str(path)]) == 2
+    assert "runs.json: " in capsys.readouterr().err
+
+
 def test_a_trace_that_cannot_be_played_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(SHORT | {"stays": [{"person": "anna", "from": 70}]}))
