@@ -59,7 +59,7 @@ def test_json_has_figures_and_the_source_of_every_constant(trace: str, capsys: p
     assert main(["simulate", "--trace", trace, "--growth", "5", "--real-growth", "0", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [scheme["name"] for scheme in facts["schemes"]] == list(SCHEMES)
-    assert {scheme["name"] for scheme in facts["schemes"] if scheme["real"]} == {"mlsrtc"}
+    assert {scheme["name"] for scheme in facts["schemes"] if scheme["real"]} == {"keyshare", "mlsrtc"}
     for scheme in facts["schemes"]:
         assert all(len(constant["source"]) > 5 for constant in scheme["constants"].values())
     for outcome in facts["outcomes"]:

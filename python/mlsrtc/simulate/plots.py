@@ -26,6 +26,7 @@ LOOKS = {
     "webex": ("#9467bd", "--"),
     "wire": ("#9467bd", ":"),
     "cloudflare": ("#9467bd", "-."),
+    "keyshare": ("#2ca02c", "--"),
     "mlsrtc": ("#2ca02c", "-"),
 }
 OTHER = ("#17becf", "-")

@@ -165,10 +165,10 @@ class Connection:
 
     def _reach(self, request: Request) -> None:
         detour = self.server.detour(request)
-        work = self.server.work_of(request)
+        work, messages = self.server.work_of(request)
 
         def arrive() -> None:
-            self.network.serve(self.server.name, work, 1, act)
+            self.network.serve(self.server.name, work, messages, act)
 
         def act() -> None:
             self._return(request, self.server.handle(self.device, request))

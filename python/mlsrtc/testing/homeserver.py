@@ -381,17 +381,19 @@ class Homeserver:
         return Reply(Accepted(), tuple(event for stored in found for event in self.show(stored, device)))
 
     @staticmethod
-    def work_of(request: Request) -> Work:
-        """What a request makes a homeserver do."""
+    def work_of(request: Request) -> tuple[Work, int]:
+        """What a request makes a homeserver do, and how many to-device messages are in it."""
         match request:
             case SendEvent():
-                return Work.EVENT
+                return Work.EVENT, 0
             case SendState():
-                return Work.STATE
+                return Work.STATE, 0
             case SendToDevice():
-                return Work.TO_DEVICE
+                return Work.TO_DEVICE, 1
+            case HandOver():
+                return Work.TO_DEVICE, len(request.devices)
             case _:
-                return Work.OTHER
+                return Work.OTHER, 0
 
     def detour(self, request: Request) -> float:
         """Seconds that a request takes longer because another server has to be asked."""

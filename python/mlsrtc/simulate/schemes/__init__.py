@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from mlsrtc.simulate.schemes.element_call import ELEMENT_CALL, ELEMENT_CALL_BUDGET, ELEMENT_CALL_LIMIT
 from mlsrtc.simulate.schemes.famedly import FAMEDLY, FAMEDLY_RATCHET
 from mlsrtc.simulate.schemes.jitsi import JITSI, JITSI_UNLIMITED
+from mlsrtc.simulate.schemes.keyshare import KEYSHARE
 from mlsrtc.simulate.schemes.ordered import CLOUDFLARE, DAVE, WEBEX, WIRE
 from mlsrtc.simulate.schemes.ours import MLSRTC
 from mlsrtc.simulate.schemes.scheme import Model, Scheme
@@ -27,6 +28,7 @@ ALL: tuple[Scheme, ...] = (
     WEBEX,
     WIRE,
     CLOUDFLARE,
+    KEYSHARE,
     MLSRTC,
 )
 SCHEMES: Mapping[str, Scheme] = {scheme.name: scheme for scheme in ALL}

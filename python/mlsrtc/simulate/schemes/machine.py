@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from mlsrtc.outbox import Accepted, Outcome, Request, SendEvent, SendState, SendToDevice
+from mlsrtc.outbox import Accepted, HandOver, Outcome, Request, SendEvent, SendState, SendToDevice
 from mlsrtc.simulate.constants import Constant
 from mlsrtc.simulate.hall import HALL
 from mlsrtc.simulate.network import NetworkModel, ServedNetwork
@@ -22,6 +22,7 @@ from mlsrtc.simulate.trace import Stay, Trace
 from mlsrtc.testing.device import PartyDevice, SessionLike
 from mlsrtc.testing.limits import Limits
 from mlsrtc.testing.party import Party
+from mlsrtc.testing.world import RoomSettings
 from mlsrtc.wire.incoming import Incoming, Now, RoomEvent, ToDevice
 from mlsrtc.wire.names import STATE_MEMBER, STICKY_MEMBER
 
@@ -38,11 +39,18 @@ class Book:
     network: ServedNetwork
     stay: int
     stays: dict[Any, int]
+    devices: dict[tuple[str, str], "Book"]
+    ends: float = 0.0
 
     @property
     def now(self) -> float:
         """Seconds of the trace."""
         return self.network.time
+
+    def past(self, user_id: str, device_id: str) -> int | None:
+        """The stay of a device, if it is over."""
+        book = self.devices.get((user_id, device_id))
+        return book.stay if book is not None and 0 <= book.ends <= self.now else None
 
 
 class Machine(Protocol):
@@ -57,6 +65,9 @@ class Machine(Protocol):
     def got(self, incoming: Incoming, book: Book) -> None:
         """What it takes to check something that came, written into the book."""
 
+    def sent(self, request: Request, book: Book) -> None:
+        """What it took to make something that was sent, and who can open it, written into the book."""
+
 
 @dataclass(frozen=True, slots=True)
 class Real:
@@ -67,13 +78,15 @@ class Real:
     note: str
     constants: Mapping[str, Constant]
     machine: Callable[[], Machine]
+    encrypted: bool = False  # the room
     real: bool = True
 
     def play(
         self, trace: Trace, model: NetworkModel, primitives: Primitives, seed: int, marks: Sequence[float] = ()
     ) -> Record:
         """As `Scheme.play`."""
-        return _Run(self.machine(), trace, model, Random(f"{self.name} {seed}")).play(marks)
+        run = _Run(self, trace, model, Random(f"{self.name} {seed}"), primitives.size("olm element_call"))
+        return run.play(marks)
 
 
 class _Counted:
@@ -119,6 +132,7 @@ class _Counted:
         request = self._sent.pop(request_id, None)
         if request is not None and isinstance(outcome, Accepted):
             self._run.count(request)
+            self._run.machine.sent(request, self._book)
         self._timed(lambda: self._inner.mark_sent(request_id, outcome, now))
 
     def notices(self) -> Sequence[Any]:
@@ -139,20 +153,29 @@ class _Counted:
 class _Run:
     """One run of a machine."""
 
-    def __init__(self, machine: Machine, trace: Trace, model: NetworkModel, random: Random) -> None:
-        self.machine, self.trace = machine, trace
+    def __init__(self, scheme: Real, trace: Trace, model: NetworkModel, random: Random, olm_bytes: int) -> None:
+        self.machine, self.trace = scheme.machine(), trace
+        self._olm_bytes = olm_bytes
         self.record = Record(session_seconds=0.0)
         self.network = ServedNetwork(random, model)
         stays: dict[Any, int] = {}
         people = 1 + max(stay.person for stay in trace.stays)
-        self.books = {person: Book(self.record, self.network, -1, stays) for person in range(people)}
+        devices: dict[tuple[str, str], Book] = {}
+        self.books = {person: Book(self.record, self.network, -1, stays, devices) for person in range(people)}
         self._sizes: dict[str, int] = {}
         # Where nobody drops out, no homeserver watches over devices (MSC4140): every scheme would pay the same for it.
         drops = any(stay.drops for stay in trace.stays)
         limits = Limits(message_rate=None, max_delay_ms=Limits().max_delay_ms if drops else None)
         self.party = Party(
-            self._session, devices=people, random=random, servers=model.homeservers, limits=limits, network=self.network
+            self._session,
+            devices=people,
+            random=random,
+            servers=model.homeservers,
+            limits=limits,
+            network=self.network,
+            room=RoomSettings(encrypted=scheme.encrypted),
         )
+        devices.update({device.matrix.name: self.books[device.index] for device in self.party.devices})
 
     def _session(self, device: PartyDevice, records: Mapping[str, bytes], now: Now) -> SessionLike:
         return _Counted(self, self.machine.session(device, records, now), device)
@@ -177,7 +200,7 @@ class _Run:
             at(lobby, device.start)
 
         def join() -> None:
-            self.books[person].stay = number
+            self.books[person].stay, self.books[person].ends = number, -1.0 if stay.stays else stay.ends
             device.start()
             device.join()
 
@@ -200,9 +223,12 @@ class _Run:
 
     def count(self, request: Request) -> None:
         """A request that was accepted."""
+        record = self.record
+        if isinstance(request, HandOver):
+            record.count("to_device", len(request.devices))
+            record.count("bytes_up", len(request.devices) * self._olm_bytes)
         if not isinstance(request, SendEvent | SendState | SendToDevice):
             return
-        record = self.record
         record.count("to_device" if isinstance(request, SendToDevice) else "room_events")
         if isinstance(request, SendState | SendEvent) and request.type in MEMBERSHIPS:
             record.count("memberships")
@@ -214,7 +240,7 @@ class _Run:
     def size(self, incoming: RoomEvent | ToDevice) -> int:
         """Bytes of content that came."""
         if isinstance(incoming, ToDevice):
-            return _json_size(incoming.content)
+            return _json_size(incoming.content) if incoming.sender_device is None else self._olm_bytes
         size = self._sizes.get(incoming.event_id)
         if size is None:
             size = self._sizes[incoming.event_id] = _json_size(incoming.content)

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlsrtc.identifiers import EpochId, RoomId, SlotId
 from mlsrtc.notices import EpochChanged, Left, MediaKeysChanged, Muted, SendKeySwitched
+from mlsrtc.outbox import Request
 from mlsrtc.policy import Policy
 from mlsrtc.session import Session
 from mlsrtc.simulate.constants import Constant
@@ -58,6 +59,9 @@ class OurMls:
         """A membership is signed."""
         if isinstance(incoming, RoomEvent) and incoming.type in MEMBERSHIPS and incoming.content:
             book.record.computed("verify", int(CONSTANTS["signatures"].value))
+
+    def sent(self, request: Request, book: Book) -> None:
+        """A commit is counted by the epoch that it makes."""
 
     def _epoch(self, session: Session, notice: EpochChanged, book: Book) -> None:
         key: EpochId = notice.id
