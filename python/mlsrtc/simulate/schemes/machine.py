@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.outbox import Accepted, HandOver, Outcome, Request, SendEvent, SendState, SendToDevice
 from mlsrtc.simulate.constants import Constant
 from mlsrtc.simulate.hall import HALL
@@ -199,7 +200,14 @@ class _Run:
         if last is None or (not last.drops and lobby > last.ends + FLUSH):
             at(lobby, device.start)
 
+        def quit() -> None:
+            """The process ends that has left; another call of the application begins with an empty store."""
+            if device.left:
+                device.crash()
+                device.left, device.store = False, MemoryStore()
+
         def join() -> None:
+            quit()
             self.books[person].stay, self.books[person].ends = number, -1.0 if stay.stays else stay.ends
             device.start()
             device.join()
@@ -211,11 +219,6 @@ class _Run:
             at(stay.ends, device.crash)
             return
         at(stay.ends, device.leave)
-
-        def quit() -> None:
-            if device.left:
-                device.crash()
-                device.left = False
 
         at(stay.ends + FLUSH, quit)
 
