@@ -306,6 +306,11 @@ class BaseSession(ABC):
         return self._upkeep.device_id
 
     @property
+    def pins(self) -> Pins:
+        """The master keys that users are held to."""
+        return self._board.pins
+
+    @property
     def phase(self) -> Phase:
         """How far our own part in the call is."""
         return self._phase

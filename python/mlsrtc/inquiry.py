@@ -41,7 +41,8 @@ class Inquiry:
     def changed(self, users: Iterable[str], in_call: Iterable[UserId]) -> None:
         """The homeserver says that these users' devices changed. Only users who joined the call are asked about."""
         ours = {self.own, *in_call}
-        self.want(user for user in map(UserId, users) if user in ours)
+        # Also while an answer is awaited: it may be of before the change.
+        self._wanted |= dict.fromkeys(user for user in map(UserId, users) if user in ours)
 
     def want(self, users: Iterable[UserId]) -> None:
         """Ask about these, unless their answer is awaited."""
@@ -59,7 +60,7 @@ class Inquiry:
         """
         self._asking.discard(self.own)
         self._wanted[self.own] = None
-        self._own_at = desk.now.monotonic + min(PAUSE * 2**self._unreadable, REFUSED_PAUSE)
+        self._own_at = desk.now.monotonic + min(PAUSE * 2 ** min(self._unreadable, 16), REFUSED_PAUSE)
         self._unreadable += 1
         if self._told != (error.reason, error.where):
             self._told = error.reason, error.where

@@ -129,7 +129,7 @@ class Policy:
     leave_debounce: float = 0.4  # a leave waits this long for others; batch_window
     leave_debounce_limit: float = 1.0  # and never longer than this; batch_limit
     join_throttle: float = 10.0  # who joins is handed a key that is younger; js-sdk keyRotationGracePeriodMs
-    ratchet_on_join: bool = False  # receivers have to try: LiveKit's ratchet window must be open at all of them
+    ratchet_on_join: bool = False  # receivers have to try, and a joiner opens the key before as well: `ratchet`
     share_in_lobby: bool = False  # hand out our key before Join is pressed
     key_messages_per_request: int = 20  # js-sdk
     key_messages_per_minute: int = 3000  # of the whole device, a token bucket; n = 50: one change each second

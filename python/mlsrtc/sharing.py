@@ -98,19 +98,27 @@ class Sharing:
             self.rotation.settle(now, self._holders())
         elif lobby and self.policy.share_in_lobby:
             self.rotation.prepare(now, self._holders())
-        heard = self._inbox.settle(now, {device: guest.member_ids for device, guest in self._guests.items()})
         if inside:
-            self._tell(desk, heard)
+            # Before we are in the call nobody would hear of a key that is told: it waits.
+            ids = {device: guest.member_ids for device, guest in self._guests.items()}
+            around = [(guest.user_id, guest.device_id) for guest in guests]
+            self._tell(desk, self._inbox.settle(now, ids, around))
             self._look_for_silent(desk)
+            desk.at(self._inbox.next_timer())
         self._hand_out(desk)
-        for timer in (self.rotation.next_timer(), self._delivery.next_timer(), self._inbox.next_timer()):
+        for timer in (self.rotation.next_timer(), self._delivery.next_timer()):
             desk.at(timer)
 
-    def begin(self, now: Now) -> None:
+    def begin(self, now: Now, guests: Collection[Guest]) -> None:
         """We are about to be in the call: what was handed out in the lobby is begun, and handed out again if the others
         may have thrown it away meanwhile."""
+        self._guests = {device: guest for guest in guests if (device := guest.device) is not None}
         self._delivery.renew(now.monotonic, older_than=self.policy.keys_waiting_seconds / 2)
         self.rotation.begin(now.monotonic, self._holders())
+
+    def renew(self, now: Now) -> None:
+        """Our membership was gone and comes back: the others may have thrown our key away."""
+        self._delivery.renew(now.monotonic, older_than=0.0)
 
     def stop(self, desk: Desk) -> None:
         """Forget every key: we are in the call no more."""
@@ -191,7 +199,7 @@ class Sharing:
             key: {holder: formats[holder] for holder in sorted(self.rotation.handed(key)) if holder in formats}
             for key in self.rotation.keys
         }
-        heard = [device for device in self._guests if not self._inbox.lacks(device)]
+        heard = [device for device in self._guests if self._inbox.holds(device)]
         for batch in self._delivery.settle(desk.now.monotonic, wanted, heard):
             event = KeyEvent(
                 batch.format,
@@ -201,7 +209,8 @@ class Sharing:
                 ours.member_id,
                 # A copy: the key may be over while the request is on its way.
                 (IndexedKey(batch.index, Secret(batch.secret.expose())),),
-                desk.now.wall_ms,
+                # When the key was made: sent again, it is no newer than the one after it.
+                desk.now.wall_ms - round((desk.now.monotonic - batch.made_at) * 1000),
             )
             request_id = desk.new_id("key")
             self._delivery.sending(batch, request_id)

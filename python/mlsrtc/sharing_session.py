@@ -4,7 +4,9 @@ The verbs and the notices are those of a call with MLS. Nothing of a call is kep
 last key: after a restart the device enters anew, since nobody would hand it the keys again that it had.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mlsrtc import saved
 from mlsrtc.base_session import BaseSession
@@ -21,7 +23,7 @@ from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
 from mlsrtc.roster import Roster
 from mlsrtc.sharing import Ourselves, Sharing
-from mlsrtc.upkeep import Device, Phase, Upkeep
+from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, RoomEvent, ToDevice
@@ -29,6 +31,8 @@ from mlsrtc.wire.membership import MembershipFormat, RtcMembership, decode_membe
 from mlsrtc.wire.room import decode_room_member
 
 MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER}) | names.STICKY_MEMBER_TYPES
+
+ASK_AGAIN = 10.0  # seconds until keys/query is asked again about a device that it did not name
 
 
 class SharingSession(BaseSession):
@@ -43,7 +47,8 @@ class SharingSession(BaseSession):
     def _build(self, device: Device, intent: str, form: MembershipFormat) -> None:
         self._own: Upkeep[PlainPresence] = Upkeep(device, self.policy, intent, form)
         identity = UserId(device.user_id), DeviceId(device.device_id), device.device_key
-        self._audience = Audience(self.policy.trust, identity)
+        seats = self.policy.joins_per_device, self.policy.devices_per_user
+        self._audience = Audience(self.policy.trust, identity, seats=seats)
         self._questions = Inquiry(UserId(device.user_id))
         self._rtc_member_id = encode_base64url(random_bytes(32).expose())
         member_id = MemberId(shown_member_id(form, identity[0], identity[1], self._rtc_member_id))
@@ -54,7 +59,8 @@ class SharingSession(BaseSession):
         self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
         self._told_refused: dict[tuple[UserId, DeviceId], str] = {}
         self._strange: bytes | None = None
-        self._asked: set[UserId] = set()
+        self._asked: dict[UserId, float] = {}  # whose device keys were asked for, and when; monotonic
+        self._back_at = -math.inf  # our membership is not written anew before
 
     @property
     def _upkeep(self) -> Upkeep[PlainPresence]:
@@ -79,7 +85,9 @@ class SharingSession(BaseSession):
         desk = self._desk
         desk.tag, desk.numbers = meta.tag, meta.numbers
         desk.outbox.restore(saved.load_requests(records))
-        self._own.delay_id = meta.delay_id
+        if self._own.format is MembershipFormat.STATE:
+            self._own.delay_id = meta.delay_id
+        # A sticky membership of before has another key than the next one will have: its delayed leave is to fire.
         self._sharing.rotation.last_index = KeyIndex(meta.last_index)
         if phase is Phase.INSIDE:
             return Phase.ENTERING
@@ -173,9 +181,11 @@ class SharingSession(BaseSession):
             self._check_power()
             self._enter()
         if self._phase is Phase.INSIDE:
-            self._own.keep_up(desk, ready=self.ready, away=self._is_away(memberships))
+            if self._is_away() and self.ready:
+                self._come_back()
+            self._own.keep_up(desk, ready=self.ready, away=False)
         if self._phase in (Phase.LOBBY, Phase.ENTERING, Phase.INSIDE):
-            lobby = self._phase is not Phase.INSIDE and self.ready
+            lobby = self._phase is not Phase.INSIDE and self.ready and self._may_enter()
             self._sharing.settle(desk, self._guests, inside=self._phase is Phase.INSIDE, lobby=lobby)
         self._ask()
         for membership in memberships:
@@ -212,28 +222,64 @@ class SharingSession(BaseSession):
             transports=self._own.transports,
         )
         self._own.show(self._desk, presence)
-        self._sharing.begin(self._desk.now)
+        self._sharing.begin(self._desk.now, self._guests)
+
+    def _come_back(self) -> None:
+        """Our membership is gone though we are here: it was erased, or our homeserver took us for dead. The others have
+        taken it for a leave, so it is written as another participation."""
+        now = self._desk.now.monotonic
+        if now < self._back_at:
+            self._desk.at(self._back_at)
+            return
+        self._back_at = now + REFRESH_PAUSE
+        presence = self._own.presence
+        assert presence is not None
+        self._own.show(self._desk, replace(presence, created_ts=self._desk.now.wall_ms))
+        self._sharing.renew(self._desk.now)
+
+    def _may_enter(self) -> bool:
+        try:
+            self._check_power()
+        except LocalProtocolError:
+            return False
+        return True
 
     def _stop_keys(self) -> None:
         self._sharing.stop(self._desk)
+        # Each participation has a name of its own (facts of MSC4143: `member.id` is new for each join).
+        self._rtc_member_id = encode_base64url(random_bytes(32).expose())
+        shown = shown_member_id(self._own.format, self.user_id, self.device_id, self._rtc_member_id)
+        self._sharing.ourselves = replace(self._sharing.ourselves, member_id=MemberId(shown))
 
     def _forget(self) -> None:
         pass
 
-    def _is_away(self, memberships: Sequence[RtcMembership]) -> bool:
-        """Whether our membership stands no more: somebody overwrote it, or it has expired."""
+    def _is_away(self) -> bool:
+        """Whether our membership stands no more: somebody overwrote it, or it has expired. What our clock says of its
+        stamp does not count."""
         presence = self._own.presence
         assert presence is not None
-        return self._own.taken and not any(
-            (one.user_id, one.key, one.format) == (self.user_id, presence.key, presence.format) for one in memberships
-        )
+        event = self._roster.places.get((presence.format, self.user_id, presence.key))
+        if not self._own.taken or event is None:
+            return False
+        expired = isinstance(event, RtcMembership) and (event.expires_ts or math.inf) < self._desk.now.wall_ms
+        return expired or not isinstance(event, RtcMembership)
 
     def _ask(self) -> None:
-        """About everybody who comes, once; their homeservers say when something changes."""
+        """About everybody who comes; their homeservers say when something changes. About a device that its homeserver
+        did not name, and after an answer that did not hold, again and again, at a distance."""
+        desk, now = self._desk, self._desk.now.monotonic
         users = {guest.user_id for guest in self._guests}
-        self._questions.want(sorted(users - self._asked))
-        self._asked |= users
-        self._questions.settle(self._desk)
+        self._asked = {user: since for user, since in self._asked.items() if user in users}
+        unknown = {guest.user_id for guest in self._guests if guest.reason in ("unknown_device", "unasked")}
+        for user in sorted(users):
+            due = self._asked.get(user, -math.inf) + ASK_AGAIN
+            if user not in self._asked or (user in unknown and due <= now):
+                self._questions.want((user,))
+                self._asked[user] = now
+            elif user in unknown:
+                desk.at(due)
+        self._questions.settle(desk)
 
     def _tell_guests(self) -> None:
         desk = self._desk

@@ -13,7 +13,7 @@ from mlsrtc.desk import Desk
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.outbox import Accepted, CancelLeave, Request, RestartLeave, ScheduleLeave
 from mlsrtc.policy import Policy
-from mlsrtc.presence import PlainPresence
+from mlsrtc.presence import STICKY_MS, PlainPresence
 from mlsrtc.room_state import RoomState
 from mlsrtc.wire import names
 from mlsrtc.wire.membership import MembershipFormat, Transport
@@ -175,7 +175,8 @@ class Upkeep(Generic[P]):
         self.joining = desk.new_id("join")
         desk.draft(self.presence.join(self.joining, desk.now.wall_ms, self.policy))
         self._refreshed_at = desk.now.monotonic
-        self._refresh_at = self._refreshed_at + self.policy.membership_refresh
+        lifetime = STICKY_MS / 2000 if self.format is MembershipFormat.STICKY else math.inf
+        self._refresh_at = self._refreshed_at + min(self.policy.membership_refresh, lifetime)
 
     def _schedule_leave(self, desk: Desk) -> None:
         if self.scheduling is None and self.presence is not None:

@@ -169,9 +169,11 @@ def page(n: int) -> str:
     lines += [f"| {row.name} | {row.scene} | {row.without} | {row.with_it} |" for row in rows(n)]
     lines += [
         "",
-        "The lobby saves nothing here: a joiner sends its key with its membership, and what it saves on a real homeserver",
-        "is the claiming of one-time keys, which this one does not charge for. A joiner who was handed keys in no lobby",
-        "waits for the others' keys in any case.",
+        "The lobby saves nothing here: a joiner sends its key with its membership. What it saves on a real homeserver",
+        "is the claiming of one-time keys, which this one does not charge for.",
+        "",
+        "The ratchet saves messages, and gives the joiner more than a new key would: the frame key of the key before",
+        "is the first half of the ratcheted one, because LiveKit derives both in the same way.",
     ]
     return "\n".join(lines) + "\n"
 

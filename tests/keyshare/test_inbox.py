@@ -6,7 +6,7 @@ import pytest
 
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
-from mlsrtc.keyshare.inbox import KEYS_OF_ONE, OTHERS_DELAY, Inbox, Installed, Withdrawn
+from mlsrtc.keyshare.inbox import AWAY_SECONDS, KEYS_OF_ONE, OTHERS_DELAY, Inbox, Installed, Withdrawn
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
 from mlsrtc.wire.key_event import IndexedKey
@@ -68,7 +68,7 @@ def test_only_so_many_wait_and_the_newest_stay() -> None:
     strangers = [(UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)) for n in range(POLICY.keys_waiting + 10)]
     for moment, stranger in enumerate(strangers):
         ear.inbox.take(stranger, None, [key(1)], float(moment) / 100)
-    waiting = [stranger for stranger in strangers if not ear.inbox.lacks(stranger)]
+    waiting = [stranger for stranger in strangers if ear.inbox.holds(stranger)]
     assert waiting == strangers[10:]
 
 
@@ -92,6 +92,28 @@ def test_a_device_of_the_same_name_with_another_key_is_another_device() -> None:
     ear = Ear()
     ear.inbox.take(EVE, None, [key(1)], 1.0)
     assert ear.settle(1.0) == []
+
+
+def test_who_was_here_and_comes_back_is_heard_again_without_handing_its_key_over_anew() -> None:
+    """A membership that was erased, or that the homeserver ended because it thought the device dead."""
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    ear.settle(1.0)
+    assert ear.settle(500.0, {}) == []
+    assert ear.settle(900.0) == [1]
+    ear.settle(1000.0, {})
+    assert ear.inbox.next_timer() == 1000.0 + AWAY_SECONDS
+    ear.settle(1000.0 + AWAY_SECONDS, {})
+    assert not ear.inbox.holds(ANNA)
+
+
+def test_who_has_a_membership_is_not_pushed_out_before_it_is_known_whether_to_trust_it() -> None:
+    ear = Ear()
+    others = [(UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)) for n in range(POLICY.keys_waiting + 20)]
+    ear.inbox.settle(0.0, {}, [other[:2] for other in others])
+    for other in others:
+        ear.inbox.take(other, None, [key(1)], 1.0)
+    assert all(ear.inbox.holds(other) for other in others)
 
 
 def test_who_is_gone_is_heard_no_more() -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
-from mlsrtc.keyshare.ratchet import ratcheted
+from mlsrtc.keyshare.ratchet import FRAME_KEY_BYTES, INFO, SALT, ratcheted
 from mlsrtc.keyshare.rotation import LAST_INDEX, Holder, Rotation
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
@@ -178,6 +180,15 @@ def test_with_a_ratchet_a_join_costs_one_message() -> None:
     first, second = walk.begun
     assert first[2] == second[2], "the index stays"
     assert ratcheted(Secret(first[3])).expose() == second[3]
+
+
+def test_a_ratcheted_key_opens_what_was_sent_under_the_one_before() -> None:
+    """The foot-gun that nobody names: LiveKit derives the key of the frames as it ratchets, and takes half of it."""
+    key = Secret(bytes(range(32)))
+    frames = HKDF(SHA256(), FRAME_KEY_BYTES, SALT, INFO).derive(
+        key.expose()
+    )  # facts of LiveKit: docs/how-to/livekit.md
+    assert ratcheted(key).expose()[:FRAME_KEY_BYTES] == frames
 
 
 def test_a_leave_makes_a_new_key_although_joins_ratchet() -> None:

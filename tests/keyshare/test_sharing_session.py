@@ -288,8 +288,87 @@ def test_who_is_kicked_hears_nothing_more() -> None:
     assert sharers.rings[0].opens(sharers.rings[1])
 
 
+@pytest.mark.parametrize("sticky", [False, True])
+def test_who_was_cut_off_until_its_homeserver_took_it_for_dead_is_heard_again(sticky: bool) -> None:
+    sharers = calling(3, sticky=sticky)
+    sharers.party.run(120)
+    connection = sharers.party[0].connection
+    assert connection is not None
+    connection.cut()
+    sharers.party.run(40)
+    connection.mend()
+    sharers.party.run(20)
+    assert sharers.hear_each_other()
+
+
+def test_the_call_can_be_entered_again_with_the_store_of_a_call_that_was_left() -> None:
+    sharers = calling(2)
+    sharers.party.leave(0)
+    sharers.party.run(5)
+    sharers.party.join(0)
+    sharers.party.run(10)
+    assert len(sharers.party.present()) == 2
+    assert sharers.hear_each_other()
+
+
+def test_who_comes_back_with_another_device_is_asked_about_again() -> None:
+    sharers = calling(2)
+    sharers.party.leave(1)
+    sharers.party.run(5)
+    user = sharers.party.users[1]
+    new = user.add_device("NEW")
+    sharers.world.log_in(new.name, keys=user.keys())
+    sharers.party[1].matrix = new
+    sharers.rings[1].own = new.name
+    sharers.party._by_name[new.name] = sharers.party[1]
+    sharers.party.join(1)
+    sharers.party.run(20)
+    assert sharers.hear_each_other()
+
+
+def test_one_who_writes_many_memberships_makes_keys_at_the_pace_of_the_debounce_and_few_participants() -> None:
+    sharers = calling(3)
+    sharers.party.run(15)
+    before, flood = sharers.rings[0].sending, sharers.party[2].matrix
+    for number in range(50):
+        content = {
+            "slot_id": "m.call#ROOM",
+            "application": {"type": "m.call"},
+            "member": {"user_id": flood.user_id, "device_id": flood.device_id, "id": f"m{number}"},
+            "sticky_key": f"m{number}",
+        }
+        ts = sharers.world.network.wall_ms
+        event = RoomEvent(names.STICKY_MEMBER, flood.user_id, f"$flood{number}", ts, content)
+        sharers.world.server_of(flood.user_id).inject(event, federate=True)
+        sharers.party.run(0.2)
+    sharers.party.run(20)
+    after = sharers.rings[0].sending
+    assert before is not None
+    assert after is not None
+    assert after - before <= 50 * 0.2 / sharers.policy.leave_debounce + 2
+    assert len(sharers.session(0).members) <= 1 + sharers.policy.joins_per_device
+    assert sharers.rings[0].opens(sharers.rings[1])
+
+
+def test_a_clock_that_is_set_back_writes_no_membership_again_and_again() -> None:
+    sharers = calling(2)
+    sharers.party[0].step_clock(-3_600_000)
+    before = sharers.world.sent()[names.STATE_MEMBER]
+    sharers.party.run(120)
+    assert sharers.world.sent()[names.STATE_MEMBER] - before <= 1
+
+
+def test_no_key_leaves_a_lobby_of_a_room_that_is_not_encrypted() -> None:
+    sharers = Sharers(2, policy=Policy(share_in_lobby=True), encrypted=False)
+    for index in (0, 1):
+        sharers.party.start(index)
+    sharers.party.run(10)
+    assert keys_sent(sharers) == 0
+
+
 def test_a_membership_that_a_moderator_erases_is_written_again() -> None:
     sharers = calling(2)
+    sharers.party.run(120)
     sharers.world.erase_memberships(sharers.party[0].matrix.user_id)
     sharers.party.run(20)
     assert sharers.hear_each_other()

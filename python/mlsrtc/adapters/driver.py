@@ -33,9 +33,10 @@ from mlsrtc.notices import (
 )
 from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import AUTO, MLS, Encryption, Policy
-from mlsrtc.saved import PIN
+from mlsrtc.saved import PIN, changed_pins
 from mlsrtc.session import CallMember, Device, Session
 from mlsrtc.sharing_session import SharingSession
+from mlsrtc.trust import Pins
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, RoomEvent, ToDevice
 from mlsrtc.wire.membership import RtcMembership
 from mlsrtc.wire.membership import Transport as Focus
@@ -108,11 +109,10 @@ class Call:
             policy=policy,
             intent=intent,
             sticky=sticky,
-            records={**store.load(self._scope), **store.load(self._shared_scope)},
         )
         # What the room shows until it is known how the call is keyed; None once it is.
         self._undecided: list[Incoming] | None = [] if encryption is AUTO else None
-        self.session = self._make(MLS if encryption is AUTO else encryption)
+        self.session = self._make(MLS if encryption is AUTO else encryption, records=self._records())
         CALLS.add(self)
         self._notices: deque[Notice | MediaNotice] = deque()
         self._told = asyncio.Event()
@@ -287,7 +287,7 @@ class Call:
         waking = asyncio.ensure_future(self._wake.wait())
         try:
             while not self._over.is_set():
-                due = self.session.next_timer()
+                due = None if self._undecided is not None else self.session.next_timer()
                 timeout = None if due is None else max(0.0, due - now().monotonic)
                 await asyncio.wait({reading, waking}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if waking.done():
@@ -296,9 +296,10 @@ class Call:
                 if reading.done():
                     self._receive(reading.result())
                     reading = asyncio.ensure_future(channel.receive())
-                self.session.tick(now())
-                self._step()
-                self._enter()
+                if self._undecided is None:
+                    self.session.tick(now())
+                    self._step()
+                    self._enter()
         except TransportClosed as closed:
             self._lost = closed
             self.session.close(closed.reason)
@@ -307,6 +308,9 @@ class Call:
             reading.cancel()
             waking.cancel()
             await asyncio.gather(reading, waking, return_exceptions=True)
+
+    def _records(self) -> dict[str, bytes]:
+        return {**self._store.load(self._scope), **self._store.load(self._shared_scope)}
 
     def _receive(self, incoming: Sequence[Incoming]) -> None:
         if self._undecided is not None:
@@ -319,7 +323,9 @@ class Call:
             encryption = choose(incoming, session.slot_id, own, session.policy, now())
             LOGGER.info("the call is keyed by %s", encryption.value)
             if encryption is not session.encryption:
-                self.session = self._make(encryption)
+                # What the application has said of master keys meanwhile goes along.
+                pins = dict(changed_pins(Pins(), session.pins))
+                self.session = self._make(encryption, records={**self._records(), **pins})
         for item in incoming:
             try:
                 self.session.receive(item, now())

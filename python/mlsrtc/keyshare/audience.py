@@ -4,7 +4,7 @@ The counterpart of `keyring` for devices that have no leaf: what stands behind t
 memberships and keys of devices; no clock and no media key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc import trust
@@ -57,7 +57,9 @@ class Audience:
     policy: Trust
     own: DeviceIdentity
     pins: Pins = field(default_factory=Pins)
+    seats: tuple[int, int] = (4, 16)  # memberships of a device and devices of a user that are looked at, the newest
     _queried: dict[UserId, QueriedUser] = field(default_factory=dict)
+    _claims: dict[tuple[UserId, DeviceId], tuple[QueriedUser, Claim]] = field(default_factory=dict)
 
     def device_keys(self, keys: DeviceKeys) -> None:
         """Take in what keys/query says of one user. Raises RemoteProtocolError; nothing is changed then."""
@@ -90,9 +92,10 @@ class Audience:
         for membership in memberships:
             if membership.device_id is not None and (membership.user_id, membership.device_id) != self.own[:2]:
                 by_device.setdefault((membership.user_id, membership.device_id), []).append(membership)
-        leaves = {device: leaf for device in by_device if (leaf := self._leaf(device)) is not None}
-        claims = [Claim(leaf, self._queried[user].devices[name].chain) for (user, name), leaf in leaves.items()]
-        verdicts = trust.assess(self.policy, self.pins, claims)
+        by_device = self._seated(by_device)
+        claims = {device: claim for device in by_device if (claim := self._claim(device)) is not None}
+        leaves = {device: claim.leaf for device, claim in claims.items()}
+        verdicts = trust.assess(self.policy, self.pins, claims.values())
         self.pins = trust.pin_on_first_use(self.pins, verdicts, leaves.values())
         found: list[Guest] = []
         for device, several in by_device.items():
@@ -113,13 +116,34 @@ class Audience:
             found.append(Guest(*device, key, ids, since, chosen, reason, flagged))
         return found
 
-    def _leaf(self, device: tuple[UserId, DeviceId]) -> Leaf | None:
-        """The device as the judgement of trust knows it: no leaf of a tree, and no other has its name."""
+    def _seated(
+        self, by_device: Mapping[tuple[UserId, DeviceId], list[RtcMembership]]
+    ) -> dict[tuple[UserId, DeviceId], list[RtcMembership]]:
+        """The newest of many: anybody may write any number of memberships, and each would cost everybody messages."""
+        each, devices = self.seats
+        newest = {device: sorted(several, key=_newest)[-each:] for device, several in by_device.items()}
+        by_user: dict[UserId, list[tuple[UserId, DeviceId]]] = {}
+        for device in sorted(newest, key=lambda one: _newest(newest[one][-1])):
+            by_user.setdefault(device[0], []).append(device)
+        return {device: newest[device] for several in by_user.values() for device in several[-devices:]}
+
+    def _claim(self, device: tuple[UserId, DeviceId]) -> Claim | None:
+        """The device as the judgement of trust knows it: no leaf of a tree, and no other has its name. The same object
+        while keys/query says the same, so that its signatures are checked once."""
         queried = self._queried.get(device[0])
         known = None if queried is None else queried.devices.get(device[1])
-        if known is None:
+        if queried is None or known is None:
             return None
-        return Leaf(MemberId(f"{device[0]} {device[1]}"), *device, known.device_key, b"")
+        before = self._claims.get(device)
+        if before is not None and before[0] is queried:
+            return before[1]
+        leaf = Leaf(MemberId(f"{device[0]} {device[1]}"), *device, known.device_key, b"")
+        self._claims[device] = queried, Claim(leaf, known.chain)
+        return self._claims[device][1]
+
+
+def _newest(membership: RtcMembership) -> tuple[int, str]:
+    return membership.stamp.ts, membership.key
 
 
 def _participation(membership: RtcMembership) -> str:

@@ -27,6 +27,7 @@ class Batch:
     generation: int
     index: KeyIndex
     secret: Secret
+    made_at: float  # monotonic seconds
     devices: tuple[DeviceIdentity, ...]
 
 
@@ -104,7 +105,7 @@ class Delivery:
                 break
             due.setdefault((parcel.key, parcel.format), []).append(device)
         return [
-            Batch(format, key.generation, key.index, key.secret, tuple(some))
+            Batch(format, key.generation, key.index, key.secret, key.made_at, tuple(some))
             for (key, format), devices in due.items()
             for some in _parts(devices, self.policy.key_messages_per_request)
         ]
@@ -183,7 +184,7 @@ class Delivery:
         return parcel.sent > (0 if _device(holder) in self._heard else self.policy.key_resends)
 
     def _fail(self, parcel: _Parcel, now: float) -> None:
-        pause = min(self.policy.key_retry_first * 2**parcel.failed, self.policy.key_retry_limit)
+        pause = min(self.policy.key_retry_first * 2 ** min(parcel.failed, 16), self.policy.key_retry_limit)
         jitter = random_bytes(1).expose()[0] / 255  # so that not everybody comes back at once
         parcel.request, parcel.due = None, now + pause * (1 + jitter / 2)
         parcel.failed += 1

@@ -5,19 +5,20 @@ member id that came with the key, and our policy trusts it. Until then it waits,
 and key come by different ways, and either may be first.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import TypeAlias
 
 from mlsrtc.evidence import DeviceIdentity as Device
-from mlsrtc.identifiers import KeyIndex, MemberId
+from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
 from mlsrtc.wire.key_event import IndexedKey
 
 KEYS_OF_ONE = 16  # keys kept of one device, the newest; whoever rotates each second has 15 in use at most
+AWAY_SECONDS = 600.0  # the keys of who was in the call are kept so long; as `bodies_kept`
 OTHERS_DELAY = 5.0  # seconds from a new key to its use, at the longest; MSC4143
 
 
@@ -54,7 +55,8 @@ class Inbox:
 
     policy: Policy
     _held: dict[Device, dict[KeyIndex, _Held]] = field(default_factory=dict)
-    _here: frozenset[Device] = frozenset()
+    _here: dict[Device, float | None] = field(default_factory=dict)  # who has been in the call; since when it is not
+    _around: frozenset[tuple[UserId, DeviceId]] = frozenset()  # who has a membership, whatever we think of it
     _effects: list[Effect] = field(default_factory=list)
 
     def take(
@@ -68,28 +70,42 @@ class Inbox:
             again = before is not None and before.named == named and _same(before.secret, key.secret)
             for other in held.values():
                 # Messages may overtake each other, and clocks are set back: only what is older by both is over.
-                older = sent_ts is None or other.sent_ts is None or other.sent_ts <= sent_ts
+                older = sent_ts is None or other.sent_ts is None or other.sent_ts < sent_ts
                 if other.superseded is None and older:
                     other.superseded = now
             if before is not None and again:
                 before.superseded = None  # It was handed over again: it is the one that counts.
+                key.secret.wipe()
                 continue
             if before is not None:
                 self._withdraw(before)
+                before.secret.wipe()
             held[key.index] = _Held(key.secret, named, now, sent_ts)
         while len(held) > KEYS_OF_ONE:
-            oldest = min(held, key=lambda index: held[index].came)
-            self._withdraw(held.pop(oldest))
+            oldest = held.pop(min(held, key=lambda index: held[index].came))
+            self._withdraw(oldest)
+            oldest.secret.wipe()
         self._bound(now)
 
-    def settle(self, now: float, members: Mapping[Device, frozenset[MemberId]]) -> list[Effect]:
-        """What is to be told. `members`: the devices that are in the call and that we trust, with their member ids."""
-        self._here = frozenset(members)
+    def settle(
+        self,
+        now: float,
+        members: Mapping[Device, frozenset[MemberId]],
+        around: Collection[tuple[UserId, DeviceId]] = (),
+    ) -> list[Effect]:
+        """What is to be told. `members`: the devices that are in the call and that we trust, with their member ids;
+        `around`: users and devices of all memberships."""
+        self._around = frozenset(around)
+        self._here = dict.fromkeys(members) | {
+            device: now if since is None else since
+            for device, since in self._here.items()
+            if device not in members and device in self._held
+        }
         for device, held in list(self._held.items()):
             ids = members.get(device, frozenset())
             for index, one in list(held.items()):
                 over = one.superseded is not None and one.superseded + self._grace <= now
-                lost = not ids and one.came + self.policy.keys_waiting_seconds <= now
+                lost = not ids and self._kept_until(device, one) <= now
                 senders = frozenset() if over else _senders(device, index, one, ids)
                 self._tell(index, one, senders)
                 if over or lost:
@@ -108,8 +124,12 @@ class Inbox:
         return [Installed(tuple(keys))] if keys else []
 
     def lacks(self, device: Device) -> bool:
-        """Whether we hold no key of a device."""
-        return device not in self._held
+        """Whether there is no key that we receive a device with."""
+        return not any(one.told for one in self._held.get(device, {}).values())
+
+    def holds(self, device: Device) -> bool:
+        """Whether a device has handed us a key, whether or not it counts at this moment."""
+        return device in self._held
 
     def stop(self) -> list[Effect]:
         """Forget every key: we are in the call no more."""
@@ -130,9 +150,9 @@ class Inbox:
             if one.superseded is not None
         ]
         times += [
-            one.came + self.policy.keys_waiting_seconds
+            self._kept_until(device, one)
             for device, held in self._held.items()
-            if device not in self._here
+            if self._here.get(device, 0.0) is not None
             for one in held.values()
         ]
         return min(times, default=None)
@@ -143,6 +163,12 @@ class Inbox:
     def _grace(self) -> float:
         """How long an old key is still of use: its sender goes on with it for its delay, and frames are under way."""
         return OTHERS_DELAY + self.policy.old_media_key_seconds
+
+    def _kept_until(self, device: Device, one: _Held) -> float:
+        """A stranger's key is kept for a short time; that of somebody who was here for longer: a membership that was
+        erased, or ended by a homeserver that thought its device dead, comes back, and the key does not."""
+        since = self._here.get(device)
+        return one.came + self.policy.keys_waiting_seconds if since is None else since + AWAY_SECONDS
 
     def _tell(self, index: KeyIndex, one: _Held, senders: frozenset[Sender]) -> None:
         if gone := one.told - senders:
@@ -158,7 +184,7 @@ class Inbox:
 
     def _bound(self, now: float) -> None:
         """Of devices that are not in the call, only so many: whoever can write to us could fill our memory."""
-        waiting = [device for device in self._held if device not in self._here]
+        waiting = [device for device in self._held if device not in self._here and device[:2] not in self._around]
         waiting.sort(key=lambda device: max(one.came for one in self._held[device].values()))
         for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
             for one in self._held.pop(device).values():

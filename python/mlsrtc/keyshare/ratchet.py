@@ -1,4 +1,9 @@
-"""LiveKit's ratchet: the next key at the same index, which every holder of this one can work out, and nobody back."""
+"""LiveKit's ratchet: the next key at the same index, which every holder of this one can work out.
+
+Nobody works out the key before; but LiveKit derives the key of the frames from a key in the same way, with 16 bytes
+instead of 32, so the frame key of the key before *is* the first half of the ratcheted one. Whoever is handed a
+ratcheted key opens all that was sent under the one before it, however old.
+"""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -8,6 +13,7 @@ from mlsrtc.mls import Secret
 SALT = b"LKFrameEncryptionKey"
 INFO = bytes(128)
 BYTES = 32
+FRAME_KEY_BYTES = 16  # AES-128-GCM
 
 
 def ratcheted(secret: Secret) -> Secret:

@@ -72,6 +72,7 @@ class Rotation:
         """Bring the keys to what those who are `present` need: who is in the call, and whom our policy lets have our
         key."""
         self._see_off(now, present)
+        self._switch(now)
         newest = self.newest
         if newest is None:
             self.current = self._make(now, present)
