@@ -8,7 +8,7 @@ from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.sframe import CallReceiver, CallSender, Opened, Participation
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import Sender
-from mlsrtc.notices import Notice
+from mlsrtc.notices import MediaKeysChanged, Notice
 
 LABEL = b"mlsrtc data packet 1"
 """Begins the metadata of a packet: no media frame under the same key is taken for one."""
@@ -24,17 +24,24 @@ class DataSeal:
     def __init__(self, ourselves: Participation) -> None:
         self._sender = CallSender(ourselves)
         self._receiver = CallReceiver(ourselves)
+        self._no_epochs = False
 
     def tell(self, notice: Notice) -> None:
-        """What the call says."""
+        """What the call says. One that hands its keys out has no epochs, and nothing is sealed or opened in it."""
+        if isinstance(notice, MediaKeysChanged) and notice.id is None:
+            self._no_epochs = True
+            return
         self._sender.tell(notice)
         self._receiver.tell(notice)
 
     def seal(self, data: bytes, topic: str) -> bytes:
         """What to send: at most 33 bytes more. The topic is authenticated with it.
 
-        Raises MediaError("muted") while there is no epoch that we may send under, and what `CallSender` raises else.
+        Raises MediaError("muted") while there is no epoch that we may send under, MediaError("no_epochs") in a call
+        that hands its keys out, and what `CallSender` raises else.
         """
+        if self._no_epochs:
+            raise MediaError("no_epochs", "data packets need a call keyed by MLS: this one hands its keys out")
         try:
             return self._sender.encrypt(data, metadata=_metadata(topic))
         except LocalProtocolError as error:
