@@ -1,8 +1,11 @@
 """Calls in which keys are handed out, on a real Synapse: among ourselves, and with matrix-js-sdk in both directions."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +137,32 @@ async def test_an_unencrypted_room_is_refused(synapse: Synapse, three: list[Test
         async with calling(room_id, three[0]):
             pass
     assert caught.value.reason == "room_not_encrypted"
+
+
+async def test_mlsrtc_call_hands_its_keys_out_where_the_others_do(
+    synapse: Synapse, onlooker: TestDevice, tmp_path: Path
+) -> None:
+    caller = await synapse.register("caller")
+    room_id = await make_room(synapse, [onlooker], encrypted=True)
+    arguments = [
+        *("--homeserver", synapse.base_url, "--user", caller.user_id, "--store", str(tmp_path / "store")),
+        *("--trust", "any_device", "--seconds", "5", room_id),
+    ]
+    async with calling(room_id, onlooker, policy=Policy(trust=Trust.ANY_DEVICE)) as (_, ring):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mlsrtc", "call", *arguments),
+            env=os.environ | {"MLSRTC_PASSWORD": caller.password},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await until(lambda: any(held for place, held in ring.keys.items() if place[0] == caller.user_id))
+            out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    said = out.decode().splitlines()
+    assert process.returncode == 0
+    assert "sending under key 1 of ours" in said
+    assert [line.partition(":")[0] for line in said if "in the call: " in line] == ["2 in the call"]
+    assert not any(line.startswith("warning") for line in said)

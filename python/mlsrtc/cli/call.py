@@ -1,5 +1,6 @@
-"""Joins the call of a room as one of your devices, and says what happens in it: who is there, the epochs and their
-safety code, warnings. With --livekit it publishes sound, tells whom it hears, and can record them. Ctrl-C leaves.
+"""Joins the call of a room as one of your devices, and says what happens in it: who is there, in a call keyed by MLS
+the epochs and their safety code, warnings. With --livekit it publishes sound, tells whom it hears, and can record them.
+Ctrl-C leaves.
 
 The password is asked for, or taken from MLSRTC_PASSWORD; a device that exists already is taken by MLSRTC_ACCESS_TOKEN
 and --device. The store keeps the device for the next time.
@@ -21,7 +22,10 @@ from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
     HistoryNotVisible,
+    KeyMissing,
+    KeyRefused,
     KeysUnreadable,
+    KeyUndelivered,
     Left,
     MembersChanged,
     Muted,
@@ -33,7 +37,7 @@ from mlsrtc.notices import (
     SendKeySwitched,
     Stranded,
 )
-from mlsrtc.policy import MLS, Policy, Trust
+from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Policy, Trust
 
 if TYPE_CHECKING:
     import nio
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from mlsrtc.adapters.driver import Call, MediaNotice
     from mlsrtc.cli.sound import Sound
 
+ENCRYPTIONS = {"auto": AUTO, "mls": MLS, "per-member": PER_MEMBER}
 HELP = "join the call of a room, on any homeserver"
 
 
@@ -51,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slot", default="m.call#ROOM", help="which call of the room (default: %(default)s, its own)")
     parser.add_argument("--intent", choices=("audio", "video"), default="audio", help="shown to the others")
     parser.add_argument("--sticky", action="store_true", help="write the membership as a sticky event (MSC4354)")
+    parser.add_argument(
+        "--encryption",
+        choices=ENCRYPTIONS,
+        default="auto",
+        help="how the call is keyed: by MLS, or by keys that are handed out, as Element Call does it (default: "
+        "%(default)s, what the room says, or else those who are in the call; MLS where there is nobody)",
+    )
     parser.add_argument(
         "--trust",
         choices=[one.value for one in Trust],
@@ -144,7 +156,7 @@ class _TakingPart:
                     room_id,
                     slot_id=options.slot,
                     store=store,
-                    encryption=MLS,
+                    encryption=ENCRYPTIONS[options.encryption],
                     policy=Policy(trust=Trust(options.trust)),
                     intent=options.intent,
                     sticky=options.sticky,
@@ -203,8 +215,10 @@ class Report:
 
     def _members(self) -> str | None:
         members = {member: f"{one.user_id} {one.device_id}" for member, one in self._call.members.items()}
-        said = self._said
-        if not said and self._call.session.member_id not in members:
+        session, said = self._call.session, self._said
+        if session.encryption is PER_MEMBER and session.member_id is not None:  # which does not list ourselves
+            members[session.member_id] = f"{session.user_id} {session.device_id}"
+        if not said and session.member_id not in members:
             return None
         self._said = members
         if not said:
@@ -219,10 +233,18 @@ class Report:
                 return self._members()
             case EpochChanged(epoch=epoch, safety_code=code, members=members):
                 return f"epoch {epoch}: {len(members)} have its keys; safety code {_spaced(code)}"
+            case SendKeySwitched(epoch=None, index=index):
+                return f"sending under key {index} of ours"
             case SendKeySwitched(epoch=epoch):
                 return f"sending under epoch {epoch}"
             case Muted(reason=reason):
-                return f"warning: there is no epoch to send under ({reason})"
+                return f"warning: there is no key to send under ({reason})"
+            case KeyMissing(user_id=user, device_id=device):
+                return f"warning: {user} {device} has handed us no key: it is not heard"
+            case KeyUndelivered(user_id=user, device_id=device, reason=reason):
+                return f"warning: {user} {device} cannot hear us yet: our key was not delivered ({reason})"
+            case KeyRefused(user_id=user, device_id=device, reason=reason, where=where):
+                return f"warning: a key of {user} {device or '(some device)'} does not hold ({reason} {where})".rstrip()
             case NotAddable(user_id=user, device_id=device, reason=reason):
                 return f"warning: {user} {device or '(some device)'} gets no keys ({reason})"
             case OwnMasterKeyChanged():
