@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,8 @@ from mlsrtc.testing.synapse import Account
 
 PATIENCE = 150.0  # seconds for one answer; Element Call is three megabytes of JavaScript and a Rust crypto library
 LINE = 1 << 20  # bytes of one answer at most
+SHOWN_SOON = 60.0  # seconds until a page that has joined shows the others
+WAIT = 0.5  # seconds between two looks
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,11 @@ class Window:
         """Press the lobby's button. Others see us somewhat later than the page shows the call."""
         await self._ask("join")
 
+    async def enter(self, homeserver: str, room_id: str) -> None:
+        """Both."""
+        await self.open(homeserver, room_id)
+        await self.join()
+
     async def shown(self) -> Shown:
         state = await self._ask("state")
         return Shown(
@@ -199,3 +206,17 @@ class Window:
 
     async def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
         return await self._call.ask(op, page=self.account.user_id, **fields)
+
+
+async def until(window: Window, holds: Callable[[Shown], bool], patience: float = SHOWN_SOON) -> Shown:
+    """What a page shows, as soon as something holds of it."""
+    now: Shown | None = None
+    try:
+        async with asyncio.timeout(patience):
+            while True:
+                now = await window.shown()
+                if holds(now):
+                    return now
+                await asyncio.sleep(WAIT)
+    except TimeoutError:
+        raise AssertionError(f"waited {patience:g} s in vain; shown: {now}") from None

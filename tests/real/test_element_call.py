@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from element_call import ElementCall, Shown, Window
+from element_call import ElementCall, Shown, Window, until
 from rooms import MEMBER, make_room
 
 from mlsrtc.testing.synapse import Synapse
@@ -26,8 +26,6 @@ pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.slow, pytest.mark
 
 ENOUGH = 20  # frames
 SOON = 10.0  # seconds
-PATIENCE = 60.0  # until a page that has joined shows the others
-WAIT = 0.5  # seconds between two looks
 
 _numbers = count()
 
@@ -49,7 +47,7 @@ async def pair(synapse: Synapse) -> AsyncIterator[Pair]:
     async with ElementCall() as browser:
         ada, ben = [browser.window(await synapse.register(f"{name}{next(_numbers)}")) for name in ("ada", "ben")]
         room_id = await make_room(synapse, [ada, ben], encrypted=True)
-        await asyncio.gather(_enter(ada, synapse, room_id), _enter(ben, synapse, room_id))
+        await asyncio.gather(*(one.enter(synapse.base_url, room_id) for one in (ada, ben)))
         await asyncio.gather(*(until(one, _sees_one) for one in (ada, ben)))
         yield Pair(synapse, room_id, ada, ben, time.monotonic() - began)
 
@@ -96,21 +94,6 @@ async def test_what_it_writes_into_the_room_and_that_it_makes_a_new_key_when_one
         await call.ben.leave()
         await until(call.ada, lambda now: not now.others and now.keys[call.ada.identity] != known)
         assert await _membership(call, call.ben) == {}
-
-
-async def until(window: Window, holds: Callable[[Shown], bool], patience: float = PATIENCE) -> Shown:
-    """What a page shows, as soon as something holds of it."""
-    async with asyncio.timeout(patience):
-        while True:
-            now = await window.shown()
-            if holds(now):
-                return now
-            await asyncio.sleep(WAIT)
-
-
-async def _enter(window: Window, synapse: Synapse, room_id: str) -> None:
-    await window.open(synapse.base_url, room_id)
-    await window.join()
 
 
 def _sees_one(now: Shown) -> bool:
