@@ -420,3 +420,23 @@ async def test_who_publishes_while_the_connection_ends_does_not_wait_for_ever(li
             await asyncio.wait([publishing], timeout=2)
             assert publishing.done()
             assert publishing.exception() is None or isinstance(publishing.exception(), MediaError)
+
+
+async def test_who_sends_data_while_the_connection_ends_does_not_wait_for_ever(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*arguments: Any, **options: Any) -> None:
+        await asyncio.Event().wait()
+
+    call = FakeCall()
+    async with place(livekit) as there:
+        one = Link(cast(Any, call), DataSeal(call.session))
+        await one.open(livekit.url, livekit.token(there.name, "one"))
+        monkeypatch.setattr(Link, "may_send", True)
+        monkeypatch.setattr(DataSeal, "seal", lambda seal, data, topic: data)
+        monkeypatch.setattr(sfu.rtc.LocalParticipant, "publish_data", never)
+        sending = asyncio.create_task(one.send_data(b"x", topic="", reliable=True))
+        await asyncio.sleep(0.05)
+        await one.close()
+        with pytest.raises(MediaError, match="not_connected"):
+            await asyncio.wait_for(sending, 5)

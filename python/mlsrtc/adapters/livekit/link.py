@@ -199,12 +199,14 @@ class Link:
                         raise MediaError("publish", error.message) from None
 
     async def send_data(self, data: bytes, *, topic: str, reliable: bool) -> None:
-        """Seal a packet and send it to everybody. Raises MediaError while we may not send."""
+        """Seal a packet and send it to everybody. Raises MediaError while we may not send, or if the connection ends
+        meanwhile."""
         if not self.may_send:
             raise MediaError("muted", "there is no epoch that we may send under")
         sealed = self._seal.seal(data, topic)
         try:
-            await self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
+            sending = self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
+            await self._unless_over(sending)
         except PublishDataError as error:
             raise MediaError("publish", error.message) from None
 
