@@ -290,6 +290,8 @@ REFUSED: list[tuple[str, Mapping[str, Any], str, str, float | None]] = [
      "{url}/sfu/get: 403", None),
     ("the service refuses with a number", {"/sfu/get": lambda: error(400, 5)}, "token_refused",
      "{url}/sfu/get: 400", None),
+    ("the service refuses with an escape", {"/sfu/get": lambda: error(401, "M_\x1b[2J\n")}, "token_refused",
+     "{url}/sfu/get: 401", None),
     ("there is no such endpoint", {}, "not_offered", "{url}/sfu/get", None),
     ("the endpoint is another", {"/sfu/get": lambda: web.Response(status=405)}, "not_offered", "{url}/sfu/get", None),
     ("the service has broken down", {"/sfu/get": lambda: error(500, "M_UNKNOWN")}, "service_unavailable",

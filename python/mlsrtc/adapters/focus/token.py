@@ -166,7 +166,7 @@ class FocusTokens:
             raise FocusError("not_offered", url)
         if answer.status >= 400:
             errcode = answer.body.get("errcode") if isinstance(answer.body, dict) else None
-            shown = errcode[:64] if isinstance(errcode, str) else ""
+            shown = errcode[:64] if isinstance(errcode, str) and errcode.isprintable() else ""
             raise FocusError("token_refused", f"{url}: {answer.status} {shown}".rstrip())
         if answer.status != 200:
             refuse("bad_status", endpoint, f"status {answer.status}")
