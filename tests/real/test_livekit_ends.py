@@ -19,6 +19,7 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.seal import DataSeal
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import Rejoining
 from mlsrtc.testing.livekit import LiveKitServer
@@ -440,3 +441,38 @@ async def test_who_sends_data_while_the_connection_ends_does_not_wait_for_ever(
         await one.close()
         with pytest.raises(MediaError, match="not_connected"):
             await asyncio.wait_for(sending, 5)
+
+
+@dataclass
+class GuestDoor(Door):
+    """It lets us receive, and no more."""
+
+    async def grant(self) -> Any:
+        ticket = await super().grant()
+        ticket.token = self.server.token(self.room, self.identity, publish=False)
+        return ticket
+
+
+async def test_who_may_only_receive_is_told_so_at_once(livekit: LiveKitServer) -> None:
+    """The SDK itself waits for ten seconds, and names another reason."""
+    call, tape = FakeCall(), Tape()
+    async with place(livekit) as there:
+        door = GuestDoor(livekit.url, livekit, there.name, livekit_identity(USER, DEVICE))
+        async with connect(call, door) as media, asyncio.timeout(5):
+            with pytest.raises(MediaError, match="not_permitted") as caught:
+                await media.publish(tape.play())
+            assert caught.value.reason == "not_permitted"
+            assert tape.closed
+
+
+async def test_a_track_is_published_once(livekit: LiveKitServer) -> None:
+    call = FakeCall()
+    async with place(livekit) as there, connect(call, there.door()) as media, asyncio.timeout(5):
+        track = sfu.rtc.LocalAudioTrack.create_audio_track("audio", sfu.rtc.AudioSource(48000, 1))
+        await media.publish_track(track)
+        with pytest.raises(LocalProtocolError, match="the track audio is published"):
+            await media.publish_track(track)
+        await media.unpublish(track)
+        await until(lambda: not there.tracks())
+        await media.publish_track(track)
+        await until(lambda: there.tracks() == ["audio"])

@@ -9,8 +9,9 @@ class MediaError(MlsrtcError):
     """Media could not be moved.
 
     reason: connect (the server cannot be reached, or does not take the token), publish (the server did not take a track
-    or a packet), not_encrypted and no_cryptor (it would have gone out as it is), muted (there is no epoch that we may
-    send under), not_connected (the connection is gone, and will come back or not).
+    or a packet), not_permitted (the token lets us receive only), not_encrypted and no_cryptor (it would have gone out
+    as it is), muted (there is no epoch that we may send under), not_connected (the connection is gone, and will come
+    back or not).
     detail: in words, partly the server's: no more than a line of it, and nothing that a terminal would obey.
     """
 

@@ -172,7 +172,10 @@ class Link:
 
     async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
         """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn. Also
-        if the connection ends meanwhile."""
+        if we may not publish, or if the connection ends meanwhile."""
+        may = self.room.local_participant.permissions
+        if may.HasField("can_publish") and not may.can_publish:
+            raise MediaError("not_permitted", "the token of the media server lets us receive only")
         try:
             publication = await self._unless_over(self.room.local_participant.publish_track(track, options))
         except PublishTrackError as error:

@@ -125,7 +125,7 @@ class LiveKitMedia:
     async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> rtc.LocalAudioTrack:
         """Publish sound, and feed it as fast as it is heard, until `frames` ends; `tone` and `wav` give some.
 
-        All frames have the rate and the channels of the first. Raises MediaError if the track would not be encrypted,
+        All frames have the rate and the channels of the first. Raises MediaError as `publish_track` does,
         LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later is
         logged, and the track is withdrawn. A generator is closed when the track ends or could not be published.
         """
@@ -144,7 +144,8 @@ class LiveKitMedia:
         self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions | None = None
     ) -> rtc.LocalTrackPublication:
         """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
-        not sure that it is encrypted. Raises MediaError if it would not be, or if the connection is gone."""
+        not sure that it is encrypted. Raises MediaError if it would not be, if we may not publish, or if the connection
+        is gone; LocalProtocolError if the track is published."""
         return await self._publish(_Published(track, options or rtc.TrackPublishOptions()))
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
@@ -187,6 +188,8 @@ class LiveKitMedia:
         return self._link
 
     async def _publish(self, one: _Published) -> rtc.LocalTrackPublication:
+        if any(other.track is one.track for other in self._published):
+            raise LocalProtocolError(f"the track {one.track.name} is published")
         link = self._present
         publication = await link.publish(one.track, one.options)
         if link is not self._link:

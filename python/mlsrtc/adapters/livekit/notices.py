@@ -62,7 +62,8 @@ class MediaRefused(MediaNotice):
     """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played, nor told.
 
     reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it);
-    of a track of ours, which a new connection then does not publish, also publish (the server does not take it);
+    of a track of ours, which a new connection then does not publish, also publish (the server does not take it) and
+    not_permitted (the token lets us receive only);
     of data packets, once for each sender and connection, data_not_sealed (it opens under no member's key) and
     data_replayed (it came before). Then `track_sid` is empty, and so is `identity` where the SDK does not say it.
     """
