@@ -2,9 +2,10 @@
 
 from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.granter import Grant, Granter
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
-from mlsrtc.adapters.livekit.media import Grant, Granter, LiveKitMedia
+from mlsrtc.adapters.livekit.media import LiveKitMedia
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
     Decryption,

@@ -4,10 +4,9 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from livekit import rtc
 
@@ -15,8 +14,10 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.granter import Granter
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaRefused
+from mlsrtc.adapters.livekit.published import Published
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.media.keys import livekit_identity
@@ -26,41 +27,6 @@ LOGGER = logging.getLogger("mlsrtc")
 PAUSE, PAUSE_DOUBLINGS = 1.0, 5  # seconds before the first new try; it doubles so often
 FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
 """To connect again would be to fight over a name, or against a moderator."""
-
-
-class Grant(Protocol):
-    """Where to connect, and the token that lets us in: `mlsrtc.adapters.focus.Grant` is one."""
-
-    @property
-    def url(self) -> str:
-        """Of the SFU: ``wss:``."""
-
-    @property
-    def token(self) -> str:
-        """A LiveKit token, a secret."""
-
-
-class Granter(Protocol):
-    """Who gives tokens: `mlsrtc.adapters.focus.CallFocus`, or your own."""
-
-    async def grant(self) -> Grant:
-        """A token for now. Raises MlsrtcError if there is none to be had."""
-
-
-@dataclass(slots=True, eq=False)
-class _Published:
-    track: rtc.LocalTrack
-    options: rtc.TrackPublishOptions
-    feed: audio.Feed | None = None
-    feeding: asyncio.Task[None] | None = None
-
-    async def stop(self) -> None:
-        """Feed it no more."""
-        if self.feeding is not None and self.feeding is not asyncio.current_task():
-            self.feeding.cancel()
-            await asyncio.wait([self.feeding])
-        if self.feed is not None:
-            await self.feed.close()
 
 
 class LiveKitMedia:
@@ -76,7 +42,7 @@ class LiveKitMedia:
         self._granter = granter
         self._link: Link | None = None
         self._seal = DataSeal(call.session)
-        self._published: list[_Published] = []
+        self._published: list[Published] = []
         self._jobs: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -131,7 +97,7 @@ class LiveKitMedia:
         """
         feed = await audio.Feed.begin(frames)
         track = rtc.LocalAudioTrack.create_audio_track(name, feed.source)
-        one = _Published(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE), feed)
+        one = Published(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE), feed)
         try:
             await self._publish(one)
         except BaseException:
@@ -146,7 +112,7 @@ class LiveKitMedia:
         """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
         not sure that it is encrypted. Raises MediaError if it would not be, if we may not publish, or if the connection
         is gone; LocalProtocolError if the track is published."""
-        return await self._publish(_Published(track, options or rtc.TrackPublishOptions()))
+        return await self._publish(Published(track, options or rtc.TrackPublishOptions()))
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
         """Withdraw a track, and feed it no more if `publish` did; nothing if it is not published."""
@@ -187,7 +153,7 @@ class LiveKitMedia:
             raise MediaError("not_connected", "there is no connection to the media server now")
         return self._link
 
-    async def _publish(self, one: _Published) -> rtc.LocalTrackPublication:
+    async def _publish(self, one: Published) -> rtc.LocalTrackPublication:
         if any(other.track is one.track for other in self._published):
             raise LocalProtocolError(f"the track {one.track.name} is published")
         link = self._present
@@ -197,7 +163,7 @@ class LiveKitMedia:
         self._published.append(one)
         return publication
 
-    async def _feed(self, one: _Published, feed: audio.Feed) -> None:
+    async def _feed(self, one: Published, feed: audio.Feed) -> None:
         try:
             await feed.run()
         except Exception as error:
@@ -229,7 +195,7 @@ class LiveKitMedia:
         session = self._call.session
         return link.identity == livekit_identity(session.user_id, session.device_id)
 
-    async def _publish_anew(self, link: Link, one: _Published) -> None:
+    async def _publish_anew(self, link: Link, one: Published) -> None:
         """What one track is refused for, on a connection that stands, does not keep the others down. One that is
         withdrawn meanwhile stays so."""
         if one not in self._published:
