@@ -206,7 +206,7 @@ async def test_a_server_that_calls_a_track_unencrypted_on_a_new_connection_keeps
 async def test_what_goes_wrong_in_a_new_connection_is_logged_and_tried_again(
     livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    monkeypatch.setattr("mlsrtc.adapters.livekit.trying.PAUSE", 0.05)
     publish = Link.publish
     tries = count()
 
@@ -386,7 +386,7 @@ async def test_who_rejoins_while_it_connects_is_there_under_its_new_name(livekit
 async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
     livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    monkeypatch.setattr("mlsrtc.adapters.livekit.trying.PAUSE", 0.05)
     publish = Link.publish
     call = FakeCall(sticky=True)
 

@@ -19,4 +19,5 @@ class Granter(Protocol):
     """Who gives tokens: `mlsrtc.adapters.focus.CallFocus`, or your own."""
 
     async def grant(self) -> Grant:
-        """A token for now. Raises MlsrtcError if there is none to be had."""
+        """A token for now. Raises MlsrtcError if there is none to be had; if that has a number `retry_after`, it is
+        asked again so many seconds later, or more."""

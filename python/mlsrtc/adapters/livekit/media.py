@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterable, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -19,12 +18,12 @@ from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaRefused
 from mlsrtc.adapters.livekit.published import Published
 from mlsrtc.adapters.livekit.seal import DataSeal
-from mlsrtc.errors import LocalProtocolError, MlsrtcError
+from mlsrtc.adapters.livekit.trying import Trying
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.notices import Notice, Rejoining
 
 LOGGER = logging.getLogger("mlsrtc")
-PAUSE, PAUSE_DOUBLINGS = 1.0, 5  # seconds before the first new try; it doubles so often
 FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
 """To connect again would be to fight over a name, or against a moderator."""
 
@@ -225,20 +224,19 @@ class LiveKitMedia:
             self._call.tell(MediaLost(name, retried))
             if not retried:
                 return
-            await self._open_again()
+            await self._open_again(name)
             self._call.tell(MediaConnected())
 
-    async def _open_again(self) -> None:
-        tries = 0
+    async def _open_again(self, lost: str) -> None:
+        trying = Trying("media cannot be connected", told=lost)
         while True:
             try:
                 return await self._open()
             except Exception as error:
-                pause = PAUSE * 2 ** min(tries, PAUSE_DOUBLINGS) * random.uniform(0.5, 1.5)
-                unforeseen = None if isinstance(error, MlsrtcError) else error
-                LOGGER.info("media cannot be connected: %s; again in %.1f s", error, pause, exc_info=unforeseen)
+                pause = trying.failed(error)
+                if (reason := trying.news(error)) is not None:
+                    self._call.tell(MediaLost(reason, retried=True))
                 await asyncio.sleep(pause)
-                tries += 1
 
     def _start(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:

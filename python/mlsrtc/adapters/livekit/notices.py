@@ -79,6 +79,9 @@ class MediaLost(MediaNotice):
 
     reason: reconnecting (the SDK tries by itself, for about half a minute), or LiveKit's, once it has given up or the
     server has sent us away: then we go on with a new token, unless it is duplicate_identity or participant_removed.
+    While none comes about it is told again, when the reason has changed and ten seconds later at the earliest: then it
+    is that of the `FocusError`, `RemoteProtocolError` or `MediaError` that keeps us out (token_refused, say), or
+    unforeseen.
     """
 
     reason: str
