@@ -2,7 +2,7 @@
 
 from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.granter import Grant, Granter
+from mlsrtc.adapters.livekit.granter import Follower, Grant, Granter
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
 from mlsrtc.adapters.livekit.media import LiveKitMedia
@@ -12,6 +12,8 @@ from mlsrtc.adapters.livekit.notices import (
     DecryptionChanged,
     MediaConnected,
     MediaLost,
+    MediaMoved,
+    MediaNotMoved,
     MediaRefused,
     RemoteTrack,
     TrackEnded,
@@ -23,6 +25,7 @@ __all__ = [
     "DataReceived",
     "Decryption",
     "DecryptionChanged",
+    "Follower",
     "Grant",
     "Granter",
     "KeyProvider",
@@ -31,6 +34,8 @@ __all__ = [
     "MediaConnected",
     "MediaError",
     "MediaLost",
+    "MediaMoved",
+    "MediaNotMoved",
     "MediaRefused",
     "RemoteTrack",
     "TrackEnded",

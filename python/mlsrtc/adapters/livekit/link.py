@@ -65,10 +65,11 @@ def room_options() -> rtc.RoomOptions:
 
 
 class Link:
-    """One connection. `over` is set when it has ended, and `reason` says why."""
+    """One connection, to the server at `url`. `over` is set when it has ended, and `reason` says why."""
 
     def __init__(self, call: Call, seal: DataSeal) -> None:
         self.room = rtc.Room()
+        self.url = ""
         self.over = asyncio.Event()
         self.reason: rtc.DisconnectReason.ValueType | None = None
         self._closing = False
@@ -91,9 +92,10 @@ class Link:
         SDK has connected, and has disconnected again, or has given up: half a minute, if the server does not answer.
         """
         self._listen()
+        self.url = url
         self._signalling = Signalling(url)
         try:
-            await _in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
+            await in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
         except BaseException as error:
             await self._end()
             if isinstance(error, rtc.ConnectError):
@@ -356,7 +358,7 @@ class Link:
         self.over.set()
 
 
-async def _in_any_case(job: Coroutine[Any, Any, None]) -> None:
+async def in_any_case(job: Coroutine[Any, Any, None]) -> None:
     """Waits for something that is not cancelled half way, and then says whether it should have been. The SDK's own
     `Room.connect` is such: once its native part has connected and is not told to go on, it ends the whole process."""
     task = asyncio.ensure_future(job)

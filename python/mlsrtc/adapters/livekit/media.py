@@ -13,9 +13,9 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.granter import Granter
-from mlsrtc.adapters.livekit.link import Link
-from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaRefused
+from mlsrtc.adapters.livekit.granter import Follower, Granter
+from mlsrtc.adapters.livekit.link import Link, in_any_case
+from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaMoved, MediaNotMoved, MediaRefused
 from mlsrtc.adapters.livekit.published import Published
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.adapters.livekit.trying import Trying
@@ -24,6 +24,7 @@ from mlsrtc.media.keys import livekit_identity
 from mlsrtc.notices import Notice, Rejoining
 
 LOGGER = logging.getLogger("mlsrtc")
+MOVE_PAUSE = 5.0  # seconds between two moves: who names one server after another moves us no more often
 FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
 """To connect again would be to fight over a name, or against a moderator."""
 
@@ -32,8 +33,8 @@ class LiveKitMedia:
     """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
 
     Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
-    made again, and our tracks are published anew; `MediaRefused` tells of one that is not. What others publish is told
-    among the call's notices (`TrackReady`).
+    made again, and our tracks are published anew; `MediaRefused` tells of one that is not. Where the call meets at
+    another server, we move there (`MediaMoved`). What others publish is told among the call's notices (`TrackReady`).
     """
 
     def __init__(self, call: Call, granter: Granter) -> None:
@@ -155,12 +156,17 @@ class LiveKitMedia:
     async def _publish(self, one: Published) -> rtc.LocalTrackPublication:
         if any(other.track is one.track for other in self._published):
             raise LocalProtocolError(f"the track {one.track.name} is published")
-        link = self._present
-        publication = await link.publish(one.track, one.options)
-        if link is not self._link:
-            raise MediaError("not_connected", "the connection to the media server has been lost meanwhile")
-        self._published.append(one)
-        return publication
+        while True:
+            link = self._present
+            try:
+                publication = await link.publish(one.track, one.options)
+                if link is self._link:
+                    self._published.append(one)
+                    return publication
+            except MediaError:
+                if link is self._link:
+                    raise
+            await link.over.wait()  # we have moved meanwhile
 
     async def _feed(self, one: Published, feed: audio.Feed) -> None:
         try:
@@ -170,7 +176,13 @@ class LiveKitMedia:
         await self.unpublish(one.track)
 
     async def _open(self) -> None:
-        self._link = link = await self._connected()
+        """Connect where the call is, and only then leave where we were; then publish what was published there."""
+        before, link = self._link, await self._connected()
+        self._link = link
+        if before is not None:
+            await in_any_case(before.close())
+        if isinstance(self._granter, Follower):
+            self._granter.arrived()
         try:
             for one in tuple(self._published):
                 await self._publish_anew(link, one)
@@ -214,18 +226,49 @@ class LiveKitMedia:
             self._call.tell(MediaRefused(link.identity, one.track.sid, error.reason))
 
     async def _stay_connected(self) -> None:
+        moving, pause = Trying("media cannot be moved"), 0.0
         while True:
             assert self._link is not None
-            await self._link.over.wait()
-            await self._link.close()
-            reason = self._link.reason
-            name = "closed" if reason is None else rtc.DisconnectReason.Name(reason).lower()
-            retried = reason not in FINAL
-            self._call.tell(MediaLost(name, retried))
+            link = self._link
+            if await self._elsewhere(link, pause):
+                pause = MOVE_PAUSE
+                try:
+                    await self._open()
+                except Exception as error:
+                    pause = max(pause, moving.failed(error))
+                    if not link.over.is_set() and (reason := moving.news(error)) is not None:
+                        self._call.tell(MediaNotMoved(reason))
+                    link.reason = None  # if it is over: perhaps by the connection that was tried, under our own name
+                else:
+                    moving = Trying("media cannot be moved")
+                    self._call.tell(MediaMoved(self._link.url))
+                continue
+            await link.close()
+            reason = "closed" if link.reason is None else rtc.DisconnectReason.Name(link.reason).lower()
+            retried = link.reason not in FINAL
+            self._call.tell(MediaLost(reason, retried))
             if not retried:
                 return
-            await self._open_again(name)
+            await self._open_again(reason)
             self._call.tell(MediaConnected())
+
+    async def _elsewhere(self, link: Link, pause: float) -> bool:
+        """Waits until the call meets elsewhere, but so many seconds at least: True. False if the connection ends."""
+
+        async def moved() -> None:
+            await asyncio.sleep(pause)
+            if isinstance(self._granter, Follower):
+                await self._granter.moved()
+            else:
+                await asyncio.Event().wait()
+
+        waiting = asyncio.ensure_future(link.over.wait()), asyncio.ensure_future(moved())
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return not link.over.is_set()
+        finally:
+            for one in waiting:
+                one.cancel()
 
     async def _open_again(self, lost: str) -> None:
         trying = Trying("media cannot be connected", told=lost)

@@ -91,3 +91,22 @@ class MediaLost(MediaNotice):
 @dataclass(frozen=True, slots=True)
 class MediaConnected(MediaNotice):
     """The connection to the server is there again; our tracks are published anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaMoved(MediaNotice):
+    """The call meets at another server than where we were: we are connected there, at `url`, and our tracks are
+    published anew. The tracks of others that were there have ended, those of others that are here are ready."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaNotMoved(MediaNotice):
+    """The call meets at another server than where we are, and we do not get there: we stay, and try again.
+
+    reason: of the `FocusError`, `RemoteProtocolError` or `MediaError` that keeps us out, or unforeseen. Told again when
+    it changes.
+    """
+
+    reason: str
