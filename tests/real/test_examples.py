@@ -165,7 +165,7 @@ async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tm
     [
         ("no password", "set MLSRTC_PASSWORD"),
         ("no such password", "the homeserver refuses: LoginError: M_FORBIDDEN"),
-        ("no service", "service_unavailable: http://127.0.0.1:9/sfu/get: "),
+        ("no service", "service_unavailable: https://gone.invalid/sfu/get: "),
     ],
 )
 async def test_what_is_missing_is_said_in_a_line(
@@ -192,7 +192,7 @@ async def test_what_is_missing_is_said_in_a_line(
     async with cross_signed_devices(synapse, [f"host{next(_numbers)}"]) as [device]:
         room_id = await make_room(synapse, [device])
         if fault == "no service":
-            await announce(synapse, device, room_id, "http://127.0.0.1:9")
+            await announce(synapse, device, room_id, "https://gone.invalid")
         await asyncio.gather(said("recorder.py"), said("echo.py"))
 
 

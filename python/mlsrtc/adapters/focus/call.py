@@ -1,13 +1,15 @@
 """The focus of a call that goes on: found in its memberships, kept while it is good, and said in our own."""
 
 import time
+from contextlib import suppress
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import web
-from mlsrtc.adapters.focus.discovery import LIVEKIT, Focus, oldest_focus, own_focus
+from mlsrtc.adapters.focus.discovery import LIVEKIT, Focus, name_this_machine, oldest_focus, own_focus
+from mlsrtc.adapters.focus.errors import FocusError
 from mlsrtc.adapters.focus.token import FocusTokens, Grant
 from mlsrtc.adapters.nio import NioTransport
-from mlsrtc.errors import LocalProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire.membership import Transport
 
 
@@ -44,7 +46,11 @@ class CallFocus:
         return await self._tokens[1].grant()
 
     async def _where(self) -> Focus:
-        focus = oldest_focus(self._call.memberships, time.time_ns() // 1_000_000)
+        if self._own is None and name_this_machine(self._call.memberships):
+            with suppress(FocusError, RemoteProtocolError):
+                self._own = await own_focus(self._client, well_known=self._well_known)
+        local = () if self._own is None else (self._own,)
+        focus = oldest_focus(self._call.memberships, time.time_ns() // 1_000_000, local)
         if focus is None:
             focus = self._own = self._own or await own_focus(self._client, well_known=self._well_known)
         self._call.announce([Transport(LIVEKIT, focus.service_url, self._call.session.room_id)])
