@@ -10,7 +10,7 @@ from seats import Seat, all_hear, seats
 from tapping import tapping
 
 from mlsrtc import Policy, SendKeySwitched
-from mlsrtc.adapters.livekit import DataReceived, MediaRefused
+from mlsrtc.adapters.livekit import DataReceived, DataRefused
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
@@ -108,7 +108,7 @@ async def test_packets_are_told_with_who_sent_them_through_switches_of_the_epoch
         for other in others:
             await other.until(lambda other=other: len(_got(other)) == len(sent))  # type: ignore[misc]
             assert _got(other) == sent
-            assert other.notices(MediaRefused) == []
+            assert other.notices(DataRefused) == []
         assert _got(one) == []
         assert len(sent) > 20
 
@@ -139,11 +139,11 @@ async def test_a_packet_in_clear_and_a_repeated_one_are_refused_in_a_members_nam
             await impostor.local_participant.publish_data(sealed[0], topic="another")
             await impostor.local_participant.publish_data(LAST, topic="topic")
             await asyncio.wait_for(last.wait(), PATIENCE)
-            await one.until(lambda: len(one.notices(MediaRefused)) == 2)
+            await one.until(lambda: len(one.notices(DataRefused)) == 2)
         finally:
             await impostor.disconnect()
-        assert one.notices(MediaRefused) == [
-            MediaRefused(name, "", "data_not_sealed"),
-            MediaRefused(name, "", "data_replayed"),
+        assert one.notices(DataRefused) == [
+            DataRefused(name, "not_sealed"),
+            DataRefused(name, "replayed"),
         ]
         assert _got(one) == [(other.user_id, b"said", "topic")]

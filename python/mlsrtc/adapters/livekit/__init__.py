@@ -8,6 +8,7 @@ from mlsrtc.adapters.livekit.link import room_options
 from mlsrtc.adapters.livekit.media import LiveKitMedia
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
+    DataRefused,
     Decryption,
     DecryptionChanged,
     MediaConnected,
@@ -23,6 +24,7 @@ from mlsrtc.adapters.livekit.notices import (
 __all__ = [
     "Cryptor",
     "DataReceived",
+    "DataRefused",
     "Decryption",
     "DecryptionChanged",
     "Follower",

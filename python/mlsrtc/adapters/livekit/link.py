@@ -20,6 +20,7 @@ from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
+    DataRefused,
     Decryption,
     DecryptionChanged,
     MediaConnected,
@@ -40,6 +41,7 @@ T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 SETTLING_SECONDS = 5.0  # that we wait for the end of a new connection of the SDK's own
+UNWANTED = frozenset({"replayed", "too_late", "crowded"})  # of data packets: sealed by a member, and yet not told
 GCM = rtc.EncryptionType.GCM
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
@@ -208,7 +210,7 @@ class Link:
         meanwhile."""
         if not self.may_send:
             raise MediaError("muted", "there is no epoch that we may send under")
-        sealed = self._seal.seal(data, topic)
+        sealed = self._seal.seal(data, topic, reliable=reliable)
         try:
             sending = self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
             await self._unless_over(sending)
@@ -333,10 +335,10 @@ class Link:
             opened = self._seal.open(packet.data, topic)
         except RemoteProtocolError as error:
             identity = "" if packet.participant is None else packet.participant.identity
-            reason = "data_replayed" if error.reason in ("replayed", "too_late") else "data_not_sealed"
+            reason = error.reason if error.reason in UNWANTED else "not_sealed"
             if (identity, reason) not in self._refused_data:
                 self._refused_data.add((identity, reason))
-                self._call.tell(MediaRefused(identity, "", reason))
+                self._call.tell(DataRefused(identity, reason))
             return
         member = self._call.members.get(opened.sender.member_id)
         if member is not None:

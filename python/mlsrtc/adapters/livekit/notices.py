@@ -63,13 +63,24 @@ class MediaRefused(MediaNotice):
 
     reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it);
     of a track of ours, which a new connection then does not publish, also publish (the server does not take it) and
-    not_permitted (the token lets us receive only);
-    of data packets, once for each sender and connection, data_not_sealed (it opens under no member's key) and
-    data_replayed (it came before). Then `track_sid` is empty, and so is `identity` where the SDK does not say it.
+    not_permitted (the token lets us receive only).
     """
 
     identity: str
     track_sid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataRefused(MediaNotice):
+    """A data packet is not told. Once for each sender, reason and connection. `identity` is whom the SDK names, without
+    proof, and empty where it names nobody.
+
+    reason: not_sealed (it opens under no other member's key), replayed (it came before), too_late (it was sent without
+    `reliable`, and 128 newer ones of its sender were here before it), crowded (its sender began too often).
+    """
+
+    identity: str
     reason: str
 
 

@@ -22,21 +22,24 @@ class DataSeal:
     """
 
     def __init__(self, ourselves: Participation) -> None:
-        self._sender = CallSender(ourselves)
+        # One for each of the two ways: what is sent as fast as it can pushes nothing that is sent for sure out of the
+        # receiver's window.
+        self._senders = {reliable: CallSender(ourselves) for reliable in (True, False)}
         self._receiver = CallReceiver(ourselves)
 
     def tell(self, notice: Notice) -> None:
         """What the call says."""
-        self._sender.tell(notice)
+        for sender in self._senders.values():
+            sender.tell(notice)
         self._receiver.tell(notice)
 
-    def seal(self, data: bytes, topic: str) -> bytes:
-        """What to send: at most 33 bytes more. The topic is authenticated with it.
+    def seal(self, data: bytes, topic: str, *, reliable: bool = True) -> bytes:
+        """What to send: at most 33 bytes more. The topic is authenticated with it. reliable: which way it goes.
 
         Raises MediaError("muted") while there is no epoch that we may send under, and what `CallSender` raises else.
         """
         try:
-            return self._sender.encrypt(data, metadata=_metadata(topic))
+            return self._senders[reliable].encrypt(data, metadata=_metadata(topic))
         except LocalProtocolError as error:
             if error.reason != "muted":
                 raise
