@@ -13,9 +13,11 @@ from mlsrtc.mls import Secret
 from mlsrtc.notices import MediaKeysChanged, SendKeySwitched
 from mlsrtc.session import CallMember
 
-livekit = pytest.importorskip("mlsrtc.adapters.livekit", reason="the extra `test` installs LiveKit")
+pytest.importorskip("livekit.rtc", reason="the extra `test` installs LiveKit")
+
 from livekit import rtc
 
+from mlsrtc.adapters import livekit
 from mlsrtc.adapters.livekit.keyring import KeyRing
 from mlsrtc.adapters.livekit.link import GCM, Link, room_options
 from mlsrtc.adapters.livekit.seal import DataSeal
@@ -66,7 +68,11 @@ class Room:
     @property
     def local_participant(self) -> Any:
         return SimpleNamespace(
-            identity=OURS, track_publications={}, publish_track=self.publish, unpublish_track=self.withdraw
+            identity=OURS,
+            permissions=SimpleNamespace(HasField=lambda name: False),
+            track_publications={},
+            publish_track=self.publish,
+            unpublish_track=self.withdraw,
         )
 
     async def publish(self, track: object, options: object) -> Publication:
@@ -147,9 +153,20 @@ async def test_a_track_that_nothing_decrypts_is_not_handed_on(cryptors: list[Cry
 
 async def test_a_track_that_is_decrypted_is_handed_on() -> None:
     link, _, call = connected(Cryptor(THEIRS, "TR_1"))
-    track = SimpleNamespace(sid="TR_1")
+    track: Any = SimpleNamespace(sid="TR_1")
     link._subscribed(track, Publication(), SimpleNamespace(identity=THEIRS))
     assert call.told == [livekit.TrackReady(call.members[member("ben")], track)]
+
+
+async def test_a_track_that_is_muted_is_told_so_and_one_that_is_not_ready_is_not() -> None:
+    link, _, call = connected(Cryptor(THEIRS, "TR_1"))
+    ben, track = call.members[member("ben")], SimpleNamespace(sid="TR_1")
+    told: list[Any] = [livekit.TrackReady(ben, track), livekit.MuteChanged(ben, track, muted=True)]
+    link._subscribed(track, Publication(muted=True), SimpleNamespace(identity=THEIRS))
+    assert call.told == told
+    link._muted("TR_1", muted=False)
+    link._muted("TR_2", muted=True)
+    assert call.told == [*told, livekit.MuteChanged(ben, track, muted=False)]
 
 
 async def test_why_a_packet_is_not_told_is_told_once() -> None:

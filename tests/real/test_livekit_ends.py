@@ -16,7 +16,7 @@ from meddling import unencrypting
 from seats import Door, Ticket
 
 from mlsrtc.adapters.driver import Call
-from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
+from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, TrackWithdrawn, tone
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.errors import LocalProtocolError
@@ -167,16 +167,16 @@ async def test_a_track_that_a_new_connection_refuses_keeps_no_other_down(
 
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        refused = await media.publish(tone(400), name="refused")
+        refused = (await media.publish(tone(400), name="refused")).track
         await media.publish(tone(900), name="good")
         await until(lambda: there.tracks() == ["good", "refused"])
-        sid = refused.sid
         monkeypatch.setattr(Link, "publish", refuse_one)
         await media.room.disconnect()
         await until(lambda: MediaConnected() in call.told)
         await until(lambda: there.tracks() == ["good"])
-        assert [one for one in call.told if isinstance(one, MediaRefused)] == [
-            MediaRefused(livekit_identity(USER, DEVICE), sid, "not_encrypted")
+        detail = "as if the server had said so"
+        assert [one for one in call.told if isinstance(one, TrackWithdrawn)] == [
+            TrackWithdrawn(refused, "not_encrypted", detail)
         ]
         call.told.clear()
         monkeypatch.setattr(Link, "publish", publish)
@@ -196,7 +196,7 @@ async def test_a_server_that_calls_a_track_unencrypted_on_a_new_connection_keeps
             door.url = between
             await media.room.disconnect()
             await until(lambda: MediaConnected() in call.told)
-            assert [one.reason for one in call.told if isinstance(one, MediaRefused)] == ["not_encrypted"]
+            assert [one.reason for one in call.told if isinstance(one, TrackWithdrawn)] == ["not_encrypted"]
             assert not media.room.local_participant.track_publications
             assert len([sink for sink in call.sinks if isinstance(sink, Link)]) == 1
         await until(lambda: not there.spy.remote_participants)
@@ -246,19 +246,35 @@ class Tape:
             self.closed = True
 
 
+async def test_what_is_flushed_is_not_played_and_the_rest_is(livekit: LiveKitServer) -> None:
+    call, tape = FakeCall(), Tape()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        playing = await media.publish(tape.play())
+        source = playing._feed.source
+        for _ in range(5):
+            taken = tape.taken
+            await until(lambda taken=taken: tape.taken > taken + 10 and source.queued_duration > 0.05)  # type: ignore[misc]
+            playing.flush()
+            assert source.queued_duration == 0
+        await playing.stop()
+        assert tape.closed
+
+
 async def test_a_track_that_is_withdrawn_is_fed_no_more(livekit: LiveKitServer) -> None:
     call, tape, short = FakeCall(), Tape(), Tape()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        track = await media.publish(tape.play())
+        playing = await media.publish(tape.play())
         await until(lambda: tape.taken > 10)
-        await media.unpublish(track)
+        await media.unpublish(playing.track)
+        await asyncio.wait_for(playing.ended(), PATIENCE)
         taken = tape.taken
         assert tape.closed
-        await media.unpublish(await media.publish(short.play()))
+        await (await media.publish(short.play())).stop()
         assert short.closed, "also before it was ever fed"
         await asyncio.sleep(0.3)
         assert (tape.taken, short.taken) == (taken, 1)
-        await media.unpublish(track)
+        await media.unpublish(playing.track)
+        await playing.stop()
         await until(lambda: not there.tracks())
 
 
@@ -289,17 +305,26 @@ async def test_a_track_whose_source_fails_is_withdrawn(
 ) -> None:
     call, tape = FakeCall(), Tape(fails_at=10)
     async with place(livekit) as there, connect(call, there.door()) as media:
-        await media.publish(tape.play())
+        playing = await media.publish(tape.play())
+        with pytest.raises(OSError, match="torn"):
+            await asyncio.wait_for(playing.ended(), PATIENCE)
         await until(lambda: tape.closed and not media.room.local_participant.track_publications)
         await until(lambda: not there.tracks())
         assert "the tape is torn" in caplog.text
+        assert call.told == [TrackWithdrawn(playing.track, "source", "the tape is torn")]
 
 
-async def test_a_track_that_ends_is_withdrawn(livekit: LiveKitServer) -> None:
+async def test_a_track_that_ends_is_withdrawn_and_told_when_it_was_played(livekit: LiveKitServer) -> None:
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        await media.publish(tone(400, seconds=0.1))
+        playing = await media.publish(tone(400, seconds=0.5))
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait_for(playing.ended(), PATIENCE)
+        assert asyncio.get_running_loop().time() - began > 0.4
         await until(lambda: not media.room.local_participant.track_publications)
+        assert call.told == []
+        playing.flush()
+        await playing.stop()
         await media.publish(tone(400), name="next")
         await until(lambda: there.tracks() == ["next"])
 
@@ -324,7 +349,7 @@ async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_s
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
         await media.publish(tone(400), name="one")
-        withdrawn = await media.publish(tone(900), name="two")
+        withdrawn = (await media.publish(tone(900), name="two")).track
         await media.publish(tone(900), name="three")
         monkeypatch.setattr(Link, "publish", withdraw_first)
         await media.room.disconnect()
@@ -333,7 +358,7 @@ async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_s
         there_are = media.room.local_participant.track_publications
         await until(lambda: {one.name for one in there_are.values()} == {"one", "three"})
         await until(lambda: there.tracks() == ["one", "three"])
-        assert not [one for one in call.told if isinstance(one, MediaRefused)]
+        assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
 
 
 @dataclass
@@ -405,7 +430,7 @@ async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
             await until(lambda: MediaConnected() in call.told)
             await until(lambda: media.room.local_participant.identity == door.identity())
             await until(lambda: there.tracks() == ["audio"])
-            assert not [one for one in call.told if isinstance(one, MediaRefused)]
+            assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
 
 
 async def test_who_publishes_while_the_connection_ends_does_not_wait_for_ever(livekit: LiveKitServer) -> None:

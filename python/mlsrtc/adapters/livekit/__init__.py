@@ -3,6 +3,7 @@
 from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.granter import Follower, Grant, Granter
+from mlsrtc.adapters.livekit.handles import Playing, Recording
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
 from mlsrtc.adapters.livekit.media import LiveKitMedia
@@ -16,9 +17,12 @@ from mlsrtc.adapters.livekit.notices import (
     MediaMoved,
     MediaNotMoved,
     MediaRefused,
+    MuteChanged,
+    RecordingFailed,
     RemoteTrack,
     TrackEnded,
     TrackReady,
+    TrackWithdrawn,
 )
 
 __all__ = [
@@ -39,9 +43,14 @@ __all__ = [
     "MediaMoved",
     "MediaNotMoved",
     "MediaRefused",
+    "MuteChanged",
+    "Playing",
+    "Recording",
+    "RecordingFailed",
     "RemoteTrack",
     "TrackEnded",
     "TrackReady",
+    "TrackWithdrawn",
     "frames",
     "microphone",
     "room_options",

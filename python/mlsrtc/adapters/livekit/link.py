@@ -26,6 +26,7 @@ from mlsrtc.adapters.livekit.notices import (
     MediaConnected,
     MediaLost,
     MediaRefused,
+    MuteChanged,
     RemoteTrack,
     TrackEnded,
     TrackReady,
@@ -237,6 +238,8 @@ class Link:
         room.on("participant_connected", lambda participant: self._look())
         room.on("track_subscribed", self._subscribed)
         room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
+        room.on("track_muted", lambda participant, publication: self._muted(publication.sid, muted=True))
+        room.on("track_unmuted", lambda participant, publication: self._muted(publication.sid, muted=False))
         room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
         room.on("local_track_republished", lambda publication, previous_sid: self._republished())
         room.on("reconnecting", self._reconnecting)
@@ -279,6 +282,12 @@ class Link:
             return
         self._heard[publication.sid] = member, track
         self._call.tell(TrackReady(member, track))
+        if publication.muted:
+            self._muted(publication.sid, muted=True)
+
+    def _muted(self, sid: str, *, muted: bool) -> None:
+        if (heard := self._heard.get(sid)) is not None:
+            self._call.tell(MuteChanged(*heard, muted))
 
     def _ended(self, sid: str) -> None:
         if (heard := self._heard.pop(sid, None)) is not None:

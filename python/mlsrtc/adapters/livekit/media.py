@@ -14,8 +14,16 @@ from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.granter import Follower, Granter
+from mlsrtc.adapters.livekit.handles import Playing, Recording
 from mlsrtc.adapters.livekit.link import Link, in_any_case
-from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaMoved, MediaNotMoved, MediaRefused
+from mlsrtc.adapters.livekit.notices import (
+    MediaConnected,
+    MediaLost,
+    MediaMoved,
+    MediaNotMoved,
+    RecordingFailed,
+    TrackWithdrawn,
+)
 from mlsrtc.adapters.livekit.published import Published
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.adapters.livekit.trying import Trying
@@ -33,7 +41,7 @@ class LiveKitMedia:
     """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
 
     Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
-    made again, and our tracks are published anew; `MediaRefused` tells of one that is not. Where the call meets at
+    made again, and our tracks are published anew; `TrackWithdrawn` tells of one that is not. Where the call meets at
     another server, we move there (`MediaMoved`). What others publish is told among the call's notices (`TrackReady`).
     """
 
@@ -88,12 +96,12 @@ class LiveKitMedia:
         """
         return self._present.room
 
-    async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> rtc.LocalAudioTrack:
+    async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> Playing:
         """Publish sound, and feed it as fast as it is heard, until `frames` ends; `tone` and `wav` give some.
 
         All frames have the rate and the channels of the first. Raises MediaError as `publish_track` does,
-        LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later is
-        logged, and the track is withdrawn. A generator is closed when the track ends or could not be published.
+        LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later ends
+        it (`TrackWithdrawn`). A generator is closed when the track ends or could not be published.
         """
         feed = await audio.Feed.begin(frames)
         track = rtc.LocalAudioTrack.create_audio_track(name, feed.source)
@@ -104,7 +112,7 @@ class LiveKitMedia:
             await feed.close()
             raise
         one.feeding = self._start(self._feed(one, feed))
-        return track
+        return Playing(track, feed, self.unpublish)
 
     async def publish_track(
         self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions | None = None
@@ -136,9 +144,10 @@ class LiveKitMedia:
         """
         await self._present.send_data(data, topic=topic, reliable=reliable)
 
-    def record(self, track: rtc.Track, path: str | Path) -> None:
-        """Write what is heard on an audio track into a WAV file, until the track or this block ends."""
-        self._start(audio.record(track, path))
+    def record(self, track: rtc.Track, path: str | Path) -> Recording:
+        """Write what is heard on an audio track into a WAV file, until it is stopped, or the track or this block ends.
+        `RecordingFailed` tells if that cannot be done."""
+        return Recording(Path(path), self._start(self._record(track, Path(path))))
 
     def tell(self, notice: Notice) -> None:
         """What the call says. A new participation has a new name in Matrix 2.0 mode: we connect anew under it."""
@@ -173,7 +182,16 @@ class LiveKitMedia:
             await feed.run()
         except Exception as error:
             LOGGER.error("the track %s ends: what feeds it has failed: %s", one.track.name, error, exc_info=error)
+            feed.error = error
+            self._call.tell(TrackWithdrawn(one.track, "source", str(error)))
         await self.unpublish(one.track)
+
+    async def _record(self, track: rtc.Track, path: Path) -> None:
+        try:
+            await audio.record(track, path)
+        except Exception as error:
+            LOGGER.warning("the recording %s ends: %s", path, error)
+            self._call.tell(RecordingFailed(track, path, str(error)))
 
     async def _open(self) -> None:
         """Connect where the call is, and only then leave where we were; then publish what was published there."""
@@ -223,7 +241,7 @@ class LiveKitMedia:
             LOGGER.warning("the track %s is not published anew: %s", one.track.name, error)
             self._published.remove(one)
             await one.stop()
-            self._call.tell(MediaRefused(link.identity, one.track.sid, error.reason))
+            self._call.tell(TrackWithdrawn(one.track, error.reason, str(error)))
 
     async def _stay_connected(self) -> None:
         moving, pause = Trying("media cannot be moved"), 0.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TypeAlias
 
 from livekit import rtc
@@ -39,6 +40,39 @@ class TrackEnded(MediaNotice):
 
 
 @dataclass(frozen=True, slots=True)
+class MuteChanged(MediaNotice):
+    """A member has muted a track that is ready, or has taken that back. Meanwhile it brings silence, or no picture."""
+
+    member: CallMember
+    track: RemoteTrack
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrackWithdrawn(MediaNotice):
+    """A track of ours is published no more, and it was not the application that withdrew it.
+
+    reason: source (the frames have raised something); or why a new connection does not publish it: not_encrypted (the
+    server calls it so), no_cryptor (the SDK does not encrypt it), publish (the server does not take it) or
+    not_permitted (the token lets us receive only).
+    detail: for a person.
+    """
+
+    track: rtc.LocalTrack
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFailed(MediaNotice):
+    """What is heard on a track is written to `path` no more. detail: why, for a person."""
+
+    track: rtc.Track
+    path: Path
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class DecryptionChanged(MediaNotice):
     """What happens to somebody's frames is not what it was. `identity`: in LiveKit. The SDK does not say of which
     track: somebody's sound and pictures share one state, the one that was told last."""
@@ -61,9 +95,7 @@ class DataReceived(MediaNotice):
 class MediaRefused(MediaNotice):
     """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played, nor told.
 
-    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it);
-    of a track of ours, which a new connection then does not publish, also publish (the server does not take it) and
-    not_permitted (the token lets us receive only).
+    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it).
     """
 
     identity: str
