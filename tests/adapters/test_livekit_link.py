@@ -125,7 +125,8 @@ def test_the_sdk_is_told_to_keep_keys_as_element_call_does_and_to_try_no_others(
 
 async def test_a_track_that_is_published_goes_to_the_index_that_we_send_under() -> None:
     ours, theirs = Cryptor(OURS, "TR_1"), Cryptor(THEIRS, "TR_2")
-    link, room, _ = connected(ours, theirs)
+    link, room, _ = connected()
+    room.cryptors = [ours, theirs]
     await link.publish(None, None)
     assert (ours.index, theirs.index, room.withdrawn) == (INDEX, 0, [])
 

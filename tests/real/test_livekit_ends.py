@@ -311,7 +311,7 @@ async def test_a_track_whose_source_fails_is_withdrawn(
         await until(lambda: tape.closed and not media.room.local_participant.track_publications)
         await until(lambda: not there.tracks())
         assert "the tape is torn" in caplog.text
-        assert call.told == [TrackWithdrawn(playing.track, "source", "the tape is torn")]
+        assert TrackWithdrawn(playing.track, "source", "the tape is torn") in call.told
 
 
 async def test_a_track_that_ends_is_withdrawn_and_told_when_it_was_played(livekit: LiveKitServer) -> None:
@@ -322,7 +322,7 @@ async def test_a_track_that_ends_is_withdrawn_and_told_when_it_was_played(liveki
         await asyncio.wait_for(playing.ended(), PATIENCE)
         assert asyncio.get_running_loop().time() - began > 0.4
         await until(lambda: not media.room.local_participant.track_publications)
-        assert call.told == []
+        assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
         playing.flush()
         await playing.stop()
         await media.publish(tone(400), name="next")
