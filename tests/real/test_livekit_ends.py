@@ -174,7 +174,7 @@ async def test_a_track_that_a_new_connection_refuses_keeps_no_other_down(
         await media.room.disconnect()
         await until(lambda: MediaConnected() in call.told)
         await until(lambda: there.tracks() == ["good"])
-        detail = "as if the server had said so"
+        detail = "not_encrypted: as if the server had said so"
         assert [one for one in call.told if isinstance(one, TrackWithdrawn)] == [
             TrackWithdrawn(refused, "not_encrypted", detail)
         ]
