@@ -12,7 +12,8 @@ from mlsrtc.adapters.livekit.audio import Feed
 class Playing:
     """Sound that `LiveKitMedia.publish` plays.
 
-    track: ours, in the SDK; `track.mute()` and `track.unmute()` are there for a pause.
+    track: ours, in the SDK. Its `mute()` holds until it is published anew, on a new connection: who must not be heard
+    stops, or gives silence.
     """
 
     def __init__(

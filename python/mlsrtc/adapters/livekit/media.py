@@ -137,7 +137,7 @@ class LiveKitMedia:
                     raise
 
     async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
-        """Send a packet, encrypted, to everybody in the room: at most about 15 kB. The others are told it as
+        """Send a packet, encrypted, to everybody in the room: at most 60,000 bytes. The others are told it as
         `DataReceived`, if they are on this adapter: it is sealed once more than LiveKit seals it.
 
         Raises MediaError while there is no epoch that we may send under (`muted`), or if the connection is gone.
