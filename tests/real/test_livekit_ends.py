@@ -459,7 +459,7 @@ async def test_who_sends_data_while_the_connection_ends_does_not_wait_for_ever(
         one = Link(cast(Any, call), DataSeal(call.session))
         await one.open(livekit.url, livekit.token(there.name, "one"))
         monkeypatch.setattr(Link, "may_send", True)
-        monkeypatch.setattr(DataSeal, "seal", lambda seal, data, topic: data)
+        monkeypatch.setattr(DataSeal, "seal", lambda seal, data, topic, reliable: data)
         monkeypatch.setattr(sfu.rtc.LocalParticipant, "publish_data", never)
         sending = asyncio.create_task(one.send_data(b"x", topic="", reliable=True))
         await asyncio.sleep(0.05)
