@@ -321,6 +321,7 @@ async def test_a_track_that_ends_is_withdrawn_and_told_when_it_was_played(liveki
         began = asyncio.get_running_loop().time()
         await asyncio.wait_for(playing.ended(), PATIENCE)
         assert asyncio.get_running_loop().time() - began > 0.4
+        await playing.stop()  # while it is withdrawn
         await until(lambda: not media.room.local_participant.track_publications)
         assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
         playing.flush()

@@ -129,7 +129,8 @@ class LiveKitMedia:
         for one in withdrawn:
             await one.stop()
         link = self._link
-        if link is not None and not link.over.is_set():
+        # What has ended by itself is being withdrawn already, and the SDK fails the second who asks.
+        if withdrawn and link is not None and not link.over.is_set():
             try:
                 await link.unpublish(track)
             except MediaError:
