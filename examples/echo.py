@@ -2,16 +2,15 @@
 
     MLSRTC_PASSWORD=... python echo.py https://one.example @echo:one.example '#band:one.example'
 
-Needs mlsrtc with its extra `livekit`. The device is kept in --store, and is the same the next time. Others give it keys
-once it is cross-signed (verify it from another device of its user), or if they accept any device.
+Needs the extra `livekit`. --store keeps the device: others give it keys once it is cross-signed, or if they take any.
 """
 
 import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 
@@ -28,11 +27,11 @@ RATE, BLOCK = 48_000, 4_800  # samples per second, and in the tenth of a second 
 
 async def later(sound: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
     """The same after a second of silence."""
-    kept = deque([rtc.AudioFrame(bytes(2 * BLOCK), RATE, 1, BLOCK)] * (RATE // BLOCK))
-    yield kept.popleft()
+    kept = [rtc.AudioFrame(bytes(2 * BLOCK), RATE, 1, BLOCK)] * (RATE // BLOCK)
+    yield kept.pop(0)
     async for frame in sound:
         kept.append(frame)
-        yield kept.popleft()
+        yield kept.pop(0)
 
 
 async def echo(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespace) -> None:
@@ -73,6 +72,7 @@ if __name__ == "__main__":
     parser.add_argument("--trust", type=Trust, default=Trust.CROSS_SIGNED, help="who gets keys: any_device, ...")
     options = parser.parse_args()
     options.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # leaves as well
     try:
         asyncio.run(log_in(options))
     except (KeyboardInterrupt, MlsrtcError) as error:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import nio
 from livekit import rtc
 
 from mlsrtc import MLS, MlsrtcError, Policy, Trust
-from mlsrtc.adapters.livekit import LiveKitMedia, MediaRefused, TrackReady
+from mlsrtc.adapters.livekit import LiveKitMedia, MediaRefused, RecordingFailed, TrackReady
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.sqlite import SqliteStore
 
@@ -39,6 +40,8 @@ async def record(matrix: nio.AsyncClient, room_id: str, options: argparse.Namesp
                         print(f"records {member.user_id}", flush=True)
                     case MediaRefused(identity=identity, reason=reason):
                         print(f"does not record {identity}: {reason}", flush=True)
+                    case RecordingFailed(path=path, detail=detail):
+                        print(f"does not record into {path}: {detail}", flush=True)
 
 
 async def log_in(options: argparse.Namespace) -> None:
@@ -66,6 +69,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     for directory in (options.directory, options.store):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # leaves as well
     try:
         asyncio.run(log_in(options))
     except (KeyboardInterrupt, MlsrtcError) as error:

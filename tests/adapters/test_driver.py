@@ -9,7 +9,7 @@ import pytest
 
 import mlsrtc.inquiry
 from mlsrtc import CallOver, CannotSend, Left, LocalProtocolError, Notice, Policy, StoreError
-from mlsrtc.adapters.driver import Call, MediaNotice
+from mlsrtc.adapters.driver import NOTICES_KEPT, Call, MediaNotice
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.identifiers import RoomId, SlotId, UserId
@@ -102,7 +102,7 @@ class Sink:
         self.told: list[Notice] = []
 
     def tell(self, notice: Notice) -> None:
-        assert notice not in self.call._notices, "what media need is told before the application reads it"
+        assert notice not in self.call._telling._kept, "what media need is told before the application reads it"
         self.told.append(notice)
 
 
@@ -144,6 +144,41 @@ async def test_a_focus_that_is_announced_goes_into_the_membership() -> None:
             [{"type": "livekit", "livekit_service_url": "https://sfu.one.test", "livekit_alias": "alias"}],
         ]
         assert entered.transport is transport
+
+
+async def test_two_readers_are_told_the_same_and_the_next_one_what_nobody_has_read() -> None:
+    async with call(Transport()) as entered:
+        heard = [Heard() for _ in range(3)]
+        entered.tell(heard[0])
+        one, other = entered.notices(), entered.notices()
+        async with asyncio.timeout(5):
+            assert [await _heard(one), await _heard(other)] == [heard[0]] * 2
+            entered.tell(heard[1])
+            assert [await _heard(one), await _heard(other)] == [heard[1]] * 2
+            entered.tell(heard[2])
+            assert await _heard(entered.notices()) is heard[2]
+            assert [await _heard(one), await _heard(other)] == [heard[2]] * 2
+    assert [notice async for notice in one] == [notice async for notice in other] == [Left("left")]
+
+
+async def _heard(notices: AsyncIterator[object]) -> object:
+    """The next one that is the media adapter's."""
+    return await anext(notice async for notice in notices if isinstance(notice, Heard))
+
+
+class Packet(MediaNotice):
+    """What anybody can send."""
+
+
+async def test_what_a_member_sends_at_will_costs_no_other_notice() -> None:
+    async with call(Transport()) as entered:
+        track = Heard()
+        entered.tell(track)
+        for _ in range(2 * NOTICES_KEPT + 1):
+            entered.tell(Packet())
+    told = [notice async for notice in entered.notices()]
+    assert [notice for notice in told if isinstance(notice, Heard | Left)] == [track, Left("left")]
+    assert NOTICES_KEPT // 2 <= len([notice for notice in told if isinstance(notice, Packet)]) <= NOTICES_KEPT
 
 
 async def test_power_levels_that_forbid_a_call_are_told_before_anything_is_sent() -> None:
@@ -254,7 +289,7 @@ async def test_a_call_whose_task_fails_raises_its_error_when_its_block_is_left()
 async def test_a_call_is_entered_once_and_asked_for_nothing_before() -> None:
     entered = call(Transport())
     with pytest.raises(LocalProtocolError, match="not entered"):
-        await anext(entered.notices())
+        entered.notices()
     with pytest.raises(LocalProtocolError, match="not entered"):
         await entered.keyed()
     await entered.leave()

@@ -30,7 +30,7 @@ from mlsrtc.adapters.focus import (
     token as token_module,
 )
 from mlsrtc.adapters.focus.web import NoAnswer, request
-from mlsrtc.errors import LocalProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.identifiers import SlotId
 from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership, Stamp, Transport
@@ -90,10 +90,13 @@ def test_the_oldest_membership_decides() -> None:
         assert oldest_focus(order, NOW) == Focus("https://old.example", Source.MEMBERSHIP)
 
 
-def test_of_two_of_the_same_age_the_event_id_decides() -> None:
-    one = membership(1, at("https://one.example"), stamp=Stamp(NOW, "$b"))
-    other = membership(1, at("https://other.example"), stamp=Stamp(NOW, "$a"))
-    assert oldest_focus([one, other], NOW) == oldest_focus([other, one], NOW)
+def test_of_two_of_the_same_age_one_decides_however_often_they_are_refreshed() -> None:
+    one = membership(1, at("https://one.example"), key="a")
+    other = membership(1, at("https://other.example"), key="b")
+    for event_id in ("$a", "$b"):
+        refreshed = replace(one, stamp=Stamp(NOW, event_id))
+        for order in ([refreshed, other], [other, refreshed]):
+            assert oldest_focus(order, NOW) == Focus("https://one.example", Source.MEMBERSHIP)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +108,32 @@ def test_of_two_of_the_same_age_the_event_id_decides() -> None:
         membership(9, at("http://in-the-clear.example")),
         membership(9, at("nonsense")),
         membership(9, at("https://gone.example"), expires_ts=NOW - 1),
+        membership(9, at("http://127.0.0.1:6379/x")),
+        membership(9, at("http://localhost:6379/x")),
+        membership(9, at("https://[::1]:8443")),
     ],
-    ids=["no focus", "no url", "another type", "in the clear", "no url that holds", "expired"],
+    ids=[
+        "no focus",
+        "no url",
+        "another type",
+        "in the clear",
+        "no url that holds",
+        "expired",
+        "this machine",
+        "this machine by name",
+        "this machine, encrypted",
+    ],
 )
 def test_who_leads_nobody_anywhere_is_passed_over(passed_over: RtcMembership) -> None:
     rest = membership(1, at("https://focus.example/livekit/jwt/"))
     assert oldest_focus([passed_over, rest], NOW) == Focus("https://focus.example/livekit/jwt", Source.MEMBERSHIP)
     assert oldest_focus([passed_over], NOW) is None
+
+
+def test_what_others_have_named_on_this_machine_is_taken() -> None:
+    ours = Focus("http://127.0.0.1:6080", Source.HOMESERVER)
+    named = [membership(9, at("http://127.0.0.1:6379/x")), membership(1, at("http://127.0.0.1:6080/"))]
+    assert oldest_focus(named, NOW, [ours]) is ours
 
 
 def event(kind: str, key: str, content: dict[str, Any], sender: str = "@ben:localhost") -> dict[str, Any]:
@@ -159,6 +181,30 @@ async def test_without_one_in_the_call_it_is_our_own(scripted: Scripted) -> None
         scripted, {STATE: [joined("@ada:localhost")], TRANSPORTS: {"rtc_transports": announced("https://own.example")}}
     )
     assert await find_focus(scripted.client, ROOM, SLOT, NOW) == Focus("https://own.example", Source.HOMESERVER)
+
+
+async def test_who_writes_a_membership_has_nobody_send_a_token_to_a_port_of_its_own_machine(
+    scripted: Scripted,
+) -> None:
+    state = [joined("@ben:localhost"), in_call("@ben:localhost", "http://127.0.0.1:6379/x")]
+    own = {TRANSPORTS: {"rtc_transports": announced("https://own.example")}}
+    answers(scripted, {STATE: state, **own})
+    assert await find_focus(scripted.client, ROOM, SLOT, NOW) == Focus("https://own.example", Source.HOMESERVER)
+    own = {TRANSPORTS: {"rtc_transports": announced("http://127.0.0.1:6379/x")}}
+    state += [joined("@cem:localhost"), in_call("@cem:localhost", "https://young.example", created_ts=NOW + 1)]
+    answers(scripted, {STATE: state, **own})
+    assert (await find_focus(scripted.client, ROOM, SLOT, NOW)).service_url == "http://127.0.0.1:6379/x"
+
+
+async def test_a_service_that_a_member_names_leads_nobody_to_its_own_machine(scripted: Scripted) -> None:
+    answers(scripted, {OPENID_PATH: OPENID, "/sfu/get": sold(url="ws://127.0.0.1:6379")})
+    for source, refused in ((Source.MEMBERSHIP, True), (Source.HOMESERVER, False), (Source.WELL_KNOWN, False)):
+        buyer = FocusTokens(scripted.client, Focus(scripted.client.homeserver, source), ROOM, SLOT)
+        if refused:
+            with pytest.raises(RemoteProtocolError, match="local_url"):
+                await buyer.grant()
+        else:
+            assert (await buyer.grant()).url == "ws://127.0.0.1:6379"
 
 
 OWN: list[tuple[str, Any, Any, str, Source]] = [
@@ -290,6 +336,8 @@ REFUSED: list[tuple[str, Mapping[str, Any], str, str, float | None]] = [
      "{url}/sfu/get: 403", None),
     ("the service refuses with a number", {"/sfu/get": lambda: error(400, 5)}, "token_refused",
      "{url}/sfu/get: 400", None),
+    ("the service refuses with an escape", {"/sfu/get": lambda: error(401, "M_\x1b[2J\n")}, "token_refused",
+     "{url}/sfu/get: 401", None),
     ("there is no such endpoint", {}, "not_offered", "{url}/sfu/get", None),
     ("the endpoint is another", {"/sfu/get": lambda: web.Response(status=405)}, "not_offered", "{url}/sfu/get", None),
     ("the service has broken down", {"/sfu/get": lambda: error(500, "M_UNKNOWN")}, "service_unavailable",

@@ -120,6 +120,25 @@ def test_who_is_withdrawn_is_overwritten_and_the_others_are_not() -> None:
     assert room.slots["@b:one.test:B", 7] == key("b", 7).secret.expose()
 
 
+def test_whose_own_key_is_withdrawn_sends_where_nobody_has_the_key() -> None:
+    for rest in ((), (key("b", 7),)):
+        room = Room(tracks=[Cryptor(OURS)])
+        kept = ring(room)
+        kept.tell(installed(7))
+        kept.tell(SendKeySwitched(epoch_id(7), 7, KeyIndex(7)))
+        kept.tell(MediaKeysChanged(epoch_id(7), 7, rest, withdrawn=(key("a", 7).sender,)))
+        assert (room.tracks[0].index, room.last, kept.sends) == (0, (OURS, 0), False)
+        assert room.slots[OURS, 7] != key("a", 7).secret.expose()
+
+
+def test_a_switch_to_an_epoch_in_which_we_have_no_key_sends_where_nobody_has_it() -> None:
+    room = Room(tracks=[Cryptor(OURS)])
+    kept = ring(room)
+    kept.tell(installed(7, "bc"))
+    kept.tell(SendKeySwitched(epoch_id(7), 7, KeyIndex(7)))
+    assert (room.tracks[0].index, room.last, kept.sends) == (0, (OURS, 0), False)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["install", "switch", "retire", "mute", "publish"]), st.integers(1, 5))))
 def test_whatever_is_told_our_own_key_is_set_last_and_nothing_old_is_left(steps: list[tuple[str, int]]) -> None:
     """`held` is what the call has told and not retired."""

@@ -70,12 +70,25 @@ def test_a_former_epoch_opens_until_it_is_retired() -> None:
     assert _refusal(ben, later) == "unknown_kid"
 
 
+def test_what_is_sent_as_fast_as_it_can_pushes_nothing_out_that_is_sent_for_sure() -> None:
+    call = CallOfThree()
+    ann, ben = _seal(call, "ann"), _seal(call, "ben")
+    sure, fast = ann.seal(b"sure", "chat"), ann.seal(b"fast", "mouse", reliable=False)
+    for number in range(200):
+        packet = ann.seal(b"%d" % number, "mouse", reliable=False)
+        assert ben.open(packet, "mouse").data == b"%d" % number
+    assert ben.open(sure, "chat").data == b"sure"
+    assert _refusal(ben, fast, "mouse") == "too_late"
+    assert _refusal(ben, sure, "chat") == "replayed"
+
+
 def test_nothing_is_sealed_while_muted() -> None:
     call = CallOfThree()
     ann = _seal(call, "ann")
     ann.tell(Muted("for a test"))
-    with pytest.raises(livekit.MediaError, match="muted"):
-        ann.seal(b"said", "topic")
+    for reliable in (True, False):
+        with pytest.raises(livekit.MediaError, match="muted"):
+            ann.seal(b"said", "topic", reliable=reliable)
     ann.tell(call.switch())
     assert ann.seal(b"said", "topic")
 

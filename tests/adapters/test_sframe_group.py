@@ -2,13 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 from clients import circle
 
-from mlsrtc.adapters.sframe import Kid, MlsReceiver, MlsSender, Suite, decode_header
+from mlsrtc.adapters.sframe import Kid, MlsReceiver, MlsSender, Suite, decode_header, group
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
-from mlsrtc.mls import suites
+from mlsrtc.mls import Secret, suites
 
 
 def refusal(receiver: MlsReceiver, frame: bytes) -> str:
@@ -169,3 +170,47 @@ def test_frames_are_decrypted_while_the_group_goes_on() -> None:
 def test_numbers_that_nothing_can_be_received_with_are_refused() -> None:
     with pytest.raises(LocalProtocolError, match="at least 1"):
         MlsReceiver(circle("ann")["ann"], window=0)
+    for grace in (-1.0, float("nan")):
+        with pytest.raises(LocalProtocolError, match="grace"):
+            MlsReceiver(circle("ann")["ann"], grace=grace)
+
+
+def test_an_epoch_that_is_followed_again_stays() -> None:
+    at, now = circle("ann", "ben"), 100.0
+    first = at["ben"]
+    ben = MlsReceiver(first, grace=10, clock=lambda: now)
+    of_first = MlsSender(at["ann"])
+    at.commit("ann", path=True)
+    ben.follow(at["ben"])
+    of_second = MlsSender(at["ann"])
+    ben.follow(first)
+    now = 200.0
+    assert ben.decrypt(of_first.encrypt(b"frame")).data == b"frame"
+    assert refusal(ben, of_second.encrypt(b"frame")) == "unknown_kid"
+
+
+def test_base_keys_are_wiped_as_soon_as_they_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[Secret] = []
+    export = group.base_key
+
+    def kept(*arguments: Any) -> Secret:
+        exported.append(export(*arguments))
+        return exported[-1]
+
+    monkeypatch.setattr(group, "base_key", kept)
+    at, now = circle("ann", "ben"), 100.0
+    ann = MlsSender(at["ann"])
+    assert [bool(one) for one in exported] == [False], "a sender has derived its key"
+    assert ann.encrypt(b"frame")
+    exported.clear()
+    ben = MlsReceiver(at["ben"], grace=10, clock=lambda: now)
+    sent = at["ann"].encrypt(b"a message")
+    ben.follow(at["ben"].decrypt(sent.message).group)
+    assert [bool(one) for one in exported] == [True, False], "the same epoch again"
+    one, other = (at["ben"].stage(commit.message).apply() for commit in (at["ann"].commit(), at["ann"].commit()))
+    ben.follow(one)
+    ben.follow(other)
+    assert [bool(one) for one in exported] == [True, False, False, True], "another branch has its place"
+    now = 110.0
+    ben.follow(other)
+    assert [bool(one) for one in exported] == [False, False, False, True, False], "the grace is over"

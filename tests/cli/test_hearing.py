@@ -35,3 +35,11 @@ def test_it_is_known_when_a_tone_was_heard_last() -> None:
     assert Listener("copy").last_heard == 0.0
     listener = Listener("copy", {"one": ear((10, True), (90, False)), "two": ear((20, True), (80, False))})
     assert listener.last_heard == 100.19
+
+
+def test_a_gap_is_a_stretch_between_two_that_have_the_tone() -> None:
+    heard = ear((5, False), (10, True), (3, False), (1, True), (1, False), (1, True), (9, False))
+    assert [(round(at, 2), round(seconds, 2)) for at, seconds in heard.gaps()] == [(100.15, 0.03), (100.19, 0.01)]
+    assert heard.longest_gap() == 0.03
+    assert heard.longest_gap(100.16) == 0.01, "what is before the moment counts for nothing"
+    assert ear((10, True), (50, False)).gaps() == []

@@ -1,13 +1,25 @@
-"""What `mlsrtc call` says of frames that do not decrypt. No network."""
+"""What `mlsrtc call` says of media that do not come, do not go, or are not decrypted. No network."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("livekit", reason="the extra `livekit` installs it")
 
-from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, TrackEnded
+from mlsrtc.adapters.livekit import (
+    DataRefused,
+    Decryption,
+    DecryptionChanged,
+    MediaMoved,
+    MediaNotMoved,
+    MediaRefused,
+    MuteChanged,
+    RecordingFailed,
+    TrackEnded,
+    TrackWithdrawn,
+)
 from mlsrtc.cli import sound
 from mlsrtc.identifiers import DeviceId, MemberId, UserId
 from mlsrtc.session import CallMember
@@ -48,3 +60,41 @@ async def test_what_does_not_last_is_not_said(end: str, told: sound.Sound, capsy
     await asyncio.sleep(0.1)
     told.tell(changed(Decryption.OK))
     assert capsys.readouterr().out == ""
+
+
+TRACK: Any = None
+SAID = [
+    (
+        MediaRefused(NAME, "T", "not_encrypted"),
+        "warning: @ada:here:D offers media that is not encrypted end to end (not_encrypted): not played",
+    ),
+    (
+        TrackWithdrawn(TRACK, "publish", "publish: track limit"),
+        "warning: our own sound is not sent any more (publish: track limit)",
+    ),
+    (DataRefused(NAME, "replayed"), "warning: data of @ada:here:D do not count (replayed)"),
+    (DataRefused("", "not_sealed"), "warning: data of somebody do not count (not_sealed)"),
+    (
+        RecordingFailed(TRACK, Path("heard.wav"), "No space left on device"),
+        "warning: heard.wav is not written any more: No space left on device",
+    ),
+    (MediaMoved("wss://sfu.there"), "the call meets at wss://sfu.there: moved there"),
+    (
+        MediaNotMoved("token_refused"),
+        "warning: the call meets at another server, and we do not get there (token_refused)",
+    ),
+    (MuteChanged(member(), TRACK, muted=True), "@ada:here D is muted"),
+    (MuteChanged(member(), TRACK, muted=False), "@ada:here D is muted no more"),
+    (MediaRefused("\x1b[2J\nmallory", "T", "no_cryptor"), None),
+]
+
+
+@pytest.mark.parametrize(("notice", "line"), SAID)
+async def test_what_is_said_fits_what_has_happened(
+    notice: Any, line: str | None, told: sound.Sound, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where there is a name with what would move the cursor: it is one line, and prints."""
+    told.tell(notice)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.isprintable()
+    assert line in (said, None)

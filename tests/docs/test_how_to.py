@@ -82,7 +82,9 @@ def test_what_is_shown_of_media_has_the_adapters_types(tmp_path: Path) -> None:
     [
         ("`MediaError`", "mlsrtc.adapters.livekit", "MediaError"),
         ("`FocusError`", "mlsrtc.adapters.focus", "FocusError"),
-        ("reason", "mlsrtc.adapters.livekit", "MediaRefused"),
+        ("`MediaRefused`", "mlsrtc.adapters.livekit", "MediaRefused"),
+        ("`TrackWithdrawn`", "mlsrtc.adapters.livekit", "TrackWithdrawn"),
+        ("`DataRefused`", "mlsrtc.adapters.livekit", "DataRefused"),
     ],
 )
 def test_every_reason_of_media_stands_in_its_table(title: str, module: str, name: str) -> None:

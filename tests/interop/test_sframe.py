@@ -15,6 +15,7 @@ from sframing import CallOfThree, member
 
 from mlsrtc.adapters.sframe import Kid, MlsReceiver, MlsSender, Suite, decode_header, encode_header
 from mlsrtc.errors import RemoteProtocolError
+from wanting import wanting
 
 FRAMES = [(b"", b""), (b"frame", b""), (b"frame", b"beside it"), (bytes(1200), bytes(20)), (b"", b"beside it")]
 COUNTERS = [0, 7, 8, 255, 256, 2**32, 2**64 - 1]
@@ -25,7 +26,7 @@ def crate() -> Iterator[Process]:
     try:
         peer = engines.sframe()
     except engines.Missing as missing:
-        pytest.skip(str(missing))
+        wanting(str(missing))
     yield peer
     peer.close()
 

@@ -1,6 +1,7 @@
 """Devices in a call with media, on a real Synapse and a real SFU: what they hear of each other, and an eavesdropper."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Seat:
     door: Door
     pitch: float  # 0: it sends nothing
     told: list[Notice | MediaNotice] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  # when each was told, in seconds of time.monotonic
     tracks: dict[str, RemoteTrack] = field(default_factory=dict)
     pictures: dict[str, RemoteTrack] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,6 +72,7 @@ class Seat:
     async def follow(self) -> None:
         async for notice in self.call.notices():
             self.told.append(notice)
+            self.times.append(time.monotonic())
             match notice:
                 case TrackReady(member=member, track=track):
                     heard = track.kind == rtc.TrackKind.KIND_AUDIO
@@ -93,6 +96,10 @@ class Seat:
     def notices(self, kind: type[N]) -> list[N]:
         """Everything of one kind that was told, oldest first."""
         return [notice for notice in self.told if isinstance(notice, kind)]
+
+    def moments(self, kind: type[N]) -> list[float]:
+        """When those were told."""
+        return [moment for notice, moment in zip(self.told, self.times, strict=True) if isinstance(notice, kind)]
 
     async def until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Waits until something holds, which can change when something is told."""

@@ -84,8 +84,10 @@ async def room(announcing: tuple[Synapse, TokenService]) -> AsyncIterator[Room]:
 
 
 @asynccontextmanager
-async def running(room: Room, bot: Account, name: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The bot in the call. It leaves as by Ctrl-C at the end, and says nothing of its password."""
+async def running(
+    room: Room, bot: Account, name: str, *arguments: str, end: signal.Signals = signal.SIGINT
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The bot in the call. It leaves by a signal at the end, and says nothing of its password."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *(str(EXAMPLES / name), room.synapse.base_url, bot.user_id, room.room_id, *arguments),
@@ -100,7 +102,7 @@ async def running(room: Room, bot: Account, name: str, *arguments: str) -> Async
         if begun != b"in the call\n":
             raise AssertionError((await process.communicate())[1].decode())
         yield process
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode == 0, err.decode()
         assert b"Traceback" not in err
@@ -127,16 +129,16 @@ async def test_the_recorder_writes_what_each_member_says_and_is_the_same_device_
     bot = await room.synapse.register("recorder")
     arguments = [str(tmp_path / "heard"), "--store", str(tmp_path / "store")]
     devices = set()
-    for hertz in (400, 700):
-        track = await room.media.publish(tone(hertz))
-        async with running(room, bot, "recorder.py", *arguments) as process:
+    for hertz, end in ((400, signal.SIGINT), (700, signal.SIGTERM)):
+        playing = await room.media.publish(tone(hertz))
+        async with running(room, bot, "recorder.py", *arguments, end=end) as process:
             assert process.stdout is not None
             told = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
             assert told.decode() == f"records {room.account.user_id}\n"
             await asyncio.sleep(3)
             devices.add(await room.device_key(bot.user_id, "RECORDER"))
         await room.empty()
-        await room.media.unpublish(track)
+        await playing.stop()
     files = sorted((tmp_path / "heard").iterdir(), key=lambda file: file.stat().st_mtime)
     assert len(devices) == 1
     plain = room.account.user_id.replace("@", "_").replace(":", "_")
@@ -146,7 +148,7 @@ async def test_the_recorder_writes_what_each_member_says_and_is_the_same_device_
 
 async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tmp_path: Path) -> None:
     bot = await room.synapse.register("echo")
-    async with running(room, bot, "echo.py", "--store", str(tmp_path / "store")):
+    async with running(room, bot, "echo.py", "--store", str(tmp_path / "store"), end=signal.SIGTERM):
         echo = await room.track()
         async with Ear(echo, 700.0) as ear:
             await ear.until(lambda: len(ear.windows) > 100)
@@ -165,7 +167,7 @@ async def test_the_echo_is_heard_a_second_later_at_the_same_pitch(room: Room, tm
     [
         ("no password", "set MLSRTC_PASSWORD"),
         ("no such password", "the homeserver refuses: LoginError: M_FORBIDDEN"),
-        ("no service", "service_unavailable: http://127.0.0.1:9/sfu/get: "),
+        ("no service", "service_unavailable: https://gone.invalid/sfu/get: "),
     ],
 )
 async def test_what_is_missing_is_said_in_a_line(
@@ -192,7 +194,7 @@ async def test_what_is_missing_is_said_in_a_line(
     async with cross_signed_devices(synapse, [f"host{next(_numbers)}"]) as [device]:
         room_id = await make_room(synapse, [device])
         if fault == "no service":
-            await announce(synapse, device, room_id, "http://127.0.0.1:9")
+            await announce(synapse, device, room_id, "https://gone.invalid")
         await asyncio.gather(said("recorder.py"), said("echo.py"))
 
 

@@ -127,5 +127,5 @@ async def test_a_guest_of_the_service_may_only_receive(
     livekit: LiveKitServer, announcing: tuple[Synapse, TokenService], pair: list[TestDevice]
 ) -> None:
     async with TokenService(livekit, {"localhost": announcing[0].base_url}, full_access=()) as service:
-        token = await FocusTokens(pair[0].client, Focus(service.url, Source.MEMBERSHIP), "!r:localhost", SLOT).grant()
+        token = await FocusTokens(pair[0].client, Focus(service.url, Source.HOMESERVER), "!r:localhost", SLOT).grant()
         assert not token.may_publish

@@ -24,7 +24,7 @@ from tapping import Caught, Tap, tapping
 from test_livekit_ends import DEVICE, USER, FakeCall, until
 
 from mlsrtc.adapters.driver import Call
-from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaLost, MediaRefused, tone
+from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaLost, TrackWithdrawn, tone
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey, livekit_identity
@@ -75,7 +75,7 @@ class Place:
         return [one for one in caught if self._opens(one)]
 
     def refused(self) -> list[str]:
-        return [one.reason for one in self.call.told if isinstance(one, MediaRefused)]
+        return [one.reason for one in self.call.told if isinstance(one, TrackWithdrawn)]
 
     def _opens(self, one: Caught) -> bool:
         if one.payload[-2:] != bytes([frames.IV, INDEX]):

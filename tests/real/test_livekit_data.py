@@ -10,7 +10,7 @@ from seats import Seat, all_hear, seats
 from tapping import tapping
 
 from mlsrtc import Policy, SendKeySwitched
-from mlsrtc.adapters.livekit import DataReceived, MediaRefused
+from mlsrtc.adapters.livekit import DataReceived, DataRefused, MediaError
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.livekit import LiveKitServer
@@ -108,9 +108,21 @@ async def test_packets_are_told_with_who_sent_them_through_switches_of_the_epoch
         for other in others:
             await other.until(lambda other=other: len(_got(other)) == len(sent))  # type: ignore[misc]
             assert _got(other) == sent
-            assert other.notices(MediaRefused) == []
+            assert other.notices(DataRefused) == []
         assert _got(one) == []
         assert len(sent) > 20
+
+
+async def test_a_packet_of_60_000_bytes_comes_and_one_of_64_000_is_refused(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2) as (_, (one, other)):
+        await asyncio.gather(one.call.keyed(PATIENCE), other.call.keyed(PATIENCE), one.track(other), other.track(one))
+        data = os.urandom(60_000)
+        await one.media.send_data(data)
+        await other.until(lambda: _got(other) == [(one.user_id, data, "")])
+        with pytest.raises(MediaError, match="publish"):
+            await one.media.send_data(bytes(64_000))
 
 
 async def test_a_packet_in_clear_and_a_repeated_one_are_refused_in_a_members_name(
@@ -139,11 +151,11 @@ async def test_a_packet_in_clear_and_a_repeated_one_are_refused_in_a_members_nam
             await impostor.local_participant.publish_data(sealed[0], topic="another")
             await impostor.local_participant.publish_data(LAST, topic="topic")
             await asyncio.wait_for(last.wait(), PATIENCE)
-            await one.until(lambda: len(one.notices(MediaRefused)) == 2)
+            await one.until(lambda: len(one.notices(DataRefused)) == 2)
         finally:
             await impostor.disconnect()
-        assert one.notices(MediaRefused) == [
-            MediaRefused(name, "", "data_not_sealed"),
-            MediaRefused(name, "", "data_replayed"),
+        assert one.notices(DataRefused) == [
+            DataRefused(name, "not_sealed"),
+            DataRefused(name, "replayed"),
         ]
         assert _got(one) == [(other.user_id, b"said", "topic")]

@@ -16,9 +16,10 @@ from meddling import unencrypting
 from seats import Door, Ticket
 
 from mlsrtc.adapters.driver import Call
-from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, MediaRefused, tone
+from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, TrackWithdrawn, tone
 from mlsrtc.adapters.livekit.link import Link
 from mlsrtc.adapters.livekit.seal import DataSeal
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.notices import Rejoining
 from mlsrtc.testing.livekit import LiveKitServer
@@ -166,16 +167,16 @@ async def test_a_track_that_a_new_connection_refuses_keeps_no_other_down(
 
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        refused = await media.publish(tone(400), name="refused")
+        refused = (await media.publish(tone(400), name="refused")).track
         await media.publish(tone(900), name="good")
         await until(lambda: there.tracks() == ["good", "refused"])
-        sid = refused.sid
         monkeypatch.setattr(Link, "publish", refuse_one)
         await media.room.disconnect()
         await until(lambda: MediaConnected() in call.told)
         await until(lambda: there.tracks() == ["good"])
-        assert [one for one in call.told if isinstance(one, MediaRefused)] == [
-            MediaRefused(livekit_identity(USER, DEVICE), sid, "not_encrypted")
+        detail = "not_encrypted: as if the server had said so"
+        assert [one for one in call.told if isinstance(one, TrackWithdrawn)] == [
+            TrackWithdrawn(refused, "not_encrypted", detail)
         ]
         call.told.clear()
         monkeypatch.setattr(Link, "publish", publish)
@@ -195,7 +196,7 @@ async def test_a_server_that_calls_a_track_unencrypted_on_a_new_connection_keeps
             door.url = between
             await media.room.disconnect()
             await until(lambda: MediaConnected() in call.told)
-            assert [one.reason for one in call.told if isinstance(one, MediaRefused)] == ["not_encrypted"]
+            assert [one.reason for one in call.told if isinstance(one, TrackWithdrawn)] == ["not_encrypted"]
             assert not media.room.local_participant.track_publications
             assert len([sink for sink in call.sinks if isinstance(sink, Link)]) == 1
         await until(lambda: not there.spy.remote_participants)
@@ -205,7 +206,7 @@ async def test_a_server_that_calls_a_track_unencrypted_on_a_new_connection_keeps
 async def test_what_goes_wrong_in_a_new_connection_is_logged_and_tried_again(
     livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    monkeypatch.setattr("mlsrtc.adapters.livekit.trying.PAUSE", 0.05)
     publish = Link.publish
     tries = count()
 
@@ -245,19 +246,35 @@ class Tape:
             self.closed = True
 
 
+async def test_what_is_flushed_is_not_played_and_the_rest_is(livekit: LiveKitServer) -> None:
+    call, tape = FakeCall(), Tape()
+    async with place(livekit) as there, connect(call, there.door()) as media:
+        playing = await media.publish(tape.play())
+        source = playing._feed.source
+        for _ in range(5):
+            taken = tape.taken
+            await until(lambda taken=taken: tape.taken > taken + 10 and source.queued_duration > 0.05)  # type: ignore[misc]
+            playing.flush()
+            assert source.queued_duration == 0
+        await playing.stop()
+        assert tape.closed
+
+
 async def test_a_track_that_is_withdrawn_is_fed_no_more(livekit: LiveKitServer) -> None:
     call, tape, short = FakeCall(), Tape(), Tape()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        track = await media.publish(tape.play())
+        playing = await media.publish(tape.play())
         await until(lambda: tape.taken > 10)
-        await media.unpublish(track)
+        await media.unpublish(playing.track)
+        await asyncio.wait_for(playing.ended(), PATIENCE)
         taken = tape.taken
         assert tape.closed
-        await media.unpublish(await media.publish(short.play()))
+        await (await media.publish(short.play())).stop()
         assert short.closed, "also before it was ever fed"
         await asyncio.sleep(0.3)
         assert (tape.taken, short.taken) == (taken, 1)
-        await media.unpublish(track)
+        await media.unpublish(playing.track)
+        await playing.stop()
         await until(lambda: not there.tracks())
 
 
@@ -288,17 +305,27 @@ async def test_a_track_whose_source_fails_is_withdrawn(
 ) -> None:
     call, tape = FakeCall(), Tape(fails_at=10)
     async with place(livekit) as there, connect(call, there.door()) as media:
-        await media.publish(tape.play())
+        playing = await media.publish(tape.play())
+        with pytest.raises(OSError, match="torn"):
+            await asyncio.wait_for(playing.ended(), PATIENCE)
         await until(lambda: tape.closed and not media.room.local_participant.track_publications)
         await until(lambda: not there.tracks())
         assert "the tape is torn" in caplog.text
+        assert TrackWithdrawn(playing.track, "source", "the tape is torn") in call.told
 
 
-async def test_a_track_that_ends_is_withdrawn(livekit: LiveKitServer) -> None:
+async def test_a_track_that_ends_is_withdrawn_and_told_when_it_was_played(livekit: LiveKitServer) -> None:
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
-        await media.publish(tone(400, seconds=0.1))
+        playing = await media.publish(tone(400, seconds=0.5))
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait_for(playing.ended(), PATIENCE)
+        assert asyncio.get_running_loop().time() - began > 0.4
+        await playing.stop()  # while it is withdrawn
         await until(lambda: not media.room.local_participant.track_publications)
+        assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
+        playing.flush()
+        await playing.stop()
         await media.publish(tone(400), name="next")
         await until(lambda: there.tracks() == ["next"])
 
@@ -323,7 +350,7 @@ async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_s
     call = FakeCall()
     async with place(livekit) as there, connect(call, there.door()) as media:
         await media.publish(tone(400), name="one")
-        withdrawn = await media.publish(tone(900), name="two")
+        withdrawn = (await media.publish(tone(900), name="two")).track
         await media.publish(tone(900), name="three")
         monkeypatch.setattr(Link, "publish", withdraw_first)
         await media.room.disconnect()
@@ -332,7 +359,7 @@ async def test_a_track_that_is_withdrawn_while_tracks_are_published_anew_stays_s
         there_are = media.room.local_participant.track_publications
         await until(lambda: {one.name for one in there_are.values()} == {"one", "three"})
         await until(lambda: there.tracks() == ["one", "three"])
-        assert not [one for one in call.told if isinstance(one, MediaRefused)]
+        assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
 
 
 @dataclass
@@ -385,7 +412,7 @@ async def test_who_rejoins_while_it_connects_is_there_under_its_new_name(livekit
 async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
     livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsrtc.adapters.livekit.media.PAUSE", 0.05)
+    monkeypatch.setattr("mlsrtc.adapters.livekit.trying.PAUSE", 0.05)
     publish = Link.publish
     call = FakeCall(sticky=True)
 
@@ -404,7 +431,7 @@ async def test_who_rejoins_while_its_tracks_are_published_anew_loses_none(
             await until(lambda: MediaConnected() in call.told)
             await until(lambda: media.room.local_participant.identity == door.identity())
             await until(lambda: there.tracks() == ["audio"])
-            assert not [one for one in call.told if isinstance(one, MediaRefused)]
+            assert not [one for one in call.told if isinstance(one, TrackWithdrawn)]
 
 
 async def test_who_publishes_while_the_connection_ends_does_not_wait_for_ever(livekit: LiveKitServer) -> None:
@@ -420,3 +447,58 @@ async def test_who_publishes_while_the_connection_ends_does_not_wait_for_ever(li
             await asyncio.wait([publishing], timeout=2)
             assert publishing.done()
             assert publishing.exception() is None or isinstance(publishing.exception(), MediaError)
+
+
+async def test_who_sends_data_while_the_connection_ends_does_not_wait_for_ever(
+    livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*arguments: Any, **options: Any) -> None:
+        await asyncio.Event().wait()
+
+    call = FakeCall()
+    async with place(livekit) as there:
+        one = Link(cast(Any, call), DataSeal(call.session))
+        await one.open(livekit.url, livekit.token(there.name, "one"))
+        monkeypatch.setattr(Link, "may_send", True)
+        monkeypatch.setattr(DataSeal, "seal", lambda seal, data, topic, reliable: data)
+        monkeypatch.setattr(sfu.rtc.LocalParticipant, "publish_data", never)
+        sending = asyncio.create_task(one.send_data(b"x", topic="", reliable=True))
+        await asyncio.sleep(0.05)
+        await one.close()
+        with pytest.raises(MediaError, match="not_connected"):
+            await asyncio.wait_for(sending, 5)
+
+
+@dataclass
+class GuestDoor(Door):
+    """It lets us receive, and no more."""
+
+    async def grant(self) -> Any:
+        ticket = await super().grant()
+        ticket.token = self.server.token(self.room, self.identity, publish=False)
+        return ticket
+
+
+async def test_who_may_only_receive_is_told_so_at_once(livekit: LiveKitServer) -> None:
+    """The SDK itself waits for ten seconds, and names another reason."""
+    call, tape = FakeCall(), Tape()
+    async with place(livekit) as there:
+        door = GuestDoor(livekit.url, livekit, there.name, livekit_identity(USER, DEVICE))
+        async with connect(call, door) as media, asyncio.timeout(5):
+            with pytest.raises(MediaError, match="not_permitted") as caught:
+                await media.publish(tape.play())
+            assert caught.value.reason == "not_permitted"
+            assert tape.closed
+
+
+async def test_a_track_is_published_once(livekit: LiveKitServer) -> None:
+    call = FakeCall()
+    async with place(livekit) as there, connect(call, there.door()) as media, asyncio.timeout(5):
+        track = sfu.rtc.LocalAudioTrack.create_audio_track("audio", sfu.rtc.AudioSource(48000, 1))
+        await media.publish_track(track)
+        with pytest.raises(LocalProtocolError, match="the track audio is published"):
+            await media.publish_track(track)
+        await media.unpublish(track)
+        await until(lambda: not there.tracks())
+        await media.publish_track(track)
+        await until(lambda: there.tracks() == ["audio"])

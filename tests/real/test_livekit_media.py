@@ -18,6 +18,7 @@ from mlsrtc.adapters.livekit import (
     MediaError,
     MediaLost,
     MediaRefused,
+    MuteChanged,
     TrackReady,
     tone,
 )
@@ -114,6 +115,22 @@ async def test_a_wrong_key_is_told_and_the_right_one_heals(
         provider.set_key(key.livekit_identity, key.secret.expose(), key.index)
         await one.until(lambda: fares() is Decryption.OK)
         assert await one.hears(other)
+
+
+async def test_who_is_muted_is_told(synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]) -> None:
+    async with seats(synapse, livekit, three, 1) as (room, (one,)), room.seat(three[1], 0) as other:
+        track = (await other.media.publish(tone(PITCHES[1]))).track
+        heard = await one.track(other)
+
+        def told() -> list[bool]:
+            return [told.muted for told in one.notices(MuteChanged) if told.track is heard]
+
+        track.mute()
+        await one.until(lambda: told() == [True])
+        async with room.seat(three[2], 0) as third:
+            await third.until(lambda: [told.muted for told in third.notices(MuteChanged)] == [True])
+        track.unmute()
+        await one.until(lambda: told() == [True, False])
 
 
 async def test_who_sends_without_encryption_is_not_played(

@@ -7,7 +7,6 @@ then what it released: requests to the channel, notices to the application. Noth
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Protocol, Self
 from weakref import WeakSet
 
 from mlsrtc.adapters.store import Store
+from mlsrtc.adapters.telling import Telling
 from mlsrtc.adapters.transport import Channel, Transport, TransportClosed
 from mlsrtc.base_session import BaseSession
 from mlsrtc.choosing import choose
@@ -43,7 +43,7 @@ from mlsrtc.wire.membership import Transport as Focus
 from mlsrtc.wire.names import KEY_TYPES
 
 LOGGER = logging.getLogger("mlsrtc")
-NOTICES_KEPT = 1000  # a consumer that falls further behind loses the oldest that carry no key
+NOTICES_KEPT = 1000  # of each kind: a reader that falls further behind loses the oldest of that kind
 LEAVE_FLUSH_SECONDS = 5.0
 KEPT_ALWAYS = (MediaKeysChanged, SendKeySwitched, MediaKeysRetired, Muted, Left)
 
@@ -79,7 +79,7 @@ def now() -> Now:
 class Call:
     """One call of one device: joined when the block is entered, left when it ends.
 
-    A background task drives it, so a slow consumer of `notices` stalls nothing. Made by `Transport.call`. Raises
+    A background task drives it, so a slow reader of `notices` stalls nothing. Made by `Transport.call`. Raises
     LocalProtocolError for a room, slot or intent that others would refuse.
     """
 
@@ -114,8 +114,7 @@ class Call:
         self._undecided: list[Incoming] | None = [] if encryption is AUTO else None
         self.session = self._make(MLS if encryption is AUTO else encryption, records=self._records())
         CALLS.add(self)
-        self._notices: deque[Notice | MediaNotice] = deque()
-        self._told = asyncio.Event()
+        self._telling = Telling[Notice | MediaNotice](NOTICES_KEPT, KEPT_ALWAYS)
         self._wake = asyncio.Event()
         self._begun = self._joined = False
         self._entered, self._keyed, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -191,19 +190,14 @@ class Call:
         self._check_begun()
         await asyncio.wait_for(self._until(self._keyed), timeout)
 
-    async def notices(self) -> AsyncIterator[Notice | MediaNotice]:
-        """What happens in the call and in its media, oldest first, until it is over. Raises the error that ended it, if
-        one did, and LocalProtocolError before it was entered."""
+    def notices(self) -> AsyncIterator[Notice | MediaNotice]:
+        """What happens in the call and in its media, oldest first, until it is over.
+
+        Several may read: each is told what nobody has read when it begins, and everything from then on. Reading raises
+        the error that ended the call, if one did. Raises LocalProtocolError before the call was entered.
+        """
         self._check_begun()
-        while True:
-            while self._notices:
-                yield self._notices.popleft()
-            if self._over.is_set():
-                if self._failed is not None:
-                    raise self._failed
-                return
-            self._told.clear()
-            await self._told.wait()
+        return self._telling.reader()
 
     @property
     def members(self) -> Mapping[MemberId, CallMember]:
@@ -255,7 +249,7 @@ class Call:
 
     def tell(self, notice: MediaNotice) -> None:
         """Hand a notice of the media to whoever reads `notices`."""
-        self._keep(notice)
+        self._telling.tell(notice)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -399,7 +393,7 @@ class Call:
     def _tell(self, notice: Notice) -> None:
         for sink in tuple(self._sinks):
             sink.tell(notice)
-        self._keep(notice)
+        self._telling.tell(notice)
         match notice:
             case SendKeySwitched():
                 self._keyed.set()
@@ -412,21 +406,12 @@ class Call:
             case _:
                 pass
 
-    def _keep(self, notice: Notice | MediaNotice) -> None:
-        self._notices.append(notice)
-        if len(self._notices) > NOTICES_KEPT:
-            self._notices = deque(
-                kept
-                for place, kept in enumerate(self._notices)
-                if place > NOTICES_KEPT // 2 or isinstance(kept, KEPT_ALWAYS)
-            )
-        self._told.set()
-
     def _finish(self, end: BaseException) -> None:
         """The call is over; the first to say why is right, and everybody who waits is told."""
         self._end = self._end or end
-        for event in (self._over, self._entered, self._keyed, self._told):
+        for event in (self._over, self._entered, self._keyed):
             event.set()
+        self._telling.close(self._failed)
 
     async def _close(self) -> None:
         tasks = list(self._tasks)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlsrtc.cli import login, usage
+from mlsrtc.cli.plain import plain
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.identifiers import MemberId
 from mlsrtc.notices import (
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return asyncio.run(_take_part(options, login.ask_password(options), media=media))
     except MlsrtcError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(plain(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 1
 
 
@@ -107,8 +108,11 @@ async def _take_part(options: argparse.Namespace, password: str | None, *, media
     """The exit status. SIGINT and SIGTERM end it at any time, by a leave once we are in the call."""
     loop = asyncio.get_running_loop()
     taking_part = _TakingPart(options, password, media=media)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, taking_part.stop, number)
+    # Not by the loop's own handlers, which Windows has not; SIGINT has one of asyncio.run, put back at the end.
+    before = {
+        number: signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(taking_part.stop, number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         return await taking_part.task
     except asyncio.CancelledError:
@@ -119,8 +123,8 @@ async def _take_part(options: argparse.Namespace, password: str | None, *, media
         print("interrupted", file=sys.stderr)
         return 128 + taking_part.stopped
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _TakingPart:
@@ -211,7 +215,7 @@ class Report:
         """Says one notice, if it is anything for a person."""
         line = self._line(notice)
         if line is not None:
-            print(line, flush=True)
+            print(plain(line), flush=True)
 
     def _members(self) -> str | None:
         members = {member: f"{one.user_id} {one.device_id}" for member, one in self._call.members.items()}

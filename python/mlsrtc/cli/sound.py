@@ -15,19 +15,26 @@ from livekit import rtc
 from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import (
+    DataRefused,
     Decryption,
     DecryptionChanged,
     LiveKitMedia,
     MediaConnected,
     MediaLost,
+    MediaMoved,
+    MediaNotMoved,
     MediaRefused,
+    MuteChanged,
+    RecordingFailed,
     TrackEnded,
     TrackReady,
+    TrackWithdrawn,
     frames,
     microphone,
     tone,
     wav,
 )
+from mlsrtc.cli.plain import plain
 from mlsrtc.identifiers import MemberId
 from mlsrtc.notices import Notice
 
@@ -96,8 +103,20 @@ class Sound:
                 self._failing[identity].state = state
             case MediaRefused(identity=identity, reason=reason):
                 _say(f"warning: {identity} offers media that is not encrypted end to end ({reason}): not played")
+            case MuteChanged(member=member, muted=muted):
+                _say(f"{member.user_id} {member.device_id} is {'muted' if muted else 'muted no more'}")
+            case TrackWithdrawn(detail=detail):
+                _say(f"warning: our own sound is not sent any more ({detail})")
+            case RecordingFailed(path=path, detail=detail):
+                _say(f"warning: {path} is not written any more: {detail}")
+            case DataRefused(identity=identity, reason=reason):
+                _say(f"warning: data of {identity or 'somebody'} do not count ({reason})")
             case MediaLost(reason=reason, retried=retried):
                 _say(f"warning: LiveKit is gone ({reason})" + ("; trying again" if retried else ""))
+            case MediaMoved(url=url):
+                _say(f"the call meets at {url}: moved there")
+            case MediaNotMoved(reason=reason):
+                _say(f"warning: the call meets at another server, and we do not get there ({reason})")
             case MediaConnected():
                 _say("connected to LiveKit again")
             case _:
@@ -160,4 +179,4 @@ async def _meter(track: rtc.RemoteAudioTrack, name: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(plain(line), flush=True)

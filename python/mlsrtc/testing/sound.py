@@ -56,17 +56,24 @@ class Ear:
         return next((self.times[place] for place in range(len(self.times) - 1, -1, -1) if self.windows[place]), 0.0)
 
     def longest_gap(self, since: float = 0.0) -> float:
-        """The longest stretch without the tone, between two windows that have it, after a moment; seconds."""
-        longest = run = 0
-        begun = False
+        """The longest of the gaps, in seconds; 0 without any."""
+        return max((seconds for _, seconds in self.gaps(since)), default=0.0)
+
+    def gaps(self, since: float = 0.0) -> list[tuple[float, float]]:
+        """The stretches without the tone, between two windows that have it, after a moment: when each began, in seconds
+        of `time.monotonic`, and how long it is, by what was played."""
+        found: list[tuple[float, float]] = []
+        began, run, heard = 0.0, 0, False
         for there, moment in zip(self.windows, self.times, strict=True):
             if moment < since:
                 continue
+            if not there:
+                began, run = (began, run + 1) if run else (moment, 1)
+            elif run and heard:
+                found.append((began, run * WINDOW / RATE))
             if there:
-                longest, run, begun = max(longest, run), 0, True
-            elif begun:
-                run += 1
-        return longest * WINDOW / RATE
+                run, heard = 0, True
+        return found
 
     async def until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Wait until something holds that follows from what is heard. Raises TimeoutError."""

@@ -1,10 +1,11 @@
 """Which focus: what memberships, our homeserver and its .well-known file announce (MSC4143, MSC4195). Asks no service.
 
-In a call of state memberships everybody meets at the focus of the oldest one. Who is first, or finds none there, takes
+Everybody meets at the focus of the oldest membership. Who is first, or finds none there, takes
 its own: what its homeserver announces (`/rtc/transports`), else the file of its server's name.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -44,24 +45,50 @@ class Focus:
     source: Source
 
 
-def oldest_focus(memberships: Iterable[RtcMembership], now_ms: int) -> Focus | None:
-    """The focus of the oldest of these state memberships that names one we can use, or None.
+def age(membership: RtcMembership) -> tuple[int, str, str]:
+    """What memberships are sorted by, the oldest first. It stays the same when one is refreshed."""
+    return membership.created_ts, membership.user_id, membership.key
+
+
+def leading(
+    memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus] = ()
+) -> tuple[RtcMembership, Focus] | None:
+    """The oldest of these memberships that names a focus we can use, and that focus: as `oldest_focus`."""
+    known = {focus.service_url: focus for focus in local}
+    standing = [one for one in memberships if one.expires_ts is None or one.expires_ts >= now_ms]
+    for membership in sorted(standing, key=age):
+        for url in _services(membership):
+            if url in known:
+                return membership, known[url]
+            if not web.is_local(url):
+                return membership, Focus(url, Source.MEMBERSHIP)
+    return None
+
+
+def oldest_focus(memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus] = ()) -> Focus | None:
+    """The focus of the oldest of these memberships that names one we can use, or None.
 
     Matrix-js-sdk takes the first focus of the oldest membership. Members that send no media name none, and one whose
-    URL does not hold leads nobody anywhere: both are passed over.
+    URL does not hold leads nobody anywhere: both are passed over. So is one on this machine itself: whoever may write a
+    membership would have us send a token to any port here. Only those of `local` are taken, which others have named.
 
     now_ms: our wall clock, milliseconds since the epoch; expired memberships do not count.
     """
-    standing = [one for one in memberships if one.expires_ts is None or one.expires_ts >= now_ms]
-    for membership in sorted(standing, key=lambda one: (one.created_ts, one.stamp.event_id)):
-        for transport in membership.transports:
-            if transport.type == LIVEKIT and transport.service_url is not None:
-                try:
-                    url = web.checked_url(Field(transport.service_url), "https", "http")
-                except RemoteProtocolError:
-                    continue
-                return Focus(url, Source.MEMBERSHIP)
-    return None
+    found = leading(memberships, now_ms, local)
+    return None if found is None else found[1]
+
+
+def name_this_machine(memberships: Iterable[RtcMembership]) -> bool:
+    """Whether a service on this machine itself is named, which counts if our homeserver announces it as well."""
+    return any(web.is_local(url) for membership in memberships for url in _services(membership))
+
+
+def _services(membership: RtcMembership) -> Iterator[str]:
+    """The LiveKit services of a membership whose URL holds, in its order."""
+    for transport in membership.transports:
+        if transport.type == LIVEKIT and transport.service_url is not None:
+            with suppress(RemoteProtocolError):
+                yield web.checked_url(Field(transport.service_url), "https", "http")
 
 
 async def present_memberships(client: nio.AsyncClient, room_id: str, slot_id: str) -> list[RtcMembership]:
@@ -132,7 +159,12 @@ async def find_focus(
 
     Raises what `present_memberships` and `own_focus` raise.
     """
-    found = oldest_focus(await present_memberships(client, room_id, slot_id), now_ms)
+    memberships = await present_memberships(client, room_id, slot_id)
+    local: list[Focus] = []
+    if name_this_machine(memberships):
+        with suppress(FocusError, RemoteProtocolError):
+            local.append(await own_focus(client, well_known=well_known))
+    found = oldest_focus(memberships, now_ms, local)
     return await own_focus(client, well_known=well_known) if found is None else found
 
 

@@ -17,7 +17,7 @@ import jwt
 import nio
 
 from mlsrtc.adapters.focus import web
-from mlsrtc.adapters.focus.discovery import Focus, refused_by_homeserver
+from mlsrtc.adapters.focus.discovery import Focus, Source, refused_by_homeserver
 from mlsrtc.adapters.focus.errors import FocusError
 from mlsrtc.adapters.nio.http import ask, path
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
@@ -149,6 +149,8 @@ class FocusTokens:
             body = {"room_id": self._room_id, "slot_id": self._slot_id, "openid_token": openid, "member": member}
         answer = await self._ask_service(focus, endpoint, body)
         grant, lifetime = _read(Field(answer, endpoint), asked_at)
+        if focus.source is Source.MEMBERSHIP and web.is_local(grant.url):
+            refuse("local_url", f"{endpoint}.url", "a service that a member has named leads to this machine")
         if grant.identity != self.identity:
             refuse("wrong_identity", f"{endpoint}.jwt.sub", "our keys would be under another name")
         return _Last(focus, grant, asked_at + (1 - RENEW_SHARE) * lifetime)
@@ -166,7 +168,7 @@ class FocusTokens:
             raise FocusError("not_offered", url)
         if answer.status >= 400:
             errcode = answer.body.get("errcode") if isinstance(answer.body, dict) else None
-            shown = errcode[:64] if isinstance(errcode, str) else ""
+            shown = errcode[:64] if isinstance(errcode, str) and errcode.isprintable() else ""
             raise FocusError("token_refused", f"{url}: {answer.status} {shown}".rstrip())
         if answer.status != 200:
             refuse("bad_status", endpoint, f"status {answer.status}")

@@ -91,6 +91,11 @@ def checked_url(field: Field, *schemes: str) -> str:
     return text.rstrip("/")
 
 
+def is_local(url: str) -> bool:
+    """Whether a checked URL leads to this machine itself."""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

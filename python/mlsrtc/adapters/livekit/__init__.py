@@ -2,26 +2,36 @@
 
 from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
+from mlsrtc.adapters.livekit.granter import Follower, Grant, Granter
+from mlsrtc.adapters.livekit.handles import Playing, Recording
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
-from mlsrtc.adapters.livekit.media import Grant, Granter, LiveKitMedia
+from mlsrtc.adapters.livekit.media import LiveKitMedia
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
+    DataRefused,
     Decryption,
     DecryptionChanged,
     MediaConnected,
     MediaLost,
+    MediaMoved,
+    MediaNotMoved,
     MediaRefused,
+    MuteChanged,
+    RecordingFailed,
     RemoteTrack,
     TrackEnded,
     TrackReady,
+    TrackWithdrawn,
 )
 
 __all__ = [
     "Cryptor",
     "DataReceived",
+    "DataRefused",
     "Decryption",
     "DecryptionChanged",
+    "Follower",
     "Grant",
     "Granter",
     "KeyProvider",
@@ -30,10 +40,17 @@ __all__ = [
     "MediaConnected",
     "MediaError",
     "MediaLost",
+    "MediaMoved",
+    "MediaNotMoved",
     "MediaRefused",
+    "MuteChanged",
+    "Playing",
+    "Recording",
+    "RecordingFailed",
     "RemoteTrack",
     "TrackEnded",
     "TrackReady",
+    "TrackWithdrawn",
     "frames",
     "microphone",
     "room_options",

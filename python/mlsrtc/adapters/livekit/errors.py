@@ -2,16 +2,20 @@
 
 from mlsrtc.errors import MlsrtcError
 
+DETAIL_LIMIT = 200  # characters
+
 
 class MediaError(MlsrtcError):
     """Media could not be moved.
 
     reason: connect (the server cannot be reached, or does not take the token), publish (the server did not take a track
-    or a packet), not_encrypted and no_cryptor (it would have gone out as it is), muted (there is no epoch that we may
-    send under), no_epochs (a data packet, in a call that hands its keys out), not_connected (the connection is gone,
-    and will come back or not).
+    or a packet), not_permitted (the token lets us receive only), not_encrypted and no_cryptor (it would have gone out
+    as it is), muted (there is no epoch that we may send under), no_epochs (a data packet, in a call that hands its
+    keys out), not_connected (the connection is gone, and will come back or not).
+    detail: in words, partly the server's: no more than a line of it, and nothing that a terminal would obey.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
-        super().__init__(f"{reason}: {detail}")
+        self.detail = "".join(one if one.isprintable() else " " for one in detail[:DETAIL_LIMIT])
+        super().__init__(f"{reason}: {self.detail}")

@@ -78,7 +78,10 @@ class KeyRing:
                 # A device can have two leaves for a moment, under one identity: the one that is here comes last.
                 for key in sorted(keys, key=lambda one: one.member_id in standing):
                     self._install(key)
-                self._set_own()
+                if self._index in self._own:
+                    self._set_own()
+                else:
+                    self._switch(NOWHERE)  # our own key was withdrawn
             case SendKeySwitched(index=index):
                 self._switch(index)
             case MediaKeysRetired(index=index):
@@ -111,13 +114,16 @@ class KeyRing:
         for identity in held.intersection(whose):
             self._set(identity, index, nobodys_key())
             held.discard(identity)
+            if identity == self._identity and index != NOWHERE:
+                self._own.pop(index, None)
         if not held:
             self._held.pop(index, None)
             if index != NOWHERE:  # A participant without MLS may use it; what we have there stays nobody's.
                 self._own.pop(index, None)
 
     def _switch(self, index: KeyIndex) -> None:
-        self._index = index
+        """Send under this index, or, if there is no key of ours, where nobody reads it."""
+        self._index = index if index in self._own else NOWHERE
         self._set_own()
         self.published()
 

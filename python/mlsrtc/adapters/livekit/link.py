@@ -20,11 +20,13 @@ from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
+    DataRefused,
     Decryption,
     DecryptionChanged,
     MediaConnected,
     MediaLost,
     MediaRefused,
+    MuteChanged,
     RemoteTrack,
     TrackEnded,
     TrackReady,
@@ -40,6 +42,7 @@ T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 SETTLING_SECONDS = 5.0  # that we wait for the end of a new connection of the SDK's own
+UNWANTED = frozenset({"replayed", "too_late", "crowded"})  # of data packets: sealed by a member, and yet not told
 GCM = rtc.EncryptionType.GCM
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
@@ -65,10 +68,11 @@ def room_options() -> rtc.RoomOptions:
 
 
 class Link:
-    """One connection. `over` is set when it has ended, and `reason` says why."""
+    """One connection, to the server at `url`. `over` is set when it has ended, and `reason` says why."""
 
     def __init__(self, call: Call, seal: DataSeal) -> None:
         self.room = rtc.Room()
+        self.url = ""
         self.over = asyncio.Event()
         self.reason: rtc.DisconnectReason.ValueType | None = None
         self._closing = False
@@ -91,9 +95,10 @@ class Link:
         SDK has connected, and has disconnected again, or has given up: half a minute, if the server does not answer.
         """
         self._listen()
+        self.url = url
         self._signalling = Signalling(url)
         try:
-            await _in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
+            await in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
         except BaseException as error:
             await self._end()
             if isinstance(error, rtc.ConnectError):
@@ -172,7 +177,10 @@ class Link:
 
     async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
         """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn. Also
-        if the connection ends meanwhile."""
+        if we may not publish, or if the connection ends meanwhile."""
+        may = self.room.local_participant.permissions
+        if may.HasField("can_publish") and not may.can_publish:
+            raise MediaError("not_permitted", "the token of the media server lets us receive only")
         try:
             publication = await self._unless_over(self.room.local_participant.publish_track(track, options))
         except PublishTrackError as error:
@@ -199,12 +207,14 @@ class Link:
                         raise MediaError("publish", error.message) from None
 
     async def send_data(self, data: bytes, *, topic: str, reliable: bool) -> None:
-        """Seal a packet and send it to everybody. Raises MediaError while we may not send."""
+        """Seal a packet and send it to everybody. Raises MediaError while we may not send, or if the connection ends
+        meanwhile."""
         if not self.may_send:
             raise MediaError("muted", "there is no epoch that we may send under")
-        sealed = self._seal.seal(data, topic)
+        sealed = self._seal.seal(data, topic, reliable=reliable)
         try:
-            await self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
+            sending = self.room.local_participant.publish_data(sealed, reliable=reliable, topic=topic)
+            await self._unless_over(sending)
         except PublishDataError as error:
             raise MediaError("publish", error.message) from None
 
@@ -228,6 +238,8 @@ class Link:
         room.on("participant_connected", lambda participant: self._look())
         room.on("track_subscribed", self._subscribed)
         room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
+        room.on("track_muted", lambda participant, publication: self._muted(publication.sid, muted=True))
+        room.on("track_unmuted", lambda participant, publication: self._muted(publication.sid, muted=False))
         room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
         room.on("local_track_republished", lambda publication, previous_sid: self._republished())
         room.on("reconnecting", self._reconnecting)
@@ -270,6 +282,12 @@ class Link:
             return
         self._heard[publication.sid] = member, track
         self._call.tell(TrackReady(member, track))
+        if publication.muted:
+            self._muted(publication.sid, muted=True)
+
+    def _muted(self, sid: str, *, muted: bool) -> None:
+        if (heard := self._heard.get(sid)) is not None:
+            self._call.tell(MuteChanged(*heard, muted))
 
     def _ended(self, sid: str) -> None:
         if (heard := self._heard.pop(sid, None)) is not None:
@@ -326,10 +344,10 @@ class Link:
             opened = self._seal.open(packet.data, topic)
         except RemoteProtocolError as error:
             identity = "" if packet.participant is None else packet.participant.identity
-            reason = "data_replayed" if error.reason in ("replayed", "too_late") else "data_not_sealed"
+            reason = error.reason if error.reason in UNWANTED else "not_sealed"
             if (identity, reason) not in self._refused_data:
                 self._refused_data.add((identity, reason))
-                self._call.tell(MediaRefused(identity, "", reason))
+                self._call.tell(DataRefused(identity, reason))
             return
         member = self._call.members.get(opened.sender.member_id)
         if member is not None:
@@ -351,7 +369,7 @@ class Link:
         self.over.set()
 
 
-async def _in_any_case(job: Coroutine[Any, Any, None]) -> None:
+async def in_any_case(job: Coroutine[Any, Any, None]) -> None:
     """Waits for something that is not cancelled half way, and then says whether it should have been. The SDK's own
     `Room.connect` is such: once its native part has connected and is not told to go on, it ends the whole process."""
     task = asyncio.ensure_future(job)

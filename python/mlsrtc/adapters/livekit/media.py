@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from livekit import rtc
 
@@ -15,60 +13,36 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.link import Link
-from mlsrtc.adapters.livekit.notices import MediaConnected, MediaLost, MediaRefused
+from mlsrtc.adapters.livekit.granter import Follower, Granter
+from mlsrtc.adapters.livekit.handles import Playing, Recording
+from mlsrtc.adapters.livekit.link import Link, in_any_case
+from mlsrtc.adapters.livekit.notices import (
+    MediaConnected,
+    MediaLost,
+    MediaMoved,
+    MediaNotMoved,
+    RecordingFailed,
+    TrackWithdrawn,
+)
+from mlsrtc.adapters.livekit.published import Published
 from mlsrtc.adapters.livekit.seal import DataSeal
-from mlsrtc.errors import LocalProtocolError, MlsrtcError
+from mlsrtc.adapters.livekit.trying import Trying
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.notices import Notice, Rejoining
 
 LOGGER = logging.getLogger("mlsrtc")
-PAUSE, PAUSE_DOUBLINGS = 1.0, 5  # seconds before the first new try; it doubles so often
+MOVE_PAUSE = 5.0  # seconds between two moves: who names one server after another moves us no more often
 FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
 """To connect again would be to fight over a name, or against a moderator."""
-
-
-class Grant(Protocol):
-    """Where to connect, and the token that lets us in: `mlsrtc.adapters.focus.Grant` is one."""
-
-    @property
-    def url(self) -> str:
-        """Of the SFU: ``wss:``."""
-
-    @property
-    def token(self) -> str:
-        """A LiveKit token, a secret."""
-
-
-class Granter(Protocol):
-    """Who gives tokens: `mlsrtc.adapters.focus.CallFocus`, or your own."""
-
-    async def grant(self) -> Grant:
-        """A token for now. Raises MlsrtcError if there is none to be had."""
-
-
-@dataclass(slots=True, eq=False)
-class _Published:
-    track: rtc.LocalTrack
-    options: rtc.TrackPublishOptions
-    feed: audio.Feed | None = None
-    feeding: asyncio.Task[None] | None = None
-
-    async def stop(self) -> None:
-        """Feed it no more."""
-        if self.feeding is not None and self.feeding is not asyncio.current_task():
-            self.feeding.cancel()
-            await asyncio.wait([self.feeding])
-        if self.feed is not None:
-            await self.feed.close()
 
 
 class LiveKitMedia:
     """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
 
     Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
-    made again, and our tracks are published anew; `MediaRefused` tells of one that is not. What others publish is told
-    among the call's notices (`TrackReady`).
+    made again, and our tracks are published anew; `TrackWithdrawn` tells of one that is not. Where the call meets at
+    another server, we move there (`MediaMoved`). What others publish is told among the call's notices (`TrackReady`).
     """
 
     def __init__(self, call: Call, granter: Granter) -> None:
@@ -76,7 +50,7 @@ class LiveKitMedia:
         self._granter = granter
         self._link: Link | None = None
         self._seal = DataSeal(call.session)
-        self._published: list[_Published] = []
+        self._published: list[Published] = []
         self._jobs: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -122,30 +96,31 @@ class LiveKitMedia:
         """
         return self._present.room
 
-    async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> rtc.LocalAudioTrack:
+    async def publish(self, frames: AsyncIterable[rtc.AudioFrame], *, name: str = "audio") -> Playing:
         """Publish sound, and feed it as fast as it is heard, until `frames` ends; `tone` and `wav` give some.
 
-        All frames have the rate and the channels of the first. Raises MediaError if the track would not be encrypted,
-        LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later is
-        logged, and the track is withdrawn. A generator is closed when the track ends or could not be published.
+        All frames have the rate and the channels of the first. Raises MediaError as `publish_track` does,
+        LocalProtocolError if there is no frame, and what `frames` raises for its first one; what it raises later ends
+        it (`TrackWithdrawn`). A generator is closed when the track ends or could not be published.
         """
         feed = await audio.Feed.begin(frames)
         track = rtc.LocalAudioTrack.create_audio_track(name, feed.source)
-        one = _Published(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE), feed)
+        one = Published(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE), feed)
         try:
             await self._publish(one)
         except BaseException:
             await feed.close()
             raise
         one.feeding = self._start(self._feed(one, feed))
-        return track
+        return Playing(track, feed, self.unpublish)
 
     async def publish_track(
         self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions | None = None
     ) -> rtc.LocalTrackPublication:
         """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
-        not sure that it is encrypted. Raises MediaError if it would not be, or if the connection is gone."""
-        return await self._publish(_Published(track, options or rtc.TrackPublishOptions()))
+        not sure that it is encrypted. Raises MediaError if it would not be, if we may not publish, or if the connection
+        is gone; LocalProtocolError if the track is published."""
+        return await self._publish(Published(track, options or rtc.TrackPublishOptions()))
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
         """Withdraw a track, and feed it no more if `publish` did; nothing if it is not published."""
@@ -154,7 +129,8 @@ class LiveKitMedia:
         for one in withdrawn:
             await one.stop()
         link = self._link
-        if link is not None and not link.over.is_set():
+        # What has ended by itself is being withdrawn already, and the SDK fails the second who asks.
+        if withdrawn and link is not None and not link.over.is_set():
             try:
                 await link.unpublish(track)
             except MediaError:
@@ -162,16 +138,17 @@ class LiveKitMedia:
                     raise
 
     async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
-        """Send a packet, encrypted, to everybody in the room: at most about 15 kB. The others are told it as
+        """Send a packet, encrypted, to everybody in the room: at most 60,000 bytes. The others are told it as
         `DataReceived`, if they are on this adapter: it is sealed once more than LiveKit seals it.
 
         Raises MediaError while there is no epoch that we may send under (`muted`), or if the connection is gone.
         """
         await self._present.send_data(data, topic=topic, reliable=reliable)
 
-    def record(self, track: rtc.Track, path: str | Path) -> None:
-        """Write what is heard on an audio track into a WAV file, until the track or this block ends."""
-        self._start(audio.record(track, path))
+    def record(self, track: rtc.Track, path: str | Path) -> Recording:
+        """Write what is heard on an audio track into a WAV file, until it is stopped, or the track or this block ends.
+        `RecordingFailed` tells if that cannot be done."""
+        return Recording(Path(path), self._start(self._record(track, Path(path))))
 
     def tell(self, notice: Notice) -> None:
         """What the call says. A new participation has a new name in Matrix 2.0 mode: we connect anew under it."""
@@ -186,23 +163,45 @@ class LiveKitMedia:
             raise MediaError("not_connected", "there is no connection to the media server now")
         return self._link
 
-    async def _publish(self, one: _Published) -> rtc.LocalTrackPublication:
-        link = self._present
-        publication = await link.publish(one.track, one.options)
-        if link is not self._link:
-            raise MediaError("not_connected", "the connection to the media server has been lost meanwhile")
-        self._published.append(one)
-        return publication
+    async def _publish(self, one: Published) -> rtc.LocalTrackPublication:
+        if any(other.track is one.track for other in self._published):
+            raise LocalProtocolError(f"the track {one.track.name} is published")
+        while True:
+            link = self._present
+            try:
+                publication = await link.publish(one.track, one.options)
+                if link is self._link:
+                    self._published.append(one)
+                    return publication
+            except MediaError:
+                if link is self._link:
+                    raise
+            await link.over.wait()  # we have moved meanwhile
 
-    async def _feed(self, one: _Published, feed: audio.Feed) -> None:
+    async def _feed(self, one: Published, feed: audio.Feed) -> None:
         try:
             await feed.run()
         except Exception as error:
             LOGGER.error("the track %s ends: what feeds it has failed: %s", one.track.name, error, exc_info=error)
+            feed.error = error
+            self._call.tell(TrackWithdrawn(one.track, "source", str(error)))
         await self.unpublish(one.track)
 
+    async def _record(self, track: rtc.Track, path: Path) -> None:
+        try:
+            await audio.record(track, path)
+        except Exception as error:
+            LOGGER.warning("the recording %s ends: %s", path, error)
+            self._call.tell(RecordingFailed(track, path, str(error)))
+
     async def _open(self) -> None:
-        self._link = link = await self._connected()
+        """Connect where the call is, and only then leave where we were; then publish what was published there."""
+        before, link = self._link, await self._connected()
+        self._link = link
+        if before is not None:
+            await in_any_case(before.close())
+        if isinstance(self._granter, Follower):
+            self._granter.arrived()
         try:
             for one in tuple(self._published):
                 await self._publish_anew(link, one)
@@ -226,7 +225,7 @@ class LiveKitMedia:
         session = self._call.session
         return link.identity == livekit_identity(session.user_id, session.device_id)
 
-    async def _publish_anew(self, link: Link, one: _Published) -> None:
+    async def _publish_anew(self, link: Link, one: Published) -> None:
         """What one track is refused for, on a connection that stands, does not keep the others down. One that is
         withdrawn meanwhile stays so."""
         if one not in self._published:
@@ -243,33 +242,63 @@ class LiveKitMedia:
             LOGGER.warning("the track %s is not published anew: %s", one.track.name, error)
             self._published.remove(one)
             await one.stop()
-            self._call.tell(MediaRefused(link.identity, one.track.sid, error.reason))
+            self._call.tell(TrackWithdrawn(one.track, error.reason, str(error)))
 
     async def _stay_connected(self) -> None:
+        moving, pause = Trying("media cannot be moved"), 0.0
         while True:
             assert self._link is not None
-            await self._link.over.wait()
-            await self._link.close()
-            reason = self._link.reason
-            name = "closed" if reason is None else rtc.DisconnectReason.Name(reason).lower()
-            retried = reason not in FINAL
-            self._call.tell(MediaLost(name, retried))
+            link = self._link
+            if await self._elsewhere(link, pause):
+                pause = MOVE_PAUSE
+                try:
+                    await self._open()
+                except Exception as error:
+                    pause = max(pause, moving.failed(error))
+                    if not link.over.is_set() and (reason := moving.news(error)) is not None:
+                        self._call.tell(MediaNotMoved(reason))
+                    link.reason = None  # if it is over: perhaps by the connection that was tried, under our own name
+                else:
+                    moving = Trying("media cannot be moved")
+                    self._call.tell(MediaMoved(self._link.url))
+                continue
+            await link.close()
+            reason = "closed" if link.reason is None else rtc.DisconnectReason.Name(link.reason).lower()
+            retried = link.reason not in FINAL
+            self._call.tell(MediaLost(reason, retried))
             if not retried:
                 return
-            await self._open_again()
+            await self._open_again(reason)
             self._call.tell(MediaConnected())
 
-    async def _open_again(self) -> None:
-        tries = 0
+    async def _elsewhere(self, link: Link, pause: float) -> bool:
+        """Waits until the call meets elsewhere, but so many seconds at least: True. False if the connection ends."""
+
+        async def moved() -> None:
+            await asyncio.sleep(pause)
+            if isinstance(self._granter, Follower):
+                await self._granter.moved()
+            else:
+                await asyncio.Event().wait()
+
+        waiting = asyncio.ensure_future(link.over.wait()), asyncio.ensure_future(moved())
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return not link.over.is_set()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    async def _open_again(self, lost: str) -> None:
+        trying = Trying("media cannot be connected", told=lost)
         while True:
             try:
                 return await self._open()
             except Exception as error:
-                pause = PAUSE * 2 ** min(tries, PAUSE_DOUBLINGS) * random.uniform(0.5, 1.5)
-                unforeseen = None if isinstance(error, MlsrtcError) else error
-                LOGGER.info("media cannot be connected: %s; again in %.1f s", error, pause, exc_info=unforeseen)
+                pause = trying.failed(error)
+                if (reason := trying.news(error)) is not None:
+                    self._call.tell(MediaLost(reason, retried=True))
                 await asyncio.sleep(pause)
-                tries += 1
 
     def _start(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         def done(task: asyncio.Task[None]) -> None:

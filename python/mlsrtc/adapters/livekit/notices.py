@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TypeAlias
 
 from livekit import rtc
@@ -39,6 +40,39 @@ class TrackEnded(MediaNotice):
 
 
 @dataclass(frozen=True, slots=True)
+class MuteChanged(MediaNotice):
+    """A member has muted a track that is ready, or has taken that back. Meanwhile it brings silence, or no picture."""
+
+    member: CallMember
+    track: RemoteTrack
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrackWithdrawn(MediaNotice):
+    """A track of ours is published no more, and it was not the application that withdrew it.
+
+    reason: source (the frames have raised something); or why a new connection does not publish it: not_encrypted (the
+    server calls it so), no_cryptor (the SDK does not encrypt it), publish (the server does not take it) or
+    not_permitted (the token lets us receive only).
+    detail: for a person.
+    """
+
+    track: rtc.LocalTrack
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFailed(MediaNotice):
+    """What is heard on a track is written to `path` no more. detail: why, for a person."""
+
+    track: rtc.Track
+    path: Path
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class DecryptionChanged(MediaNotice):
     """What happens to somebody's frames is not what it was. `identity`: in LiveKit. The SDK does not say of which
     track: somebody's sound and pictures share one state, the one that was told last."""
@@ -61,14 +95,24 @@ class DataReceived(MediaNotice):
 class MediaRefused(MediaNotice):
     """Media that is not encrypted end to end was offered, by `identity`; it is neither fed nor played, nor told.
 
-    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it);
-    of a track of ours, which a new connection then does not publish, also publish (the server does not take it);
-    of data packets, once for each sender and connection, data_not_sealed (it opens under no member's key) and
-    data_replayed (it came before). Then `track_sid` is empty, and so is `identity` where the SDK does not say it.
+    reason: not_encrypted (its publication says so), no_cryptor (it says that it is, and the SDK does not decrypt it).
     """
 
     identity: str
     track_sid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataRefused(MediaNotice):
+    """A data packet is not told. Once for each sender, reason and connection. `identity` is whom the SDK names, without
+    proof, and empty where it names nobody.
+
+    reason: not_sealed (it opens under no other member's key), replayed (it came before), too_late (it was sent without
+    `reliable`, and 128 newer ones of its sender were here before it), crowded (its sender began too often).
+    """
+
+    identity: str
     reason: str
 
 
@@ -78,6 +122,9 @@ class MediaLost(MediaNotice):
 
     reason: reconnecting (the SDK tries by itself, for about half a minute), or LiveKit's, once it has given up or the
     server has sent us away: then we go on with a new token, unless it is duplicate_identity or participant_removed.
+    While none comes about it is told again, when the reason has changed and ten seconds later at the earliest: then it
+    is that of the `FocusError`, `RemoteProtocolError` or `MediaError` that keeps us out (token_refused, say), or
+    unforeseen.
     """
 
     reason: str
@@ -87,3 +134,22 @@ class MediaLost(MediaNotice):
 @dataclass(frozen=True, slots=True)
 class MediaConnected(MediaNotice):
     """The connection to the server is there again; our tracks are published anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaMoved(MediaNotice):
+    """The call meets at another server than where we were: we are connected there, at `url`, and our tracks are
+    published anew. The tracks of others that were there have ended, those of others that are here are ready."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaNotMoved(MediaNotice):
+    """The call meets at another server than where we are, and we do not get there: we stay, and try again.
+
+    reason: of the `FocusError`, `RemoteProtocolError` or `MediaError` that keeps us out, or unforeseen. Told again when
+    it changes.
+    """
+
+    reason: str

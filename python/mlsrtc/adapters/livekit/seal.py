@@ -22,7 +22,9 @@ class DataSeal:
     """
 
     def __init__(self, ourselves: Participation) -> None:
-        self._sender = CallSender(ourselves)
+        # One for each of the two ways: what is sent as fast as it can pushes nothing that is sent for sure out of the
+        # receiver's window.
+        self._senders = {reliable: CallSender(ourselves) for reliable in (True, False)}
         self._receiver = CallReceiver(ourselves)
         self._no_epochs = False
 
@@ -31,11 +33,12 @@ class DataSeal:
         if isinstance(notice, MediaKeysChanged) and notice.id is None:
             self._no_epochs = True
             return
-        self._sender.tell(notice)
+        for sender in self._senders.values():
+            sender.tell(notice)
         self._receiver.tell(notice)
 
-    def seal(self, data: bytes, topic: str) -> bytes:
-        """What to send: at most 33 bytes more. The topic is authenticated with it.
+    def seal(self, data: bytes, topic: str, *, reliable: bool = True) -> bytes:
+        """What to send: at most 33 bytes more. The topic is authenticated with it. reliable: which way it goes.
 
         Raises MediaError("muted") while there is no epoch that we may send under, MediaError("no_epochs") in a call
         that hands its keys out, and what `CallSender` raises else.
@@ -43,7 +46,7 @@ class DataSeal:
         if self._no_epochs:
             raise MediaError("no_epochs", "data packets need a call keyed by MLS: this one hands its keys out")
         try:
-            return self._sender.encrypt(data, metadata=_metadata(topic))
+            return self._senders[reliable].encrypt(data, metadata=_metadata(topic))
         except LocalProtocolError as error:
             if error.reason != "muted":
                 raise

@@ -102,9 +102,11 @@ class MlsReceiver(Unique):
         contexts: int = 64,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises LocalProtocolError if window or contexts is not positive."""
+        """Raises LocalProtocolError if window or contexts is not positive, or grace is negative."""
         self.suite = Suite(suite)
         self._how = Receiving(self.suite, window, contexts)
+        if not grace >= 0:
+            raise LocalProtocolError("grace is at least 0")
         self._grace, self._clock = grace, clock
         self._group_id = group.group_id
         self._epochs: dict[int, _Epoch] = {}  # by the low bits of their number

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mlsrtc.adapters.sframe.suites import Data, octets
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 
 CONTEXT_BITS, LEAF_BITS, EPOCH_BITS = 40, 16, 8
@@ -51,11 +52,12 @@ def encode_header(kid: int, counter: int) -> bytes:
     return bytes((first << 4 | second,)) + kid_bytes + counter_bytes
 
 
-def decode_header(frame: bytes | bytearray | memoryview) -> tuple[int, int, int]:
+def decode_header(frame: Data) -> tuple[int, int, int]:
     """KID, counter and size of the header that a frame begins with. Says nothing of whether the frame is genuine.
 
     Raises RemoteProtocolError: truncated, not_minimal.
     """
+    frame = octets(frame)
     if not frame:
         raise _refused("truncated")
     config = frame[0]

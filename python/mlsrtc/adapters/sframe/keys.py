@@ -7,13 +7,14 @@ import os
 import secrets
 from dataclasses import dataclass
 from itertools import count
+from operator import index
 from threading import Lock
 from typing import Generic, NamedTuple, NoReturn, SupportsIndex, TypeVar
 
 from cryptography.exceptions import InvalidTag
 
 from mlsrtc.adapters.sframe.header import CONTEXT_BITS, LIMIT, Kid, encode_header
-from mlsrtc.adapters.sframe.suites import NONCE_SIZE, Data, Suite, derive
+from mlsrtc.adapters.sframe.suites import NONCE_SIZE, Data, Suite, derive, octets
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.mls import Secret
 
@@ -75,6 +76,7 @@ class SealingKey:
             raise LocalProtocolError(
                 "this sender came over a fork: only the process it was made in encrypts with it", reason="forked"
             )
+        data, metadata = octets(data), octets(metadata)
         counter = next(self._count)  # never given back, whatever comes
         if counter >= LIMIT:
             raise LocalProtocolError("no counter is left", reason="spent_key", section="RFC 9605 section 9.1")
@@ -130,6 +132,7 @@ class OpeningKey:
     def open(self, frame: Data, size: int, counter: int, metadata: Data) -> bytes:
         """The data; `size` is that of the header. Raises RemoteProtocolError: replayed, too_late, truncated,
         bad_tag."""
+        frame, metadata = octets(frame), octets(metadata)
         self._window.check(counter)
         if len(frame) < size + self._tag_size:
             raise RemoteProtocolError("truncated", where="ciphertext", section="RFC 9605 section 4.4.4")
@@ -146,14 +149,15 @@ class OpeningKey:
 @dataclass(frozen=True, slots=True)
 class Receiving:
     """How frames are received. `window`: counters behind the newest that are told apart, for each KID. `contexts`: KIDs
-    of one sender in one epoch that are listened to. Raises LocalProtocolError if a number is not positive."""
+    of one sender in one epoch that are listened to. Raises LocalProtocolError if a number is not positive, TypeError if
+    it is no whole number."""
 
     suite: Suite
     window: int
     contexts: int
 
     def __post_init__(self) -> None:
-        if min(self.window, self.contexts) < 1:
+        if min(index(self.window), index(self.contexts)) < 1:
             raise LocalProtocolError("window and contexts are at least 1")
 
 

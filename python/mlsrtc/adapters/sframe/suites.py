@@ -20,6 +20,16 @@ AES_128_KEY = 16
 Data: TypeAlias = bytes | bytearray | memoryview
 
 
+def octets(data: Data) -> Data:
+    """The same as a row of bytes. Raises TypeError if it is no buffer, or one of something else."""
+    if isinstance(data, bytes | bytearray):
+        return data
+    view = memoryview(data)
+    if view.itemsize != 1:
+        raise TypeError(f"a buffer of bytes is needed, not of items of {view.itemsize} bytes")
+    return view.cast("B")
+
+
 class Suite(IntEnum):
     """A cipher suite (RFC 9605 section 8.1). The last number of its name is the size of its tag in bits.
 
