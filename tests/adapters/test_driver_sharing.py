@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_driver import DEVICE, Transport
 
-from mlsrtc import AUTO, MLS, PER_MEMBER, Encryption, KeyRefused, LocalProtocolError, Policy, SendKeySwitched
+from mlsrtc import AUTO, MLS, PER_MEMBER, CallOver, Encryption, KeyRefused, LocalProtocolError, Policy, SendKeySwitched
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.identifiers import RoomId, SlotId
@@ -108,3 +108,29 @@ async def test_an_unencrypted_room_is_refused_when_it_is_entered() -> None:
         async with calling(member()):
             pass
     assert caught.value.reason == "room_not_encrypted"
+
+
+async def test_who_leaves_before_it_is_decided_has_left() -> None:
+    class Silent(Transport):
+        """A homeserver that shows nothing of the room."""
+
+        @asynccontextmanager
+        async def subscribe(self, room_id: str, slot_id: str) -> AsyncIterator[Any]:
+            yield self.channel
+
+    made = Call(
+        Silent(),  # type: ignore[arg-type]
+        DEVICE,
+        RoomId(ROOM),
+        SlotId("m.call#ROOM"),
+        MemoryStore(),
+        encryption=AUTO,
+        policy=Policy(),
+    )
+    entering = asyncio.create_task(made.__aenter__())
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(2):
+        await made.leave()
+        with pytest.raises(CallOver) as caught:
+            await entering
+    assert caught.value.reason == "left"

@@ -34,7 +34,7 @@ from mlsrtc.notices import (
 from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import AUTO, MLS, Encryption, Policy
 from mlsrtc.saved import PIN, changed_pins
-from mlsrtc.session import CallMember, Device, Session
+from mlsrtc.session import CallMember, Device, Phase, Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.trust import Pins
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, RoomEvent, ToDevice
@@ -290,7 +290,7 @@ class Call:
                 if reading.done():
                     self._receive(reading.result())
                     reading = asyncio.ensure_future(channel.receive())
-                if self._undecided is None:
+                if self._undecided is None or self.session.phase is Phase.OVER:
                     self.session.tick(now())
                     self._step()
                     self._enter()
