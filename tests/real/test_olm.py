@@ -17,6 +17,7 @@ from mlsrtc.adapters.nio.olm_send import Fate, SendEncrypted
 from mlsrtc.outbox import Accepted
 from mlsrtc.testing.devices import TestDevice, nio_client
 from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire.encoding import decode_base64
 from mlsrtc.wire.incoming import ToDevice
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
@@ -188,6 +189,7 @@ async def test_a_call_gets_it_with_the_device_that_sent_it(synapse: Synapse, thr
         request = SendEncrypted("t", "dev.mlsrtc.need", {ben: content})
         assert await ada.transport._olm.send(request) == {ben: Accepted()}
         got = await until(channel, lambda got: any(isinstance(value, ToDevice) for value in got))
+        key = decode_base64(ada.transport.client.olm.account.identity_keys["ed25519"])
         assert [value for value in got if isinstance(value, ToDevice)] == [
-            ToDevice("dev.mlsrtc.need", ada.name[0], content, ada.name[1])
+            ToDevice("dev.mlsrtc.need", ada.name[0], content, ada.name[1], key)
         ]
