@@ -124,8 +124,7 @@ class BaseSession(ABC):
     def _changes(self) -> Mapping[str, bytes | None]:
         """What a checkpoint has to write, by key."""
 
-    @abstractmethod
-    def _saved(self) -> None:
+    def _saved(self) -> None:  # noqa: B027
         """It was written."""
 
     @abstractmethod
@@ -140,8 +139,7 @@ class BaseSession(ABC):
     def _stop_keys(self) -> None:
         """Forget every media key: we are in the call no more."""
 
-    @abstractmethod
-    def _forget(self) -> None:
+    def _forget(self) -> None:  # noqa: B027
         """The call is over: drop what only a call that goes on needs."""
 
     @abstractmethod
@@ -156,9 +154,9 @@ class BaseSession(ABC):
     def _settle(self, now: Now) -> None:
         """Do what follows from all that is known, and what is due, while the call goes on."""
 
-    @abstractmethod
     def _timers(self) -> Sequence[float | None]:
         """When the stages have something to do, beside the desk's timers and the outbox."""
+        return ()
 
     def _answered(self, request: Request, outcome: Outcome) -> bool:
         """An outcome that only this way of keying knows what to do with. False if it is for the rest."""

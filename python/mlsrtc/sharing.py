@@ -69,11 +69,12 @@ class Sharing:
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
-    def to_device(self, event: ToDevice, room_id: RoomId, slot_id: SlotId, now: Now) -> None:
+    def to_device(self, event: ToDevice, now: Now) -> None:
         """A key, or a request for ours. Raises RemoteProtocolError if it does not hold; nothing is changed then.
 
         Nothing is believed of what the event claims about its sender: only what the envelope authenticates counts.
         """
+        room_id, slot_id = self.ourselves.room_id, self.ourselves.slot_id
         if event.type == names.REQUEST_FAMEDLY:
             request = decode_key_request(event.content)
             if (request.room_id, request.slot_id) == (room_id, slot_id):
@@ -93,7 +94,7 @@ class Sharing:
         """Bring the keys to who is here. `inside`: we are in the call; else we watch. `lobby`: we are about to join,
         and our policy says whether that is the time to hand out our key."""
         now = desk.now.monotonic
-        self._guests = {device: guest for guest in guests if (device := guest.device) is not None}
+        self._look(guests)
         if inside:
             self.rotation.settle(now, self._holders())
         elif lobby and self.policy.share_in_lobby:
@@ -112,7 +113,7 @@ class Sharing:
     def begin(self, now: Now, guests: Collection[Guest]) -> None:
         """We are about to be in the call: what was handed out in the lobby is begun, and handed out again if the others
         may have thrown it away meanwhile."""
-        self._guests = {device: guest for guest in guests if (device := guest.device) is not None}
+        self._look(guests)
         self._delivery.renew(now.monotonic, older_than=self.policy.keys_waiting_seconds / 2)
         self.rotation.begin(now.monotonic, self._holders())
 
@@ -167,6 +168,9 @@ class Sharing:
         return device is not None and not self._inbox.lacks(device)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _look(self, guests: Collection[Guest]) -> None:
+        self._guests = {device: guest for guest in guests if (device := guest.device) is not None}
 
     def _tell(self, desk: Desk, heard: Collection[inbox.Effect]) -> None:
         """Our own: install, switch, then withdraw, so that nothing is sent under a slot that is empty. Of the others,

@@ -14,6 +14,7 @@ from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.keyshare.audience import Audience, Guest
+from mlsrtc.keyshare.room import PlainRoom
 from mlsrtc.mls import random_bytes
 from mlsrtc.notices import KeyNotice, MembersChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.outbox import HandOver, Outcome, Request
@@ -21,16 +22,12 @@ from mlsrtc.participants import CallMember
 from mlsrtc.policy import Encryption
 from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
-from mlsrtc.roster import Roster
 from mlsrtc.sharing import Ourselves, Sharing
 from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, RoomEvent, ToDevice
-from mlsrtc.wire.membership import MembershipFormat, RtcMembership, decode_membership
-from mlsrtc.wire.room import decode_room_member
-
-MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER}) | names.STICKY_MEMBER_TYPES
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership
 
 ASK_AGAIN = 10.0  # seconds until keys/query is asked again about a device that it did not name
 
@@ -47,20 +44,23 @@ class SharingSession(BaseSession):
     def _build(self, device: Device, intent: str, form: MembershipFormat) -> None:
         self._own: Upkeep[PlainPresence] = Upkeep(device, self.policy, intent, form)
         identity = UserId(device.user_id), DeviceId(device.device_id), device.device_key
-        seats = self.policy.joins_per_device, self.policy.devices_per_user
-        self._audience = Audience(self.policy.trust, identity, seats=seats)
+        self._audience = Audience(self.policy, identity)
         self._questions = Inquiry(UserId(device.user_id))
-        self._rtc_member_id = encode_base64url(random_bytes(32).expose())
-        member_id = MemberId(shown_member_id(form, identity[0], identity[1], self._rtc_member_id))
-        self._sharing = Sharing(self.policy, Ourselves(self.room_id, self.slot_id, identity[0], identity[1], member_id))
-        self._room = RoomState(self.slot_id)
-        self._roster = Roster()
+        self._sharing = Sharing(self.policy, self._draw())
+        self._room = PlainRoom(RoomState(self.slot_id))
         self._guests: list[Guest] = []
         self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
         self._told_refused: dict[tuple[UserId, DeviceId], str] = {}
         self._strange: bytes | None = None
         self._asked: dict[UserId, float] = {}  # whose device keys were asked for, and when; monotonic
         self._back_at = -math.inf  # our membership is not written anew before
+
+    def _draw(self) -> Ourselves:
+        """Who we are in the next participation: each has a name of its own (MSC4143: `member.id` is new for each)."""
+        own = self._own
+        self._rtc_member_id = encode_base64url(random_bytes(32).expose())
+        shown = shown_member_id(own.format, own.user_id, own.device_id, self._rtc_member_id)
+        return Ourselves(self.room_id, self.slot_id, own.user_id, own.device_id, MemberId(shown))
 
     @property
     def _upkeep(self) -> Upkeep[PlainPresence]:
@@ -103,9 +103,6 @@ class SharingSession(BaseSession):
         )
         return records | {saved.SHARING: saved.dump_sharing(meta)}
 
-    def _saved(self) -> None:
-        pass
-
     # -- what can be asked at any time ---------------------------------------------------------------------------------
 
     @property
@@ -133,9 +130,7 @@ class SharingSession(BaseSession):
     @property
     def memberships(self) -> Sequence[RtcMembership]:
         """Every membership of this call that stands, oldest first: where media is published."""
-        skew = int(self.policy.clock_skew * 1000)
-        standing = self._roster.memberships(self._desk.now.wall_ms, skew)
-        return [membership for membership in standing if membership.slot_id == self.slot_id]
+        return self._room.memberships(self.policy, self._desk.now)
 
     def key_notices(self) -> Sequence[KeyNotice]:
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
@@ -146,22 +141,13 @@ class SharingSession(BaseSession):
     def _take_in(self, incoming: Incoming, now: Now) -> None:
         match incoming:
             case RoomEvent():
-                self._room_event(incoming)
+                self._room = self._room.with_event(incoming)
             case ToDevice():
-                self._sharing.to_device(incoming, self.room_id, self.slot_id, now)
+                self._sharing.to_device(incoming, now)
             case DevicesChanged():
                 self._questions.changed(incoming.user_ids, {guest.user_id for guest in self._guests})
             case _:
                 pass
-
-    def _room_event(self, event: RoomEvent) -> None:
-        if event.type == names.ROOM_MEMBER:
-            self._roster = self._roster.with_room_member(decode_room_member(event))
-        elif event.type in MEMBERSHIP_TYPES:
-            if (decoded := decode_membership(event)) is not None:
-                self._roster = self._roster.with_membership(decoded)
-        else:
-            self._room = self._room.with_event(event)
 
     def _know_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
         self._audience.device_keys(keys)
@@ -170,7 +156,7 @@ class SharingSession(BaseSession):
 
     def _settle(self, now: Now) -> None:
         desk = self._desk
-        reason = self._room.closed(names.PER_MEMBER_TYPES) or self._roster.expelled(self.user_id)
+        reason = self._room.state.closed(names.PER_MEMBER_TYPES) or self._room.roster.expelled(self.user_id)
         if reason is not None:
             self._end(reason)
             return
@@ -193,9 +179,6 @@ class SharingSession(BaseSession):
                 desk.at(now.monotonic + (membership.expires_ts + 1 - now.wall_ms) / 1000)
         self._keep_pins()
 
-    def _timers(self) -> Sequence[float | None]:
-        return ()
-
     def _answered(self, request: Request, outcome: Outcome) -> bool:
         if isinstance(request, HandOver):
             self._sharing.outcome(self._desk, request, outcome)
@@ -203,8 +186,8 @@ class SharingSession(BaseSession):
         return False
 
     def _check_power(self) -> None:
-        self._own.check_membership_power(self._room)
-        if not self._room.encrypted:
+        self._own.check_membership_power(self._room.state)
+        if not self._room.state.encrypted:
             # Element Call hands no keys out there, and sends its media in the clear.
             raise LocalProtocolError("keys are handed out in encrypted rooms only", reason="room_not_encrypted")
 
@@ -216,7 +199,7 @@ class SharingSession(BaseSession):
             device_id=self.device_id,
             rtc_member_id=self._rtc_member_id,
             format=self._own.format,
-            encrypted=self._room.encrypted,
+            encrypted=self._room.state.encrypted,
             intent=self._own.intent,
             created_ts=self._desk.now.wall_ms,
             transports=self._own.transports,
@@ -246,20 +229,14 @@ class SharingSession(BaseSession):
 
     def _stop_keys(self) -> None:
         self._sharing.stop(self._desk)
-        # Each participation has a name of its own (facts of MSC4143: `member.id` is new for each join).
-        self._rtc_member_id = encode_base64url(random_bytes(32).expose())
-        shown = shown_member_id(self._own.format, self.user_id, self.device_id, self._rtc_member_id)
-        self._sharing.ourselves = replace(self._sharing.ourselves, member_id=MemberId(shown))
-
-    def _forget(self) -> None:
-        pass
+        self._sharing.ourselves = self._draw()
 
     def _is_away(self) -> bool:
         """Whether our membership stands no more: somebody overwrote it, or it has expired. What our clock says of its
         stamp does not count."""
         presence = self._own.presence
         assert presence is not None
-        event = self._roster.places.get((presence.format, self.user_id, presence.key))
+        event = self._room.roster.places.get((presence.format, self.user_id, presence.key))
         if not self._own.taken or event is None:
             return False
         expired = isinstance(event, RtcMembership) and (event.expires_ts or math.inf) < self._desk.now.wall_ms
@@ -291,12 +268,12 @@ class SharingSession(BaseSession):
         refused = {
             (guest.user_id, guest.device_id): guest.reason
             for guest in self._guests
-            if guest.reason not in (None, "unasked")
+            if guest.reason is not None and guest.reason != "unasked"
         }
         for (user, device), reason in refused.items():
-            if reason is not None and self._told_refused.get((user, device)) != reason:
+            if self._told_refused.get((user, device)) != reason:
                 desk.tell(NotAddable(user, device, reason))
-        self._told_refused = {place: reason for place, reason in refused.items() if reason is not None}
+        self._told_refused = refused
         strange = self._audience.strange_master
         if strange is not None and strange != self._strange:
             desk.tell(OwnMasterKeyChanged(strange))

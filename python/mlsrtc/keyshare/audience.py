@@ -11,7 +11,7 @@ from mlsrtc import trust
 from mlsrtc.evidence import DeviceIdentity, Leaf
 from mlsrtc.identifiers import DeviceId, MemberId, UserId
 from mlsrtc.keyshare.rotation import Holder
-from mlsrtc.policy import Trust
+from mlsrtc.policy import Policy
 from mlsrtc.trust import Claim, Pins, Refused, Trusted
 from mlsrtc.wire.chain import QueriedUser, decode_keys_query
 from mlsrtc.wire.incoming import DeviceKeys
@@ -54,10 +54,9 @@ class Guest:
 class Audience:
     """The devices of one call. `own`: ours, which is not among them."""
 
-    policy: Trust
+    policy: Policy
     own: DeviceIdentity
     pins: Pins = field(default_factory=Pins)
-    seats: tuple[int, int] = (4, 16)  # memberships of a device and devices of a user that are looked at, the newest
     _queried: dict[UserId, QueriedUser] = field(default_factory=dict)
     _claims: dict[tuple[UserId, DeviceId], tuple[QueriedUser, Claim]] = field(default_factory=dict)
 
@@ -95,7 +94,7 @@ class Audience:
         by_device = self._seated(by_device)
         claims = {device: claim for device in by_device if (claim := self._claim(device)) is not None}
         leaves = {device: claim.leaf for device, claim in claims.items()}
-        verdicts = trust.assess(self.policy, self.pins, claims.values())
+        verdicts = trust.assess(self.policy.trust, self.pins, claims.values())
         self.pins = trust.pin_on_first_use(self.pins, verdicts, leaves.values())
         found: list[Guest] = []
         for device, several in by_device.items():
@@ -120,7 +119,7 @@ class Audience:
         self, by_device: Mapping[tuple[UserId, DeviceId], list[RtcMembership]]
     ) -> dict[tuple[UserId, DeviceId], list[RtcMembership]]:
         """The newest of many: anybody may write any number of memberships, and each would cost everybody messages."""
-        each, devices = self.seats
+        each, devices = self.policy.joins_per_device, self.policy.devices_per_user
         newest = {device: sorted(several, key=_newest)[-each:] for device, several in by_device.items()}
         by_user: dict[UserId, list[tuple[UserId, DeviceId]]] = {}
         for device in sorted(newest, key=lambda one: _newest(newest[one][-1])):

@@ -61,6 +61,7 @@ class Delivery:
     _budget: Bucket = field(init=False)
     _asked: dict[DeviceIdentity, Bucket] = field(default_factory=dict)
     _heard: frozenset[DeviceIdentity] = frozenset()
+    _has: dict[Holder, int] = field(default_factory=dict)  # the newest generation that each was sent
     _troubles: dict[DeviceIdentity, str] = field(default_factory=dict)
     _waiting: float | None = None  # until when the budget holds something up
 
@@ -83,15 +84,13 @@ class Delivery:
             del self._troubles[gone]
         for gone in self._asked.keys() - here:
             del self._asked[gone]
-        keys = {key.generation for key in wanted}
         for key, holders in wanted.items():
             for holder, format in holders.items():
                 self._parcels.setdefault((holder, key.generation), _Parcel(key, format)).format = format
-        for holder, generation in [place for place, parcel in self._parcels.items() if parcel.sent]:
-            for older in range(min(keys), generation):
-                # Who has a newer key is not handed an older one after it: it would take it for the newest.
-                if (late := self._parcels.get((holder, older))) is not None:
-                    late.sent = max(late.sent, self.policy.key_resends + 1)
+        self._has = {}
+        for (holder, generation), parcel in self._parcels.items():
+            if parcel.sent:
+                self._has[holder] = max(generation, self._has.get(holder, 0))
         ready = [
             (_device(holder), parcel)
             for (holder, _), parcel in self._parcels.items()
@@ -181,6 +180,9 @@ class Delivery:
         return [(_device(holder), one) for (holder, _), one in self._parcels.items() if one.request == request_id]
 
     def _is_done(self, holder: Holder, parcel: _Parcel) -> bool:
+        # Who has a newer key is not handed an older one after it: it would take it for the newest.
+        if parcel.key.generation < self._has.get(holder, 0):
+            return True
         return parcel.sent > (0 if _device(holder) in self._heard else self.policy.key_resends)
 
     def _fail(self, parcel: _Parcel, now: float) -> None:

@@ -78,14 +78,11 @@ class Inbox:
                 key.secret.wipe()
                 continue
             if before is not None:
-                self._withdraw(before)
-                before.secret.wipe()
+                self._drop(before)
             held[key.index] = _Held(key.secret, named, now, sent_ts)
         while len(held) > KEYS_OF_ONE:
-            oldest = held.pop(min(held, key=lambda index: held[index].came))
-            self._withdraw(oldest)
-            oldest.secret.wipe()
-        self._bound(now)
+            self._drop(held.pop(min(held, key=lambda index: held[index].came)))
+        self._bound()
 
     def settle(
         self,
@@ -107,10 +104,9 @@ class Inbox:
                 over = one.superseded is not None and one.superseded + self._grace <= now
                 lost = not ids and self._kept_until(device, one) <= now
                 senders = frozenset() if over else _senders(device, index, one, ids)
-                self._tell(index, one, senders)
+                self._tell(one, senders)
                 if over or lost:
-                    one.secret.wipe()
-                    del held[index]
+                    self._drop(held.pop(index))
             if not held:
                 del self._held[device]
         effects, self._effects = self._effects, []
@@ -135,8 +131,7 @@ class Inbox:
         """Forget every key: we are in the call no more."""
         for held in self._held.values():
             for one in held.values():
-                self._withdraw(one)
-                one.secret.wipe()
+                self._drop(one)
         self._held.clear()
         effects, self._effects = self._effects, []
         return effects
@@ -170,25 +165,24 @@ class Inbox:
         since = self._here.get(device)
         return one.came + self.policy.keys_waiting_seconds if since is None else since + AWAY_SECONDS
 
-    def _tell(self, index: KeyIndex, one: _Held, senders: frozenset[Sender]) -> None:
+    def _tell(self, one: _Held, senders: frozenset[Sender]) -> None:
         if gone := one.told - senders:
             self._effects.append(Withdrawn(tuple(sorted(gone, key=_order))))
         if new := senders - one.told:
             self._effects.append(Installed(tuple(_key(sender, one.secret) for sender in sorted(new, key=_order))))
         one.told = senders
 
-    def _withdraw(self, one: _Held) -> None:
-        if one.told:
-            self._effects.append(Withdrawn(tuple(sorted(one.told, key=_order))))
-        one.told = frozenset()
+    def _drop(self, one: _Held) -> None:
+        self._tell(one, frozenset())
+        one.secret.wipe()
 
-    def _bound(self, now: float) -> None:
+    def _bound(self) -> None:
         """Of devices that are not in the call, only so many: whoever can write to us could fill our memory."""
         waiting = [device for device in self._held if device not in self._here and device[:2] not in self._around]
         waiting.sort(key=lambda device: max(one.came for one in self._held[device].values()))
         for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
             for one in self._held.pop(device).values():
-                one.secret.wipe()
+                self._drop(one)
 
 
 def _senders(device: Device, index: KeyIndex, one: _Held, ids: frozenset[MemberId]) -> frozenset[Sender]:
