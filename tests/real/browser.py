@@ -3,20 +3,18 @@
 Whether this machine has a browser is `chromium`'s to say; interop/livekit-client/page.mjs drives it.
 """
 
-import asyncio
 import base64
-import json
 import subprocess
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from engines import Missing, installed_by_npm
+from node_peer import NodePeer
 from peers import INTEROP
 
 from mlsrtc.adapters.driver import Call
@@ -62,60 +60,50 @@ class Video:
     paused: float
 
 
-class Page:
+class Page(NodePeer):
     """A page while the block is open: a `KeyProvider` of the adapter, in whose place another program's worker stands.
 
     Our own key is handed over only as the one to send under now: for livekit-client, to set it is to switch to it.
     """
 
     def __init__(self) -> None:
+        super().__init__(PATIENCE)
         self.identity = ""
         self.client = self.browser = ""  # their versions
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._asked: deque[asyncio.Future[dict[str, Any]]] = deque()
         self._keys: list[tuple[str, int, str]] = []
 
     async def __aenter__(self) -> Self:
         with needed():
             command = ["node", installed_by_npm("livekit-client") / "page.mjs", chromium()]
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-        self._reader = asyncio.create_task(self._read())
-        try:
-            hello = await self._ask("hello")
-        except BaseException:
-            await self._stop()
-            raise
+        hello = await self.start(*command)
         self.client, self.browser = hello["client"], hello["browser"]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stop()
+        await self.stop()
 
     async def connect(self, url: str, token: str) -> None:
-        self.identity = (await self._ask("connect", url=url, token=token))["identity"]
+        self.identity = (await self.ask("connect", url=url, token=token))["identity"]
 
     async def publish(self) -> bool:
         """Publish the camera; whether that is encrypted."""
-        answer = await self._ask("publish")
+        answer = await self.ask("publish")
         return bool(answer["encrypted"])
 
     async def videos(self) -> dict[str, Video]:
         """What is seen of everybody, by identity."""
-        answer = await self._ask("counts")
+        answer = await self.ask("counts")
         return {identity: Video(**counts) for identity, counts in answer["videos"].items()}
 
     async def screenshot(self, path: Path) -> None:
         """Write what the page looks like into a PNG."""
-        await self._ask("screenshot", path=str(path))
+        await self.ask("screenshot", path=str(path))
 
     def children(self) -> list[int]:
         """The processes of the browser."""
-        assert self._process is not None
-        found, parents = [], [self._process.pid]
+        found, parents = [], [self.process.pid]
         while parents:
             parent = parents.pop()
             tasks = Path(f"/proc/{parent}/task").glob("*/children")
@@ -126,8 +114,7 @@ class Page:
 
     def kill(self) -> None:
         """End the process that drives the browser, as if it had crashed."""
-        assert self._process is not None
-        self._process.kill()
+        self.process.kill()
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 
@@ -139,49 +126,7 @@ class Page:
         own = [key for key in self._keys if key[0] == self.identity]
         keys = [key for key in self._keys if key[0] != self.identity] + own[-1:]
         self._keys.clear()
-        self._tell("keys", keys=keys)
-
-    # -- the pipe ------------------------------------------------------------------------------------------------------
-
-    def _tell(self, op: str, **fields: Any) -> asyncio.Future[dict[str, Any]]:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"op": op, **fields}).encode() + b"\n")
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
-        return answer
-
-    async def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        return await asyncio.wait_for(self._tell(op, **fields), PATIENCE)
-
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            answer, asked = json.loads(line), self._asked.popleft()
-            if asked.done():
-                continue  # nobody waits any more
-            if "error" in answer:
-                asked.set_exception(AssertionError(answer["error"]))
-            else:
-                asked.set_result(answer)
-        while self._asked:
-            asked = self._asked.popleft()
-            if not asked.done():
-                asked.set_exception(AssertionError("the page's process has ended"))
-
-    async def _stop(self) -> None:
-        """The browser is its child, and ends with it."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._reader is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 10)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        await self._reader
+        self.tell("keys", keys=keys)
 
 
 class PageKeys:

@@ -1,23 +1,21 @@
 """Element Call itself, in pages of one headless Chromium: interop/element-call/peer.mjs drives them."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from browser import chromium, needed
 from engines import installed_by_npm
+from node_peer import NodePeer
 
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.synapse import Account
 
 PATIENCE = 150.0  # seconds for one answer; Element Call is three megabytes of JavaScript and a Rust crypto library
-LINE = 1 << 20  # bytes of one answer at most
 SHOWN_SOON = 60.0  # seconds until a page that has joined shows the others
 WAIT = 0.5  # seconds between two looks
 
@@ -73,81 +71,37 @@ class Shown:
         return [tile for tile in self.tiles if tile.shown and not tile.own]
 
 
-class ElementCall:
+class ElementCall(NodePeer):
     """The browser, while the block is open. Skips the test where this machine cannot have it."""
 
     def __init__(self) -> None:
+        super().__init__(PATIENCE)
         self.version = self.browser = ""
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._ids = count()
-        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._windows: dict[str, Window] = {}
 
     async def __aenter__(self) -> Self:
         with needed():
             command: list[str | Path] = ["node", installed_by_npm("element-call") / "peer.mjs", chromium()]
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE)
-        self._reader = asyncio.create_task(self._read())
-        try:
-            hello = await self.ask("hello")
-        except BaseException:
-            await self._stop()
-            raise
+        hello = await self.start(*command)
         self.version, self.browser = hello["version"], hello["browser"]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stop()
+        await self.stop()
 
     def window(self, account: Account) -> "Window":
         """A place for a user's page. The device must be new: Element Call makes its keys."""
         window = self._windows[account.user_id] = Window(self, account)
         return window
 
-    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        number = next(self._ids)
-        self._asked[number] = answer = asyncio.get_running_loop().create_future()
-        self._process.stdin.write(json.dumps({"id": number, "op": op, **fields}).encode() + b"\n")
-        return await asyncio.wait_for(answer, PATIENCE)
-
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            answer = json.loads(line)
-            if "log" in answer:
-                page, level, text = answer["log"]
-                self._windows[page].said.append((level, text))
-                continue
-            asked = self._asked.pop(answer.pop("id"))
-            if asked.done():
-                continue  # nobody waits any more
-            if "error" in answer:
-                asked.set_exception(AssertionError(answer["error"]))
-            else:
-                asked.set_result(answer)
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(AssertionError("the browser's process has ended"))
-
-    async def _stop(self) -> None:
-        """The browser is its child, and ends with it."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._reader is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 10)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        await self._reader
+    def hear(self, said: dict[str, Any]) -> bool:
+        if "log" not in said:
+            return False
+        page, level, text = said["log"]
+        self._windows[page].said.append((level, text))
+        return True
 
 
 class Window:

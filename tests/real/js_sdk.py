@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import json
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from engines import Missing, installed_by_npm
+from node_peer import NodePeer
 from rooms import make_room
 
 from mlsrtc.testing.devices import TestDevice
@@ -21,7 +20,6 @@ from wanting import wanting
 FOLDER = "matrix-js-sdk"
 PATIENCE = 30.0  # seconds for one answer, and for what is waited for
 LOOK = 0.05  # seconds between two looks
-LINE_LIMIT = 1 << 22  # bytes; asyncio's own limit is 64 KiB, and a line holds all memberships
 CRASHED_AFTER = 60_000  # ms; the SDK's own 8 s are too few for a busy machine
 FOCUS = "https://sfu.one.example"
 
@@ -67,7 +65,7 @@ class Member:
     event: dict[str, Any]
 
 
-class JsSdk:
+class JsSdk(NodePeer):
     """A client, logged in as one device and in a room, while the block is open. Raises `Missing` where Node is.
 
     told: the keys that were told to the media, own ones too, in their order. received: key events, as they came.
@@ -75,6 +73,7 @@ class JsSdk:
     """
 
     def __init__(self, server: Synapse, account: Account, room_id: str) -> None:
+        super().__init__(PATIENCE)
         self.account = account
         self.told: list[HeldKey] = []
         self.received: list[Received] = []
@@ -82,18 +81,11 @@ class JsSdk:
         self.warnings: list[str] = []
         self.version = ""
         self._server, self._room_id = server, room_id
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._asked: deque[asyncio.Future[dict[str, Any]]] = deque()
 
     async def __aenter__(self) -> Self:
-        command = ["node", installed_by_npm(FOLDER) / "peer.mjs"]
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=LINE_LIMIT)
-        self._reader = asyncio.create_task(self._read())
+        self.version = (await self.start("node", installed_by_npm(FOLDER) / "peer.mjs"))["version"]
         try:
-            self.version = (await self._ask("hello"))["version"]
-            await self._ask(
+            await self.ask(
                 "start",
                 homeserver=self._server.base_url,
                 user_id=self.account.user_id,
@@ -102,67 +94,39 @@ class JsSdk:
                 room_id=self._room_id,
             )
         except BaseException:
-            await self._end()
+            await self.stop()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._end()
+        await self.stop()
 
     async def join(self, membership: Membership, **options: Any) -> str:
         """Join the call; the member id. options: of the SDK's JoinSessionConfig. Returns before it is done."""
         options = {"callIntent": "video", "delayedLeaveEventDelayMs": CRASHED_AFTER} | options
-        answer = await self._ask("join", membership=membership, livekit_service_url=FOCUS, options=options)
+        answer = await self.ask("join", membership=membership, livekit_service_url=FOCUS, options=options)
         member_id: str = answer["member_id"]
         return member_id
 
     async def leave(self) -> None:
         """Leave the call, and wait until that is done."""
-        await self._ask("leave")
+        await self.ask("leave")
 
     async def keys(self) -> list[HeldKey]:
         """The keys that it holds now, of all participants."""
-        return [_key(key) for key in (await self._ask("keys"))["keys"]]
+        return [_key(key) for key in (await self.ask("keys"))["keys"]]
 
     def newest(self, of: "JsSdk | TestDevice") -> HeldKey | None:
         """The key of a participant that this one was told last; of its own, the one that it encrypts under."""
         keys = [key for key in self.told if key.user_id == of.account.user_id]
         return keys[-1] if keys else None
 
-    # -- the pipe ------------------------------------------------------------------------------------------------------
-
-    async def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"op": op, **fields}).encode() + b"\n")
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
-        return await asyncio.wait_for(answer, PATIENCE)
-
-    async def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            said = json.loads(line)
-            if "event" in said:
-                self._hear(said.pop("event"), said)
-                continue
-            asked = self._asked.popleft()
-            if asked.done():
-                continue  # nobody waits any more
-            if "error" in said:
-                asked.set_exception(AssertionError(said["error"]))
-            else:
-                asked.set_result(said)
-        while self._asked:
-            asked = self._asked.popleft()
-            if not asked.done():
-                asked.set_exception(AssertionError("the process of the SDK has ended"))
-
-    def _hear(self, event: str, said: dict[str, Any]) -> None:
-        match event:
+    def hear(self, said: dict[str, Any]) -> bool:
+        if "event" not in said:
+            return False
+        match said.pop("event"):
             case "key":
                 self.told.append(_key(said))
             case "received":
@@ -171,18 +135,7 @@ class JsSdk:
                 self.members[:] = [Member(**member) for member in said["members"]]
             case "warning":
                 self.warnings.append(said["text"])
-
-    async def _end(self) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._reader is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), 10)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        await self._reader
+        return True
 
 
 @asynccontextmanager
