@@ -14,7 +14,6 @@ import nio
 from nio.exceptions import EncryptionError
 from nio.responses import (
     JoinedMembersResponse,
-    KeysClaimResponse,
     KeysUploadResponse,
     ShareGroupSessionResponse,
 )
@@ -78,9 +77,8 @@ async def _share(client: nio.AsyncClient, room_id: str, users: list[str]) -> Non
     event = client.sharing_session[room_id] = asyncio.Event()
     try:
         if missing := client.get_missing_sessions(room_id):
-            wanted = {user: dict.fromkeys(devices, "signed_curve25519") for user, devices in missing.items()}
-            answer = await demand(client, "POST", path("client", "v3", "keys", "claim"), {"one_time_keys": wanted})
-            await client.receive_response(KeysClaimResponse.from_dict(dict(answer), room_id))
+            named = ((user, name) for user, names in missing.items() for name in names)
+            await olm_keys.claim(client, [one for place in named if (one := olm_keys.known_device(client.olm, *place))])
         for shared_with, messages in client.olm.share_group_session_parallel(
             room_id, users, ignore_unverified_devices=True
         ):
