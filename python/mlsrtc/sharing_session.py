@@ -11,6 +11,7 @@ from dataclasses import replace
 from mlsrtc import saved
 from mlsrtc.base_session import BaseSession
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.handing import Handing, Ourselves
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.keyshare.audience import Audience, Guest
@@ -22,7 +23,7 @@ from mlsrtc.participants import CallMember
 from mlsrtc.policy import Encryption
 from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
-from mlsrtc.sharing import Ourselves, Sharing
+from mlsrtc.sharing import Sharing
 from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64url
@@ -46,7 +47,7 @@ class SharingSession(BaseSession):
         identity = UserId(device.user_id), DeviceId(device.device_id), device.device_key
         self._audience = Audience(self.policy, identity)
         self._questions = Inquiry(UserId(device.user_id))
-        self._sharing = Sharing(self.policy, self._draw())
+        self._sharing = Sharing(self.policy, Handing(self.policy, self._draw()))
         self._room = PlainRoom(RoomState(self.slot_id))
         self._guests: list[Guest] = []
         self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
@@ -228,8 +229,7 @@ class SharingSession(BaseSession):
         return True
 
     def _stop_keys(self) -> None:
-        self._sharing.stop(self._desk)
-        self._sharing.ourselves = self._draw()
+        self._sharing.stop(self._desk, self._draw())
 
     def _is_away(self) -> bool:
         """Whether our membership stands no more: somebody overwrote it, or it has expired. What our clock says of its

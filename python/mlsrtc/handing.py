@@ -1,0 +1,228 @@
+"""Our keys handed to participants without MLS, and theirs taken in: `keyshare`'s delivery and inbox wired.
+
+Knows the desk, and who is in the call device by device; knows no membership and no MLS, and not where our keys come
+from: what is to be handed to whom is an argument.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mlsrtc.desk import Desk
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.evidence import DeviceIdentity
+from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.keyshare import inbox
+from mlsrtc.keyshare.audience import Guest
+from mlsrtc.keyshare.delivery import Delivery, Trouble
+from mlsrtc.keyshare.inbox import Inbox
+from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.media.keys import MediaKey, Sender
+from mlsrtc.mls import Secret
+from mlsrtc.notices import KeyMissing, KeyUndelivered, MediaKeysChanged
+from mlsrtc.outbox import Accepted, HandOver, Outcome, RateLimited
+from mlsrtc.policy import Policy
+from mlsrtc.wire import names
+from mlsrtc.wire.incoming import Now, ToDevice
+from mlsrtc.wire.key_event import (
+    IndexedKey,
+    KeyEvent,
+    KeyFormat,
+    KeyRequest,
+    decode_key_event,
+    decode_key_request,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ourselves:
+    """Who we are in the call: as the others' key rings name us, and the call as key events name it."""
+
+    room_id: RoomId
+    slot_id: SlotId
+    user_id: UserId
+    device_id: DeviceId
+    member_id: MemberId
+
+    def sender(self, index: KeyIndex) -> Sender:
+        """Whose our key is."""
+        return Sender(self.member_id, self.user_id, self.device_id, None, index)
+
+
+@dataclass(slots=True)
+class Handing:
+    """What goes to and comes from the participants without MLS of one call. `guests`: those we deal with."""
+
+    policy: Policy
+    ourselves: Ourselves
+    guests: Mapping[DeviceIdentity, Guest] = field(default_factory=dict, init=False)
+    _delivery: Delivery = field(init=False)
+    _inbox: Inbox = field(init=False)
+    _around: Collection[Guest] = field(default=(), init=False)  # all of them, whatever we think of them
+    _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
+    _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
+
+    def __post_init__(self) -> None:
+        self._delivery = Delivery(self.policy)
+        self._inbox = Inbox(self.policy)
+
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
+    def to_device(self, event: ToDevice, now: Now) -> None:
+        """A key, or a request for ours. Raises RemoteProtocolError if it does not hold; nothing is changed then.
+
+        Nothing is believed of what the event claims about its sender: only what the envelope authenticates counts.
+        """
+        room_id, slot_id = self.ourselves.room_id, self.ourselves.slot_id
+        if event.type == names.REQUEST_FAMEDLY:
+            request = decode_key_request(event.content)
+            if (request.room_id, request.slot_id) == (room_id, slot_id):
+                self._delivery.asked(_sender_of(event, request.device_id), now.monotonic)
+        elif event.type in names.KEY_TYPES:
+            said = decode_key_event(event.type, event.content)
+            if said.room_id != room_id or said.slot_id not in (None, slot_id):
+                return
+            device = _sender_of(event, said.device_id)
+            # Where the membership is a state event its id is the device's own name, and says no more than that.
+            named = None if said.rtc_member_id == f"{device[0]}:{device[1]}" else said.rtc_member_id
+            self._inbox.take(device, named, said.keys, now.monotonic, sent_ts=said.sent_ts)
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    def look(self, guests: Collection[Guest]) -> None:
+        """Who is in the call without MLS."""
+        self._around = guests
+        self.guests = {device: guest for guest in guests if (device := guest.device) is not None}
+
+    @property
+    def holders(self) -> frozenset[Holder]:
+        """Those who may be handed our key."""
+        return frozenset(holder for guest in self.guests.values() if (holder := guest.holder) is not None)
+
+    def listen(self, desk: Desk) -> None:
+        """Tell the keys of the others, and whose has not come. Only once we are in the call: before that nobody would
+        hear of a key that is told, so it waits."""
+        ids = {device: guest.member_ids for device, guest in self.guests.items()}
+        around = [(guest.user_id, guest.device_id) for guest in self._around]
+        heard = self._inbox.settle(desk.now.monotonic, ids, around)
+        installed, over = _installed(heard), _withdrawn(heard)
+        if installed or over:
+            desk.tell(MediaKeysChanged(None, None, tuple(installed), tuple(over), self.flagged))
+        self._look_for_silent(desk)
+        desk.at(self._inbox.next_timer())
+
+    def hand_out(self, desk: Desk, wanted: Mapping[OwnKey, Iterable[Holder]]) -> None:
+        """Hand over what has not got there. `wanted`: who is to hold which key of ours, older keys first."""
+        ours = self.ourselves
+        formats = {guest.holder: guest.format for guest in self.guests.values()}
+        addressed = {
+            key: {holder: formats[holder] for holder in sorted(holders) if holder in formats}
+            for key, holders in wanted.items()
+        }
+        heard = [device for device in self.guests if self._inbox.holds(device)]
+        for batch in self._delivery.settle(desk.now.monotonic, addressed, heard):
+            event = KeyEvent(
+                batch.format,
+                ours.room_id,
+                ours.slot_id,
+                ours.device_id,
+                ours.member_id,
+                # A copy: the key may be over while the request is on its way.
+                (IndexedKey(batch.index, Secret(batch.secret.expose())),),
+                # When the key was made: sent again, it is no newer than the one after it.
+                desk.now.wall_ms - round((desk.now.monotonic - batch.made_at) * 1000),
+            )
+            request_id = desk.new_id("key")
+            self._delivery.sending(batch, request_id)
+            desk.draft(HandOver(request_id, event, batch.devices))
+        desk.at(self._delivery.next_timer())
+
+    def renew(self, now: Now, *, older_than: float) -> None:
+        """Hand over again what was handed over so long ago (seconds): the others may have thrown it away."""
+        self._delivery.renew(now.monotonic, older_than=older_than)
+
+    def outcome(self, desk: Desk, request: HandOver, outcome: Outcome) -> None:
+        """What became of keys on their way. What did not arrive is drafted anew and not sent again as it is: there may
+        be another key by then."""
+        now = desk.now.monotonic
+        desk.forget(request.id)
+        _wipe(request)
+        troubles: list[Trouble] = []
+        match outcome:
+            case Accepted(failures=failures):
+                troubles = self._delivery.sent(request.id, failures, now)
+            case RateLimited():
+                troubles = self._delivery.failed(request.id, outcome, now)
+            case _:
+                troubles = self._delivery.failed(request.id, "refused", now)
+        for trouble in troubles:
+            desk.tell(KeyUndelivered(trouble.device[0], trouble.device[1], trouble.reason))
+
+    def stop(self, desk: Desk) -> tuple[Sender, ...]:
+        """Forget every key: we are in the call no more. Returns whose were told."""
+        withdrawn = _withdrawn(self._inbox.stop())
+        self._delivery.settle(desk.now.monotonic, {}, ())
+        for request in desk.outbox.waiting():
+            if isinstance(request, HandOver) and desk.withdraw(request.id):
+                _wipe(request)
+        self._silent.clear()
+        self._missed.clear()
+        return tuple(withdrawn)
+
+    # -- what can be asked at any time ---------------------------------------------------------------------------------
+
+    def standing(self) -> tuple[MediaKey, ...]:
+        """The keys of the others that were told."""
+        return tuple(_installed(self._inbox.standing()))
+
+    def hears(self, device: DeviceIdentity | None) -> bool:
+        """Whether we hold a key of a device."""
+        return device is not None and not self._inbox.lacks(device)
+
+    @property
+    def flagged(self) -> frozenset[MemberId]:
+        """Whom `Trust.ANY_DEVICE` alone lets in."""
+        return frozenset(member for guest in self.guests.values() if guest.flagged for member in guest.member_ids)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _look_for_silent(self, desk: Desk) -> None:
+        """Whose key has not come: told, and asked for where the client can be asked."""
+        now, ours = desk.now.monotonic, self.ourselves
+        silent = [device for device in self.guests if self._inbox.lacks(device)]
+        self._silent = {device: self._silent.get(device, now) for device in silent}
+        self._missed &= self._silent.keys()
+        for device, since in self._silent.items():
+            if device in self._missed:
+                continue
+            if (due := since + self.policy.key_wanted_after) > now:
+                desk.at(due)
+                continue
+            self._missed.add(device)
+            desk.tell(KeyMissing(device[0], device[1]))
+            if self.guests[device].format is KeyFormat.FAMEDLY:
+                request = KeyRequest(ours.room_id, ours.slot_id, ours.device_id)
+                desk.draft(HandOver(desk.new_id("ask"), request, (device,)))
+
+
+def _sender_of(event: ToDevice, claimed: DeviceId | None) -> DeviceIdentity:
+    """The device that the envelope authenticates. Raises RemoteProtocolError: not_encrypted, wrong_device."""
+    if event.sender_device is None or event.sender_key is None:
+        raise RemoteProtocolError("not_encrypted", where="type")
+    if claimed not in (None, event.sender_device):
+        raise RemoteProtocolError("wrong_device", "not the device that encrypted it", where="content")
+    return UserId(event.sender), DeviceId(event.sender_device), event.sender_key
+
+
+def _wipe(request: HandOver) -> None:
+    """The copies of our key that a request holds."""
+    if isinstance(request.event, KeyEvent):
+        for key in request.event.keys:
+            key.secret.wipe()
+
+
+def _installed(effects: Iterable[inbox.Effect]) -> list[MediaKey]:
+    return [key for effect in effects if isinstance(effect, inbox.Installed) for key in effect.keys]
+
+
+def _withdrawn(effects: Iterable[inbox.Effect]) -> list[Sender]:
+    return [sender for effect in effects if isinstance(effect, inbox.Withdrawn) for sender in effect.senders]
