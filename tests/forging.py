@@ -332,7 +332,6 @@ def epoch_0(info_0: bytes, creator: Device) -> Judged:
         author_index=LeafIndex(0),
         ever=frozenset(),
         idle_user=None,
-        gone=(),
     )
 
 

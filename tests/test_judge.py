@@ -73,14 +73,14 @@ def test_a_device_that_lost_its_state_rejoins_over_its_own_old_leaf() -> None:
     assert second.member_id in judged.ever
 
 
-def test_naming_somebody_without_mls_as_gone_is_a_change() -> None:
+def test_naming_somebody_without_mls_is_a_change() -> None:
     call = Call(*party())
     author = next(iter(call.devices.values()))
     for n in (2, 3, 4):
-        gone = (("@phone:example.org", "PHONE", str(n)),)
-        assert call.commit(author, n=n, gone=gone).idle_user is None
+        guests = (("@phone:example.org", "PHONE", str(n)),)
+        assert call.commit(author, n=n, guests=guests).idle_user is None
     assert call.judged is not None
-    assert call.judged.gone == (("@phone:example.org", "PHONE", "4"),)
+    assert call.judged.committed.guests == (("@phone:example.org", "PHONE", "4"),)
 
 
 @settings(deadline=None, max_examples=15)

@@ -18,6 +18,7 @@ from mlsrtc.footing import Footing
 from mlsrtc.group import Participation
 from mlsrtc.identifiers import EpochId, LeafIndex, MemberId
 from mlsrtc.knowledge import Knowledge
+from mlsrtc.mixing import Mixing, Named
 from mlsrtc.notices import Stranded
 from mlsrtc.outbox import SendEvent
 from mlsrtc.policy import Policy
@@ -44,10 +45,11 @@ class Committing:
         footing: Footing,
         exchange: Exchange,
         *,
+        mixing: Mixing,
         closed: Set[EpochId],
     ) -> str | None:
-        """Commit, if it is our turn and time. `footing`: settled before. `closed`: epochs we may not begin to send
-        under.
+        """Commit, if it is our turn and time. `footing`, `mixing`: settled before. `closed`: epochs we may not begin to
+        send under.
 
         Returns why we must rejoin, if we must.
         """
@@ -56,7 +58,8 @@ class Committing:
         epochs, situation = footing.epochs, footing.situation
         assert situation is not None
         self._withdraw_passed(desk, epochs, situation.head)
-        scene = self._scene(desk, known, attendance, epochs, situation, closed)
+        visits = mixing.visits(known, epochs.stand, closed)
+        scene = self._scene(desk, known, attendance, epochs, situation, closed, visits)
         turn = turns.next_turn(scene, self.policy)
         if turn is None or turn.parent in self.done:
             return self._await_opening(desk, scene)
@@ -68,7 +71,7 @@ class Committing:
         if turn.kind is turns.Kind.CREATE and exchange.is_blind(known, attendance, turn.need.adds):
             return None
         try:
-            made = self._make(desk, known, attendance, epochs, exchange, turn)
+            made = self._make(desk, known, attendance, epochs, exchange, turn, visits.named)
         except RemoteProtocolError as error:
             desk.tell(Stranded(f"commit failed: {error.reason}"))
             self._blame(desk, known, attendance, epochs, turn)
@@ -142,6 +145,7 @@ class Committing:
         epochs: Epochs,
         situation: Situation,
         closed: Set[EpochId],
+        visits: turns.Visits,
     ) -> turns.Scene:
         assert attendance.member_id is not None
         assert attendance.joined_at is not None
@@ -181,6 +185,7 @@ class Committing:
             contested=epochs.stand is not None and epochs.stand != head,
             limited_until=self.limited_until,
             closed_since=head_since if epoch in closed else None,
+            visits=visits,
         )
 
     def _make(
@@ -191,6 +196,7 @@ class Committing:
         epochs: Epochs,
         exchange: Exchange,
         turn: turns.Turn,
+        guests: tuple[Named, ...],
     ) -> tuple[Draft, SendEvent] | None:
         assert attendance.presence is not None
         participation = attendance.presence.participation
@@ -215,10 +221,10 @@ class Committing:
         return drafts.commit(
             base,
             self._place(known, turn.parent),
-            CommitData(turn.parent, n, drafts.left_of(known.left, removes)),
+            CommitData(turn.parent, n, drafts.left_of(known.left, removes), guests=guests if turn.need.guests else ()),
             add=[known.roster.joins[member].key_package for member in turn.need.adds],
             remove=remove,
-            path=turn.need.rekey,
+            path=turn.need.rekey or turn.need.guests,
         )
 
     def _from_outside(

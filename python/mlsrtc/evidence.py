@@ -90,6 +90,7 @@ class Committed:
     left: frozenset[MemberId]  # those of `removed` whose L stands inside the commit, checked
     has_path: bool
     external: bool
+    guests: tuple[tuple[str, str, str], ...] = ()  # without MLS, for whose sake it was made
     refuse: Refusal | None = None
 
     @cached_property

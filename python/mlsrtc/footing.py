@@ -160,7 +160,7 @@ class Footing:
                 self.kept.add(identifier)
                 desk.keep(f"group/{identifier.hex()}", held.group.save().expose())
         commit = known.archive.judged[stand].committed
-        self.removes = any(step.committed.removed for step in steps)
+        self.removes = any(step.committed.removed or step.committed.guests for step in steps)
         for member in (member for step in steps for member in step.committed.removed):
             desk.keep(saved.removed_key(member), saved.MARK)
         self.safety_code = safety_code(current, self.room_id, self.slot_id)

@@ -12,6 +12,7 @@ from mlsrtc.desk import Desk
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import MemberId, UserId
 from mlsrtc.keyring import LISTING_GRACE
+from mlsrtc.keyshare.audience import Guest
 from mlsrtc.knowledge import Knowledge, View
 from mlsrtc.notices import KeysUnreadable
 from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
@@ -19,6 +20,8 @@ from mlsrtc.outbox import Accepted, Outcome, QueryKeys, RateLimited
 USERS_AT_ONCE = 100  # users in one keys/query
 PAUSE = 1.0  # seconds between two questions: joins and changes meanwhile go into one
 REFUSED_PAUSE = 60.0  # seconds after a refusal, and at most after an answer about our own user that does not hold
+UNKNOWN = frozenset({"unknown_device", "unasked"})
+ASK_AGAIN = 10.0  # seconds until keys/query is asked again about a device that it did not name
 OWN_TRIES = 4  # such answers before somebody who waits for one in order to enter gives up
 
 
@@ -34,6 +37,7 @@ class Inquiry:
     _own_at: float = -math.inf  # our own user is not asked about before
     _unreadable: int = 0  # answers about it in a row that did not hold
     _told: tuple[str, str] | None = None  # what was wrong with the last one, by reason and place
+    _attended: dict[UserId, float] = field(default_factory=dict)  # who has no MLS, and when we last asked
 
     def __post_init__(self) -> None:
         self._wanted = {self.own: None}
@@ -47,6 +51,23 @@ class Inquiry:
     def want(self, users: Iterable[UserId]) -> None:
         """Ask about these, unless their answer is awaited."""
         self._wanted |= dict.fromkeys(user for user in users if user not in self._asking)
+
+    def attend(self, desk: Desk, guests: Iterable[Guest]) -> None:
+        """Participants without MLS: everybody who comes is asked about; their homeservers say when something changes.
+        About a device that its homeserver did not name, and after an answer that did not hold, again and again, at a
+        distance."""
+        now = desk.now.monotonic
+        unknown: dict[UserId, bool] = {}
+        for guest in guests:
+            unknown[guest.user_id] = unknown.get(guest.user_id, False) or guest.reason in UNKNOWN
+        self._attended = {user: since for user, since in self._attended.items() if user in unknown}
+        for user in sorted(unknown):
+            due = self._attended.get(user, -math.inf) + ASK_AGAIN
+            if user not in self._attended or (unknown[user] and due <= now):
+                self.want((user,))
+                self._attended[user] = now
+            elif unknown[user]:
+                desk.at(due)
 
     def answered(self, user: UserId) -> None:
         """An answer about a user has come."""

@@ -4,7 +4,7 @@ Knows the desk, what is known and the epochs; the send gate says of which epochs
 when.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,15 +30,18 @@ class Keying:
     def __post_init__(self) -> None:
         self.table = KeyTable(self.policy)
 
-    def settle(self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool) -> None:
-        """Bring the keys to where we stand. `removes`: the last step there removed somebody."""
+    def settle(
+        self, desk: Desk, known: Knowledge, epochs: Epochs, *, removes: bool, spoilt: Set[EpochId] = frozenset()
+    ) -> None:
+        """Bring the keys to where we stand. `removes`: the last step there removed somebody. `spoilt`: epochs of which
+        a participant without MLS has our key, and has left."""
         target, blocked, in_use = None, None, self.table.in_use
         if in_use is not None:
-            blocked = _gate(desk, known, epochs, in_use)
+            blocked = _gate(desk, known, epochs, in_use, spoilt)
         if epochs.stand is not None and epochs.group is not None:
             commit = known.archive.judged[epochs.stand].committed
             keys = partial(derive, epochs.group, epochs.stand, known.room_id, known.slot_id, commit.leaves)
-            gate = blocked if epochs.stand == in_use else _gate(desk, known, epochs, epochs.stand)
+            gate = blocked if epochs.stand == in_use else _gate(desk, known, epochs, epochs.stand, spoilt)
             target = Stand(epochs.stand, commit.epoch, removes, gate, keys)
         held = frozenset(self.table.installed()).union(() if epochs.stand is None else (epochs.stand,))
         _tell(desk, self.table.settle(desk.now.monotonic, target, blocked, _doubts(known, held)))
@@ -52,7 +55,9 @@ class Keying:
         _tell(desk, self.table.clear())
 
 
-def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId) -> Blocked | None:
+def _gate(desk: Desk, known: Knowledge, epochs: Epochs, epoch: EpochId, spoilt: Set[EpochId]) -> Blocked | None:
+    if epoch in spoilt:
+        return Blocked("gone", ())
     commit = known.archive.judged[epoch].committed
     gone = known.look(desk.now).gone(commit.members)
     return may_begin(commit.members, gone, epochs.removed, known.untrusted(commit))

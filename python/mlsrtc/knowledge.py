@@ -271,8 +271,22 @@ class Knowledge:
         return members - (members & self.roster.joins.keys())
 
     def memberships(self, now: Now) -> list[RtcMembership]:
-        """Every membership that stands, with our block or without, oldest first."""
-        return self.roster.memberships(now.wall_ms, self._skew_ms)
+        """Every membership of the slot that stands, with our block or without, oldest first."""
+        standing = self.roster.memberships(now.wall_ms, self._skew_ms)
+        return [membership for membership in standing if membership.slot_id == self.slot_id]
+
+    @property
+    def may_be_mixed(self) -> bool:
+        """Whether the room lets participants without MLS have keys: its slot does not say MLS, and it is encrypted,
+        since elsewhere they send their media in the clear."""
+        slot = self.room.slot
+        return self.room.encrypted and (slot is None or slot.encryption != names.ENCRYPTION_TYPE)
+
+    def guests(self, now: Now) -> list[RtcMembership]:
+        """The memberships of the slot that stand of devices that have never joined with MLS."""
+        standing = self.roster.guests(now.wall_ms, self._skew_ms).values()
+        here = [guest for guest in standing if guest.membership.slot_id == self.slot_id]
+        return [guest.membership for guest in here if guest.reason == "no_mls"]
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""
@@ -280,7 +294,8 @@ class Knowledge:
         found = self.roster.not_addable(
             now.wall_ms, suite=suite, refused=refused, skew_ms=self._skew_ms, spoilt=self._spoilt
         )
-        return {(one.user_id, one.device_id): one.reason for one in found.values()}
+        elsewhere = {place for place, guest in self.roster.guests_at.items() if guest.slot_id != self.slot_id}
+        return {(one.user_id, one.device_id): one.reason for key, one in found.items() if key not in elsewhere}
 
     def untrusted(self, commit: Committed) -> frozenset[MemberId]:
         """Leaves that our policy does not accept: refused, or of a join that we never saw (no ghosts)."""

@@ -91,6 +91,18 @@ class NotAddable:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """Participants without MLS take part in a call with MLS: each of these devices is handed our own key, and hands us
+    its own. Told when it changes; empty: there are none any more.
+
+    They and whoever they tell hear the call; what they send is protected as Element Call protects it. Those who get no
+    key are told by `NotAddable`.
+    """
+
+    devices: tuple[tuple[UserId, DeviceId], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OwnMasterKeyChanged:
     """Our homeserver names another master key (32 bytes) for our own user than the one that is pinned. Ask the user
     whether it has reset its cross-signing, and call `accept_master_key` if so: until then other devices of our user
@@ -215,6 +227,7 @@ Notice: TypeAlias = (
     | Muted
     | MembersChanged
     | NotAddable
+    | Mixed
     | KeyUndelivered
     | KeyMissing
     | KeyRefused

@@ -3,11 +3,13 @@
 Knows the desk and what is known of the call. A change is told once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc.desk import Desk
+from mlsrtc.handing import Handing
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
+from mlsrtc.keyshare.audience import Guest
 from mlsrtc.knowledge import Knowledge, View
 from mlsrtc.notices import MembersChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.wire.incoming import Now
@@ -16,7 +18,8 @@ from mlsrtc.wire.incoming import Now
 @dataclass(frozen=True, slots=True)
 class CallMember:
     """Somebody in the call. `keyed`: it has a leaf in the epoch we stand on. `reason`: why it gets no keys, or None.
-    `flagged`: `Trust.ANY_DEVICE` lets it in, and a stricter policy would not."""
+    `flagged`: `Trust.ANY_DEVICE` lets it in, and a stricter policy would not. `mls`: False for a participant without
+    it, which is `keyed` if we have its key; `member_id` is the id of its membership then."""
 
     member_id: MemberId
     user_id: UserId
@@ -24,6 +27,7 @@ class CallMember:
     keyed: bool
     reason: str | None = None
     flagged: bool = False
+    mls: bool = True
 
 
 @dataclass(slots=True)
@@ -35,24 +39,28 @@ class Participants:
     _strange_master: bytes | None = None
     _of: tuple[View, int] | None = None  # what the first two follow from
 
-    def settle(self, desk: Desk, known: Knowledge) -> None:
-        """Tell what has changed."""
+    def settle(self, desk: Desk, known: Knowledge, guests: Collection[Guest] = ()) -> None:
+        """Tell what has changed. `guests`: participants without MLS, in a call that may be mixed."""
         view, before = known.look(desk.now), self._of
         self._of = view, known.suite(desk.now)
         if self._of != before or view.roster.guests_at:  # Time alone shows guests, or ends what they are.
-            self._tell_members(desk, known, view)
+            self._tell_members(desk, known, view, guests)
         strange = known.keyring.strange_master
         if strange is not None and strange != self._strange_master:
             desk.tell(OwnMasterKeyChanged(strange))
         self._strange_master = strange
 
-    def _tell_members(self, desk: Desk, known: Knowledge, view: View) -> None:
-        present = view.members
+    def _tell_members(self, desk: Desk, known: Knowledge, view: View, guests: Collection[Guest]) -> None:
+        present = view.members.union(member for guest in guests for member in guest.member_ids)
         if present != self._present:
             joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
             desk.tell(MembersChanged(joined, left))
             self._present = present
         refused = known.not_addable(desk.now)
+        for guest in guests:
+            refused.pop((guest.user_id, guest.device_id), None)
+            if guest.reason is not None and guest.reason != "unasked":
+                refused[guest.user_id, guest.device_id] = guest.reason
         for device, reason in refused.items():
             if self._refused.get(device) != reason:
                 desk.tell(NotAddable(*device, reason))
@@ -74,4 +82,21 @@ def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[Member
             flagged=member in flagged,
         )
         for member, joined in view.present.items()
+    }
+
+
+def guests(handing: Handing, guests: Collection[Guest]) -> Mapping[MemberId, CallMember]:
+    """Those without MLS."""
+    return {
+        member: CallMember(
+            member,
+            guest.user_id,
+            guest.device_id,
+            keyed=handing.hears(guest.device),
+            reason=guest.reason,
+            flagged=guest.flagged,
+            mls=False,
+        )
+        for guest in guests
+        for member in guest.member_ids
     }

@@ -83,6 +83,7 @@ class Policy:
 
     suite: int = 1  # MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519, RFC 9420 section 17.1; 0x4D is post-quantum
     trust: Trust = Trust.CROSS_SIGNED
+    mixed: bool = False  # in a call with MLS, participants without it are handed our key; `AUTO` sets it
 
     batch_window: float = 0.4  # gathers joins and leaves into one commit; simulation, the talk
     batch_limit: float = 1.0  # a change never waits longer than this for others

@@ -12,13 +12,16 @@ from mlsrtc.base_session import BaseSession
 from mlsrtc.committing import Committing
 from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
+from mlsrtc.handing import Handing, Ourselves
 from mlsrtc.identifiers import EpochId, EventId, MemberId, UserId
 from mlsrtc.inquiry import MemberInquiry
 from mlsrtc.keying import Keying
 from mlsrtc.keyring import Keyring
+from mlsrtc.keyshare.audience import Audience
 from mlsrtc.knowledge import Knowledge
+from mlsrtc.mixing import Mixing
 from mlsrtc.notices import EventRefused, KeyNotice
-from mlsrtc.outbox import FetchAttachment, Refused, Request, SendEvent
+from mlsrtc.outbox import FetchAttachment, HandOver, Outcome, Refused, Request, SendEvent
 from mlsrtc.participants import CallMember, Participants
 from mlsrtc.policy import Encryption
 from mlsrtc.upkeep import Device, Phase
@@ -35,6 +38,9 @@ from mlsrtc.wire.incoming import (
     claimed_id,
 )
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
+
+KEY_EVENTS = names.KEY_TYPES | {names.REQUEST_FAMEDLY}
+"""To-device events of calls in which keys are handed out."""
 
 
 class Session(BaseSession):
@@ -56,10 +62,16 @@ class Session(BaseSession):
         self._exchange = Exchange(self.policy)
         self._questions = MemberInquiry(UserId(device.user_id))
         self._keying = Keying(self.policy)
+        self._mixing = self._mix()
         self._participants = Participants()
         self._stages = checkpoint.Stages(
             self._desk, self.known, self._attendance, self._footing, self._committing, self._keying
         )
+
+    def _mix(self) -> Mixing:
+        own = self._attendance.device_identity
+        ourselves = Ourselves(self.room_id, self.slot_id, own[0], own[1], MemberId(""))
+        return Mixing(self.policy, Audience(self.policy, own), Handing(self.policy, ourselves))
 
     @property
     def _upkeep(self) -> Attendance:
@@ -109,8 +121,11 @@ class Session(BaseSession):
 
     @property
     def members(self) -> Mapping[MemberId, CallMember]:
-        """Everybody in the call: device, whether it has a leaf in our epoch, and why it gets none."""
-        return participants.members(self.known, self._desk.now, self.epoch_id)
+        """Everybody in the call: device, whether it has a leaf in our epoch, and why it gets none. In a call that may
+        be mixed those without MLS too, and whether we hold their key."""
+        mixing = self._mixing
+        members = participants.members(self.known, self._desk.now, self.epoch_id)
+        return {**participants.guests(mixing.handing, mixing.guests), **members}
 
     @property
     def memberships(self) -> Sequence[RtcMembership]:
@@ -119,7 +134,7 @@ class Session(BaseSession):
 
     def key_notices(self) -> Sequence[KeyNotice]:
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
-        return self._keying.standing()
+        return [*self._mixing.standing(), *self._keying.standing()]
 
     # -- taking in -----------------------------------------------------------------------------------------------------
 
@@ -127,14 +142,17 @@ class Session(BaseSession):
         match incoming:
             case RoomEvent():
                 self.known.room_event(incoming, now)
+            case ToDevice(type=kind) if kind in KEY_EVENTS:
+                self._mixing.to_device(incoming, now)
             case ToDevice():
                 inside = self._phase is Phase.INSIDE
                 self._exchange.to_device(self._desk, self.known, self._attendance, incoming, now, inside=inside)
             case HistoryRefused():
                 self._exchange.unreadable = True
             case DevicesChanged():
-                in_call = (joined.leaf.user_id for joined in self.known.roster.seated.values())
-                self._questions.changed(incoming.user_ids, in_call)
+                in_call = {joined.leaf.user_id for joined in self.known.roster.seated.values()}
+                guests = {guest.user_id for guest in self._mixing.guests}
+                self._questions.changed(incoming.user_ids, in_call | guests)
             case Attachment():
                 self._exchange.attachment(self.known, incoming, now)
             case _:
@@ -142,6 +160,7 @@ class Session(BaseSession):
 
     def _know_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
         self.known.device_keys(keys, now, own=own)
+        self._mixing.device_keys(keys)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -155,17 +174,21 @@ class Session(BaseSession):
         if self._phase is Phase.ENTERING and self.ready:
             self._check_power()
             self._enter()
+        self._mixing.look(desk, self.known)
         if self._phase is Phase.INSIDE:
             self._take_part()
+        self._questions.attend(desk, self._mixing.guests)
         self._questions.look(desk, self.known, self.member_id)
         self._questions.settle(desk)
         self._footing.prune(desk, self.known, self._attendance)
         for event_id in self.known.prune(now):
             desk.drop(f"event/{event_id}")
         self._drop_refused_events()
-        self._participants.settle(desk, self.known)
+        self._participants.settle(desk, self.known, self._mixing.guests)
         if self._phase is Phase.INSIDE:
-            self._keying.settle(desk, self.known, self._footing.epochs, removes=self._footing.removes)
+            epochs, spoilt = self._footing.epochs, self._mixing.spoilt
+            self._keying.settle(desk, self.known, epochs, removes=self._footing.removes, spoilt=spoilt)
+            self._hand_over()
         self._keep_pins()
 
     def _timers(self) -> Sequence[float | None]:
@@ -179,7 +202,7 @@ class Session(BaseSession):
             reason = reason or self._footing.settle(desk, known, attendance, self._exchange)
             closed = self._keying.table.closed
             reason = reason or self._committing.settle(
-                desk, known, attendance, self._footing, self._exchange, closed=closed
+                desk, known, attendance, self._footing, self._exchange, mixing=self._mixing, closed=closed
             )
             unanswered = self._exchange.settle(desk, known, attendance)
             reason = reason or unanswered
@@ -191,10 +214,30 @@ class Session(BaseSession):
         self._attendance.enter(self._desk, self.known)
         self._forget_participation()
 
+    def _hand_over(self) -> None:
+        presence = self._attendance.presence
+        assert presence is not None
+        self._mixing.settle(
+            self._desk,
+            self.known,
+            self._keying.table,
+            stand=self._footing.epochs.stand,
+            me=presence.participation.leaf.member_id,
+            shown=MemberId(presence.shown_member_id),
+        )
+
     def _stop_keys(self) -> None:
+        self._mixing.stop(self._desk)
         self._keying.stop(self._desk)
 
+    def _answered(self, request: Request, outcome: Outcome) -> bool:
+        if isinstance(request, HandOver):
+            self._mixing.outcome(self._desk, request, outcome)
+            return True
+        return False
+
     def _forget_participation(self) -> None:
+        self._mixing.renew(self._desk.now)
         self._footing.forget(self._desk)
         self._committing.forget(self._desk)
 

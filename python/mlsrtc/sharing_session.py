@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mlsrtc import saved
+from mlsrtc import participants, saved
 from mlsrtc.base_session import BaseSession
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.handing import Handing, Ourselves
@@ -29,8 +29,6 @@ from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, RoomEvent, ToDevice
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
-
-ASK_AGAIN = 10.0  # seconds until keys/query is asked again about a device that it did not name
 
 
 class SharingSession(BaseSession):
@@ -53,7 +51,6 @@ class SharingSession(BaseSession):
         self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
         self._told_refused: dict[tuple[UserId, DeviceId], str] = {}
         self._strange: bytes | None = None
-        self._asked: dict[UserId, float] = {}  # whose device keys were asked for, and when; monotonic
         self._back_at = -math.inf  # our membership is not written anew before
 
     def _draw(self) -> Ourselves:
@@ -115,18 +112,7 @@ class SharingSession(BaseSession):
     @property
     def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call but ourselves: device, whether we have its key, and why it gets none of ours."""
-        return {
-            member: CallMember(
-                member,
-                guest.user_id,
-                guest.device_id,
-                keyed=self._sharing.hears(guest.device),
-                reason=guest.reason,
-                flagged=guest.flagged,
-            )
-            for guest in self._guests
-            for member in guest.member_ids
-        }
+        return participants.guests(self._sharing.handing, self._guests)
 
     @property
     def memberships(self) -> Sequence[RtcMembership]:
@@ -174,7 +160,8 @@ class SharingSession(BaseSession):
         if self._phase in (Phase.LOBBY, Phase.ENTERING, Phase.INSIDE):
             lobby = self._phase is not Phase.INSIDE and self.ready and self._may_enter()
             self._sharing.settle(desk, self._guests, inside=self._phase is Phase.INSIDE, lobby=lobby)
-        self._ask()
+        self._questions.attend(desk, self._guests)
+        self._questions.settle(desk)
         for membership in memberships:
             if membership.expires_ts is not None:
                 desk.at(now.monotonic + (membership.expires_ts + 1 - now.wall_ms) / 1000)
@@ -241,22 +228,6 @@ class SharingSession(BaseSession):
             return False
         expired = isinstance(event, RtcMembership) and (event.expires_ts or math.inf) < self._desk.now.wall_ms
         return expired or not isinstance(event, RtcMembership)
-
-    def _ask(self) -> None:
-        """About everybody who comes; their homeservers say when something changes. About a device that its homeserver
-        did not name, and after an answer that did not hold, again and again, at a distance."""
-        desk, now = self._desk, self._desk.now.monotonic
-        users = {guest.user_id for guest in self._guests}
-        self._asked = {user: since for user, since in self._asked.items() if user in users}
-        unknown = {guest.user_id for guest in self._guests if guest.reason in ("unknown_device", "unasked")}
-        for user in sorted(users):
-            due = self._asked.get(user, -math.inf) + ASK_AGAIN
-            if user not in self._asked or (user in unknown and due <= now):
-                self._questions.want((user,))
-                self._asked[user] = now
-            elif user in unknown:
-                desk.at(due)
-        self._questions.settle(desk)
 
     def _tell_guests(self) -> None:
         desk = self._desk

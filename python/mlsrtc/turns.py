@@ -10,7 +10,7 @@ members whose views differ for a moment cost a lost commit and nothing else.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from math import log2
@@ -35,14 +35,35 @@ class Need:
     """How the tree differs from the roster, each part sorted. False if nothing is to be done.
 
     rekey: the commit carries a path although nobody is removed, because the last path is too old.
+    guests: likewise, because of participants without MLS (`Visits`), whom it names.
     """
 
     adds: tuple[MemberId, ...] = ()
     removes: tuple[MemberId, ...] = ()
     rekey: bool = False
+    guests: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.adds or self.removes or self.rekey)
+        return bool(self.adds or self.removes or self.rekey or self.guests)
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Participants without MLS who need another epoch than the one we stand on, and since when.
+
+    came: who are here and may not have our key of it. left: who have it and are here no more. named: all of them, for
+    the commit.
+    """
+
+    came: tuple[float, ...] = ()
+    left: tuple[float, ...] = ()
+    named: tuple[tuple[str, str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.came or self.left)
+
+
+NO_VISITS = Visits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +99,7 @@ class Scene:
     contested: our epoch is not the head, or is about to lose it: then only removals are committed.
     limited_until: our homeserver answered 429 and takes nothing from us before.
     closed_since: since when we may not begin to send under `epoch`, because an earlier process may have (section 3.7).
+    visits: of participants without MLS, in a call that is mixed.
     """
 
     me: MemberId
@@ -98,6 +120,7 @@ class Scene:
     contested: bool = False
     limited_until: float | None = None
     closed_since: float | None = None
+    visits: Visits = NO_VISITS
 
 
 def next_turn(scene: Scene, policy: Policy) -> Turn | None:
@@ -120,22 +143,22 @@ def commit_turn(scene: Scene, policy: Policy) -> Turn | None:
     """One commit with all changes, by the least rank among the members of our epoch that are in R; or our own, whatever
     our rank, where the epoch is closed to us.
     """
-    wanted = need(scene)
     if scene.contested:
-        wanted = Need(removes=wanted.removes)
+        scene = replace(scene, addable=frozenset(), visits=replace(scene.visits, came=()))
+    wanted = need(scene)
     turn = _ranked_turn(scene, wanted, policy)
     at = _reopening(scene, wanted, policy)
     if at is None or (turn is not None and turn.at <= at):
         return turn
-    return Turn(Kind.COMMIT, scene.epoch, Need(wanted.adds, wanted.removes, rekey=True), 0, at)
+    return Turn(Kind.COMMIT, scene.epoch, replace(wanted, rekey=True), 0, at)
 
 
 def _ranked_turn(scene: Scene, wanted: Need, policy: Policy) -> Turn | None:
     committers = scene.tree & scene.roster & scene.able
     due = _rekey_due(scene, policy)
     if wanted:
-        leaves = [_at(scene.since, member_id) for member_id in wanted.removes]
-        joins = [_at(scene.since, member_id) for member_id in wanted.adds]
+        leaves = [*(_at(scene.since, member_id) for member_id in wanted.removes), *scene.visits.left]
+        joins = [*(_at(scene.since, member_id) for member_id in wanted.adds), *scene.visits.came]
         start = moment(joins, leaves, scene.last_commit, policy)
     elif due is not None:
         start = due
@@ -147,7 +170,7 @@ def _ranked_turn(scene: Scene, wanted: Need, policy: Policy) -> Turn | None:
         return None
     at = _deadline(scene, start, rank, policy)
     rekey = due is not None and at >= due
-    return Turn(Kind.COMMIT, scene.epoch, Need(wanted.adds, wanted.removes, rekey), rank, at)
+    return Turn(Kind.COMMIT, scene.epoch, replace(wanted, rekey=rekey), rank, at)
 
 
 def _reopening(scene: Scene, wanted: Need, policy: Policy) -> float | None:
@@ -165,7 +188,7 @@ def _reopening(scene: Scene, wanted: Need, policy: Policy) -> float | None:
 
 def creation_turn(scene: Scene, policy: Policy) -> Turn | None:
     """The root of a new group that adds all the others: only for two or more, since a call of one sends
-    nothing.
+    nothing; or for one with participants without MLS, who are to have a key that it sends under.
 
     Whoever joined first is to create it. Hashes would make somebody who joins while the root is on its way
     take the first rank, and so race; the first to join stays the first. For the same reason a device
@@ -173,15 +196,15 @@ def creation_turn(scene: Scene, policy: Policy) -> Turn | None:
     without its knowing.
     """
     others = (scene.roster & scene.addable) - {scene.me}
-    if not others:
+    if not others and not scene.visits:
         return None
     creators = (others | {scene.me}) & scene.able
     rank = _rank(scene.me, creators_ranking(creators, scene.starts, last=scene.lapsed))
     if rank is None:
         return None
-    start = max(min(_at(scene.since, member_id) for member_id in others), scene.joined + policy.batch_limit)
-    at = _deadline(scene, start, rank, policy)
-    return Turn(Kind.CREATE, None, Need(adds=tuple(sorted(others))), rank, at)
+    first = min((*(_at(scene.since, member_id) for member_id in others), *scene.visits.came, *scene.visits.left))
+    at = _deadline(scene, max(first, scene.joined + policy.batch_limit), rank, policy)
+    return Turn(Kind.CREATE, None, Need(adds=tuple(sorted(others)), guests=bool(scene.visits)), rank, at)
 
 
 def external_turn(scene: Scene, policy: Policy) -> Turn | None:
@@ -203,12 +226,13 @@ def external_turn(scene: Scene, policy: Policy) -> Turn | None:
 
 
 def need(scene: Scene) -> Need:
-    """Adds: in R, fit for a leaf, and never a leaf before. Removes: leaves that are gone. Says nothing of
-    rekeys.
+    """Adds: in R, fit for a leaf, and never a leaf before. Removes: leaves that are gone. Guests: `Visits`. Says
+    nothing of rekeys.
     """
     return Need(
         adds=tuple(sorted((scene.roster & scene.addable) - scene.past - scene.tree)),
         removes=tuple(sorted(scene.tree & scene.gone - {scene.me})),
+        guests=bool(scene.visits),
     )
 
 

@@ -1,13 +1,16 @@
-"""Parties of sessions that hand their keys out, and what each device was told."""
+"""Parties of sessions that hand their keys out, some of them with MLS, and what each device was told."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from mlsrtc.identifiers import KeyIndex, RoomId, SlotId
+from mlsrtc.base_session import BaseSession
+from mlsrtc.identifiers import EpochId, KeyIndex, RoomId, SlotId
 from mlsrtc.media.keys import Sender
-from mlsrtc.notices import Left, MediaKeysChanged, Muted, SendKeySwitched
+from mlsrtc.notices import Left, MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
 from mlsrtc.policy import Policy, Trust
+from mlsrtc.session import Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Latency, Limits, Party, PartyDevice, RoomSettings
 
@@ -24,14 +27,20 @@ class Ring:
     sending: KeyIndex | None = None
     begun: list[bytes] = field(default_factory=list)  # every key that was ever sent under, in order
     own: tuple[str, str] = ("", "")
+    epochs: dict[EpochId, set[tuple[str, str, str]]] = field(default_factory=dict)
 
     def tell(self, notice: Any) -> None:
         match notice:
-            case MediaKeysChanged(keys=keys, withdrawn=withdrawn):
+            case MediaKeysChanged(id=epoch, keys=keys, withdrawn=withdrawn):
                 for sender in withdrawn:
                     self.keys.get(_place(sender), {}).pop(sender.index, None)
                 for key in keys:
                     self.keys.setdefault(_place(key), {})[key.index] = key.secret.expose()
+                    if epoch is not None:
+                        self.epochs.setdefault(epoch, set()).add(_place(key))
+            case MediaKeysRetired(id=epoch, index=index):
+                for place in self.epochs.pop(epoch, set()):
+                    self.keys[place].pop(index, None)
             case SendKeySwitched(index=index):
                 self.sending = index
                 self.begun.append(self.sent_under())
@@ -59,11 +68,19 @@ def _place(sender: Sender) -> tuple[str, str, str]:
 
 
 class Sharers:
-    """`devices` devices in one encrypted room. Each has a `Ring` that outlives its process."""
+    """`devices` devices in one encrypted room, those of `mls` with MLS. Each has a `Ring` that outlives its process."""
 
     def __init__(
-        self, devices: int, seed: int = 1, *, policy: Policy = EASY, sticky: bool = False, **world: Any
+        self,
+        devices: int,
+        seed: int = 1,
+        *,
+        policy: Policy = EASY,
+        sticky: bool = False,
+        mls: Collection[int] = (),
+        **world: Any,
     ) -> None:
+        self.mls = mls
         self.rings: list[Ring] = [Ring() for _ in range(devices)]
         self.policy = policy
         self.sticky = sticky
@@ -79,11 +96,12 @@ class Sharers:
             device.notices = _Told(ring)
         self.world = self.party.world
 
-    def _make(self, device: PartyDevice, saved: Any, now: Any) -> SharingSession:
+    def _make(self, device: PartyDevice, saved: Any, now: Any) -> BaseSession:
         ring = self.rings[device.index]
         ring.keys.clear()
         ring.sending = None
-        return SharingSession(
+        kind = Session if device.index in self.mls else SharingSession
+        return kind(
             device.matrix,
             RoomId(self.party.world.room_id),
             SLOT,

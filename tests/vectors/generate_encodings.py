@@ -195,7 +195,7 @@ def vectors() -> dict[str, Any]:
         "commit_data": {
             "n": 7,
             "why": "bad_tree",
-            "gone": [[USER, DEVICE, "@anna:one.example:DEVICEA"]],
+            "guests": [[USER, DEVICE, "@anna:one.example:DEVICEA"]],
             "bytes": data.hex(),
         },
         "commit_data_of_a_root": {"n": 1, "bytes": plain_data.hex()},

@@ -174,7 +174,7 @@ def test_commit_data() -> None:
         case["n"],
         {M: bytes.fromhex(V["left"]["signature"])},
         (REFUSED, case["why"]),
-        tuple((a, b, c) for a, b, c in case["gone"]),
+        tuple((a, b, c) for a, b, c in case["guests"]),
     )
     assert data.encode().hex() == case["bytes"]
     assert decode_commit_data(bytes.fromhex(case["bytes"])) == data

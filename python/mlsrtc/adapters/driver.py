@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -96,6 +97,9 @@ class Call:
         intent: str = "audio",
         sticky: bool = False,
     ) -> None:
+        if encryption is AUTO:
+            # Whoever goes by what the others have is content with both kinds.
+            policy = replace(policy, mixed=True)
         self._transport = transport
         self._store = store
         self._sticky = sticky

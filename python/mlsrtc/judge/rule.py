@@ -57,7 +57,7 @@ def judge(candidate: Candidate, parent: Judged | None, proven: Proven = NOTHING_
         joiners.append(author)
     ever = _add(leaves, joiners, base.ever)
 
-    changes = bool(joiners or removed or data.gone)
+    changes = bool(joiners or removed or data.guests)
     if commit.path_leaf is None and (removed or not joiners):
         refuse("missing_path", "commit.path", "a commit that removes, or adds nobody, has a path")
     if not changes and base.idle_user == author.user_id:
@@ -75,6 +75,7 @@ def judge(candidate: Candidate, parent: Judged | None, proven: Proven = NOTHING_
         removed=frozenset(removed),
         left=frozenset(data.left),
         has_path=commit.path_leaf is not None,
+        guests=data.guests,
         external=commit.external,
         refuse=None if data.refuse is None else Refusal(*data.refuse),
     )
@@ -90,7 +91,6 @@ def judge(candidate: Candidate, parent: Judged | None, proven: Proven = NOTHING_
         author_index=author_index,
         ever=ever,
         idle_user=None if changes else author.user_id,
-        gone=data.gone,
     )
 
 

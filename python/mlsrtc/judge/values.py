@@ -72,7 +72,6 @@ class Judged:
     author_index: LeafIndex
     ever: frozenset[MemberId]  # everybody who was a leaf on the path from the root to here
     idle_user: UserId | None  # the author's user if this commit changes nothing
-    gone: tuple[tuple[str, str, str], ...]  # participants without MLS that it names as gone
 
     @property
     def idle_members(self) -> frozenset[MemberId]:

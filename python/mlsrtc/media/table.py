@@ -97,6 +97,11 @@ class KeyTable:
         """The keys held now, by epoch."""
         return {epoch_id: row.keys for epoch_id, row in self._rows.items()}
 
+    def may_send(self, epoch_id: EpochId) -> bool:
+        """Whether an epoch is one that we send under, or would begin to."""
+        row = self._rows.get(epoch_id)
+        return row is not None and row.clean and epoch_id not in self.closed
+
     def standing(self) -> list[Effect]:
         """What brings who was told nothing so far to where things are: the keys that are installed, and the switch."""
         effects: list[Effect] = []

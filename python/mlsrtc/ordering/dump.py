@@ -171,6 +171,7 @@ def _dump_commit(commit: Committed) -> dict[str, Any]:
         "left": sorted(commit.left),
         "has_path": commit.has_path,
         "external": commit.external,
+        "guests": [list(guest) for guest in commit.guests],
         "refuse": _dump_refusal(commit.refuse),
     }
 
@@ -190,6 +191,7 @@ def _read_commit(value: Mapping[str, Any], leaves: Mapping[MemberId, Leaf]) -> C
         left=_read_members(value["left"]),
         has_path=bool(value["has_path"]),
         external=bool(value["external"]),
+        guests=tuple((str(u), str(d), str(m)) for u, d, m in value.get("guests", ())),
         refuse=_read_refusal(value["refuse"]),
     )
 

@@ -35,9 +35,9 @@ class CommitData:
     n: int
     left: Mapping[MemberId, bytes] = field(default_factory=dict)
     refuse: tuple[EpochId, str] | None = None
-    gone: tuple[tuple[str, str, str], ...] = ()
-    """Participants without MLS that have left since the parent: (user_id, device_id, their own member id),
-    sorted.
+    guests: tuple[tuple[str, str, str], ...] = ()
+    """Participants without MLS for whose sake it is made, since they came or left: (user_id, device_id, their own
+    member id), sorted.
     """
 
     def encode(self) -> bytes:
@@ -50,7 +50,7 @@ class CommitData:
             [(m, s) for m, s in sorted(self.left.items())],
             refused,
             why,
-            sorted(self.gone),
+            sorted(self.guests),
         )
 
 
@@ -73,7 +73,7 @@ def decode_commit_data(value: bytes, *, where: str = WHERE) -> CommitData:
         raise RemoteProtocolError("bad_count", "n counts from 1", where=where)
     left = [(check_member_id(reader.text(), where=where), reader.bytes()) for _ in reader.count()]
     refuse = decode_refusal(reader.bytes(), reader.text(), where=where)
-    gone = [
+    guests = [
         (
             check_user_id(reader.text(), where=where),
             check_device_id(reader.text(), where=where),
@@ -82,11 +82,11 @@ def decode_commit_data(value: bytes, *, where: str = WHERE) -> CommitData:
         for _ in reader.count()
     ]
     reader.end()
-    ordered: tuple[list[Any], list[Any]] = [m for m, _ in left], list(gone)
+    ordered: tuple[list[Any], list[Any]] = [m for m, _ in left], list(guests)
     for names in ordered:
         if list(names) != sorted(set(names)):
             raise RemoteProtocolError("not_sorted", where=where)
-    return CommitData(EpochId(parent) if parent else None, n, dict(left), refuse, tuple(gone))
+    return CommitData(EpochId(parent) if parent else None, n, dict(left), refuse, tuple(guests))
 
 
 def decode_refusal(id: bytes, why: str, *, where: str) -> tuple[EpochId, str] | None:
