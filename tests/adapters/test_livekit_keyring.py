@@ -120,6 +120,29 @@ def test_who_is_withdrawn_is_overwritten_and_the_others_are_not() -> None:
     assert room.slots["@b:one.test:B", 7] == key("b", 7).secret.expose()
 
 
+def test_a_key_that_was_handed_to_us_stays_when_an_epoch_of_its_index_retires() -> None:
+    room = Room()
+    kept = ring(room)
+    kept.tell(installed(7))
+    guest = key("g", 7)
+    kept.tell(MediaKeysChanged(None, None, (guest,)))
+    kept.tell(MediaKeysRetired(epoch_id(7), KeyIndex(7)))
+    assert room.slots["@g:one.test:G", 7] == guest.secret.expose()
+    assert room.slots["@b:one.test:B", 7] != key("b", 7).secret.expose()
+    kept.tell(MediaKeysChanged(None, None, (), (guest.sender,)))
+    assert room.slots["@g:one.test:G", 7] != guest.secret.expose()
+
+
+def test_a_device_that_comes_back_with_mls_keeps_the_key_that_it_sends_under() -> None:
+    room = Room()
+    kept = ring(room)
+    before = key("b", 7, "its earlier membership")
+    kept.tell(MediaKeysChanged(None, None, (before,)))
+    kept.tell(installed(7))
+    kept.tell(MediaKeysChanged(None, None, (), (before.sender,)))
+    assert room.slots["@b:one.test:B", 7] == key("b", 7).secret.expose()
+
+
 def test_whose_own_key_is_withdrawn_sends_where_nobody_has_the_key() -> None:
     for rest in ((), (key("b", 7),)):
         room = Room(tracks=[Cryptor(OURS)])

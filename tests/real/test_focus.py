@@ -27,7 +27,7 @@ from mlsrtc.testing.token_service import TokenService
 pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pair(announcing: tuple[Synapse, TokenService]) -> AsyncIterator[list[TestDevice]]:
     async with cross_signed_devices(announcing[0], ["ada", "ben"]) as devices:
         yield devices

@@ -23,18 +23,18 @@ ALIAS = "zsFaCDegWaSYKC48CZ52oqAXQ1FbMXhYzqE3dttzXFE"
 Body = dict[str, Any]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(livekit: LiveKitServer, synapse: Synapse) -> AsyncIterator[TokenService]:
     async with TokenService(livekit, {"localhost": synapse.base_url}) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def account(synapse: Synapse) -> Account:
     return await synapse.register("asking")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def openid(synapse: Synapse, account: Account) -> Body:
     path = f"/_matrix/client/v3/user/{account.user_id}/openid/request_token"
     return await synapse.demand("POST", path, token=account.access_token, body={})

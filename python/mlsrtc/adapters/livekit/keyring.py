@@ -9,7 +9,7 @@ published begins at index 0: there lies a random key that nobody else has, and w
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
+from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.mls import Secret, random_bytes
 from mlsrtc.notices import MediaKeysChanged, MediaKeysRetired, Muted, Notice, SendKeySwitched
@@ -18,6 +18,11 @@ KEY_RING_SIZE = 256
 KEY_BYTES = 32
 NOWHERE = KeyIndex(0)
 """The index of no epoch: what is sent there is read by nobody."""
+
+
+Place = tuple[EpochId | None, KeyIndex]
+"""Where a key lies, and of which epoch it is: that of a participant without MLS may have the index of an epoch, and
+stays when the epoch retires."""
 
 
 class KeyProvider(Protocol):
@@ -59,7 +64,7 @@ class KeyRing:
         self._cryptors = cryptors
         self._standing = standing
         self._own: dict[KeyIndex, Secret] = {NOWHERE: nobodys_key()}
-        self._held: dict[KeyIndex, set[str]] = {}
+        self._held: dict[Place, set[str]] = {}  # whose keys lie where
         self._index = NOWHERE
         self._set_own()
 
@@ -71,23 +76,23 @@ class KeyRing:
     def tell(self, notice: Notice) -> None:
         """Do what a notice asks of a key ring; other notices ask nothing."""
         match notice:
-            case MediaKeysChanged(keys=keys, withdrawn=withdrawn):
+            case MediaKeysChanged(id=epoch, keys=keys, withdrawn=withdrawn):
                 for sender in withdrawn:
-                    self._empty(sender.index, identities(sender))
+                    self._empty((epoch, sender.index), identities(sender))
                 standing = frozenset(self._standing())
                 # A device can have two leaves for a moment, under one identity: the one that is here comes last.
                 for key in sorted(keys, key=lambda one: one.member_id in standing):
-                    self._install(key)
+                    self._install(epoch, key)
                 if self._index in self._own:
                     self._set_own()
                 else:
                     self._switch(NOWHERE)  # our own key was withdrawn
             case SendKeySwitched(index=index):
                 self._switch(index)
-            case MediaKeysRetired(index=index):
+            case MediaKeysRetired(id=epoch, index=index):
                 if index == self._index:
                     self._switch(NOWHERE)
-                self._empty(index, tuple(self._held.get(index, ())))
+                self._empty((epoch, index), tuple(self._held.get((epoch, index), ())))
                 self._set_own()
             case Muted():
                 self._own[NOWHERE] = nobodys_key()
@@ -101,25 +106,26 @@ class KeyRing:
             if cryptor.participant_identity == self._identity:
                 cryptor.set_key_index(self._index)
 
-    def _install(self, key: MediaKey) -> None:
+    def _install(self, epoch: EpochId | None, key: MediaKey) -> None:
         ours = (key.user_id, key.device_id) == self._us
         if ours:
             self._own[key.index] = key.secret
         for identity in (self._identity,) if ours else identities(key):
             self._set(identity, key.index, key.secret)
-            self._held.setdefault(key.index, set()).add(identity)
+            self._held.setdefault((epoch, key.index), set()).add(identity)
 
-    def _empty(self, index: KeyIndex, whose: Iterable[str]) -> None:
-        held = self._held.get(index, set())
+    def _empty(self, place: Place, whose: Iterable[str]) -> None:
+        held, index = self._held.get(place, set()), place[1]
         for identity in held.intersection(whose):
-            self._set(identity, index, nobodys_key())
             held.discard(identity)
+            if any(identity in others for (_, other), others in self._held.items() if other == index):
+                continue  # A device that was here without MLS and is with it now, or the other way round.
+            self._set(identity, index, nobodys_key())
             if identity == self._identity and index != NOWHERE:
+                # Index 0 is that of nobody's key, and stays so.
                 self._own.pop(index, None)
         if not held:
-            self._held.pop(index, None)
-            if index != NOWHERE:  # A participant without MLS may use it; what we have there stays nobody's.
-                self._own.pop(index, None)
+            self._held.pop(place, None)
 
     def _switch(self, index: KeyIndex) -> None:
         """Send under this index, or, if there is no key of ours, where nobody reads it."""

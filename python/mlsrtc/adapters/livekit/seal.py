@@ -8,7 +8,7 @@ from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.sframe import CallReceiver, CallSender, Opened, Participation
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.media.keys import Sender
-from mlsrtc.notices import MediaKeysChanged, Notice
+from mlsrtc.notices import Notice, SendKeySwitched
 
 LABEL = b"mlsrtc data packet 1"
 """Begins the metadata of a packet: no media frame under the same key is taken for one."""
@@ -30,7 +30,7 @@ class DataSeal:
 
     def tell(self, notice: Notice) -> None:
         """What the call says. One that hands its keys out has no epochs, and nothing is sealed or opened in it."""
-        if isinstance(notice, MediaKeysChanged) and notice.id is None:
+        if isinstance(notice, SendKeySwitched) and notice.id is None:
             self._no_epochs = True
             return
         for sender in self._senders.values():

@@ -62,10 +62,10 @@ class CallSender(Unique):
             case MediaKeysChanged(id=bytes() as epoch, keys=keys):
                 own = self._ourselves.member_id
                 self._keys.update((epoch, key) for key in keys if key.member_id == own)
-            case MediaKeysChanged():
-                raise no_epochs()
             case SendKeySwitched(id=bytes() as epoch):
                 self._sending = self._begin(epoch)
+            case SendKeySwitched():
+                raise no_epochs()
             case MediaKeysRetired(id=epoch):
                 self._keys.pop(epoch, None)
                 if self._sending is not None and self._sending.epoch == epoch:
@@ -148,7 +148,7 @@ class CallReceiver(Unique):
         match notice:
             case MediaKeysChanged(id=bytes() as epoch, keys=keys):
                 self._install(epoch, keys)
-            case MediaKeysChanged():
+            case SendKeySwitched(id=None):
                 raise no_epochs()
             case MediaKeysRetired(id=epoch, index=index):
                 if (held := self._epochs.get(index)) is not None and held.id == epoch:
