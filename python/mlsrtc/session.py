@@ -64,6 +64,7 @@ class Session(BaseSession):
         self._keying = Keying(self.policy)
         self._mixing = self._mix()
         self._participants = Participants()
+        self._resumed = False  # a process before us was in the call, and we have not looked who else is
         self._stages = checkpoint.Stages(
             self._desk, self.known, self._attendance, self._footing, self._committing, self._keying
         )
@@ -86,7 +87,9 @@ class Session(BaseSession):
         return self._questions
 
     def _restore(self, records: saved.Records) -> Phase:
-        return checkpoint.restore(records, self._stages)
+        phase = checkpoint.restore(records, self._stages)
+        self._resumed = phase is Phase.INSIDE
+        return phase
 
     def _changes(self) -> Mapping[str, bytes | None]:
         return checkpoint.changes(self._phase, self._stages)
@@ -205,9 +208,16 @@ class Session(BaseSession):
                 desk, known, attendance, self._footing, self._exchange, mixing=self._mixing, closed=closed
             )
             unanswered = self._exchange.settle(desk, known, attendance)
-            reason = reason or unanswered
+            reason = reason or unanswered or self._lost_keys()
         if reason is not None and attendance.rejoin(desk, known, reason):
             self._forget_participation()
+
+    def _lost_keys(self) -> str | None:
+        """What participants without MLS handed to an earlier process is gone, and nobody hands it twice to one
+        participation."""
+        if self._resumed and not self._mixing.guests:
+            self._resumed = False
+        return "keys_lost" if self._resumed else None
 
     def _enter(self) -> None:
         self._phase = Phase.INSIDE
@@ -237,6 +247,7 @@ class Session(BaseSession):
         return False
 
     def _forget_participation(self) -> None:
+        self._resumed = False
         self._mixing.renew(self._desk.now)
         self._footing.forget(self._desk)
         self._committing.forget(self._desk)

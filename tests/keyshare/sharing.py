@@ -27,6 +27,7 @@ class Ring:
     sending: KeyIndex | None = None
     begun: list[bytes] = field(default_factory=list)  # every key that was ever sent under, in order
     own: tuple[str, str] = ("", "")
+    life: int = 0  # which process of the device it is
     epochs: dict[EpochId, set[tuple[str, str, str]]] = field(default_factory=dict)
 
     def tell(self, notice: Any) -> None:
@@ -100,6 +101,7 @@ class Sharers:
         ring = self.rings[device.index]
         ring.keys.clear()
         ring.sending = None
+        ring.life += 1
         kind = Session if device.index in self.mls else SharingSession
         return kind(
             device.matrix,

@@ -1,11 +1,13 @@
 """Calls of both kinds: members with MLS, and participants that hand their keys out."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
-from sharing import Sharers
+from sharing import SLOT, Ring, Sharers
 
-from mlsrtc.notices import KeyMissing, MediaKeysChanged, Mixed, Muted, NotAddable
+from mlsrtc.adapters.store import MemoryStore
+from mlsrtc.notices import KeyMissing, Left, MediaKeysChanged, Mixed, Muted, NotAddable
 from mlsrtc.outbox import HandOver
 from mlsrtc.policy import Policy
 from mlsrtc.session import Session
@@ -14,7 +16,7 @@ from mlsrtc.wire import names
 MIXED = Policy(mixed=True)
 
 
-def calling(devices: int, mls: tuple[int, ...], **settings: Any) -> Sharers:
+def calling(devices: int, mls: Collection[int], **settings: Any) -> Sharers:
     """So many devices in a call, those of `mls` with MLS."""
     settings.setdefault("policy", MIXED)
     sharers = Sharers(devices, mls=mls, **settings)
@@ -137,3 +139,148 @@ def test_it_is_off_unless_the_application_allows_it() -> None:
     assert sharers.rings[0].opens(sharers.rings[1])
     assert not sharers.rings[2].opens(sharers.rings[0])
     assert not any(isinstance(request, HandOver) for request in member(sharers, 0)._desk.outbox.waiting())
+
+
+SLOW = Policy(mixed=True, batch_window=6.0, batch_limit=6.0, switch_delay_add=2.0)
+"""A commit that answers a leave takes so long that the epoch before it would have been begun meanwhile."""
+
+
+def handed_and_not_begun(sharers: Sharers) -> bytes:
+    """A guest (3) has joined: both guests are handed the first member's key of an epoch that it has not begun. Its key
+    there."""
+    sharers.party.run(30)
+    sharers.party.join(3)
+    before = sharers.told(0, MediaKeysChanged)
+    sharers.party.run_until(
+        lambda: any(notice.id is not None for notice in sharers.told(0, MediaKeysChanged)[len(before) :]), timeout=20
+    )
+    sharers.party.run(0.3)
+    newest = [notice for notice in sharers.told(0, MediaKeysChanged) if notice.id is not None][-1]
+    (own,) = (key for key in newest.keys if (key.user_id, key.device_id) == sharers.party[0].matrix.name)
+    secret: bytes = own.secret.expose()
+    assert secret in held_by(sharers, 2)
+    assert secret != sharers.rings[0].sent_under()
+    return secret
+
+
+def test_an_epoch_is_not_begun_that_a_guest_holds_who_has_left() -> None:
+    sharers = Sharers(4, mls=(0, 1), policy=SLOW)
+    for index in range(3):
+        sharers.party.join(index)
+    secret = handed_and_not_begun(sharers)
+    sharers.party.leave(2)
+    sharers.party.run(20)
+    assert secret not in sharers.rings[0].begun
+    assert sharers.rings[0].sent_under() not in held_by(sharers, 2)
+    assert sharers.hear_each_other()
+
+
+def test_a_later_process_does_not_begin_what_an_earlier_one_has_handed_out() -> None:
+    sharers = Sharers(4, mls=(0, 1), policy=SLOW)
+    for index in range(3):
+        sharers.party.join(index)
+    secret = handed_and_not_begun(sharers)
+    sharers.party.crash(0)
+    sharers.party.leave(2, after=0.5)
+    sharers.party.restart(0, resume=False, after=1.0)
+    sharers.party.run(30)
+    assert secret not in sharers.rings[0].begun
+    assert sharers.hear_each_other()
+
+
+def test_a_restart_of_the_only_member_goes_on_under_another_epoch() -> None:
+    sharers = calling(3, (0,))
+    sharers.party.run(20)
+    before = sharers.rings[0].sent_under()
+    sharers.party.crash(0)
+    sharers.party.restart(0, resume=False, after=1.0)
+    sharers.party.run(20)
+    assert sharers.rings[0].sending is not None
+    assert sharers.rings[0].sent_under() != before
+    assert sharers.hear_each_other()
+
+
+def test_a_guest_whose_device_no_one_vouches_for_gets_no_key_and_is_not_heard() -> None:
+    sharers = Sharers(3, mls=(0, 1), policy=MIXED)
+    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
+    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
+    sharers.party[2].matrix = stranger
+    for index in range(3):
+        sharers.party.join(index)
+    sharers.party.run(20)
+    assert not sharers.told(0, Mixed)
+    assert [(notice.device_id, notice.reason) for notice in sharers.told(0, NotAddable)] == [("DEVICE02", "no_chain")]
+    assert not sharers.rings[2].opens(sharers.rings[0])
+    assert not sharers.rings[0].opens(sharers.rings[2])
+
+
+def test_a_device_that_was_here_with_mls_is_not_served_without() -> None:
+    sharers = calling(3, [0, 1, 2])
+    sharers.party.run(5)
+    sharers.party.leave(2)
+    sharers.party.run(5)
+    sharers.party.crash(2)
+    sharers.mls = (0, 1)
+    sharers.party[2].store = MemoryStore()
+    sharers.party.join(2)
+    sharers.party.run(20)
+    assert sharers.party[2].session.member_id is not None  # type: ignore[union-attr]
+    assert [notice.reason for notice in sharers.told(0, NotAddable)] == ["was_mls"]
+    assert not sharers.told(0, Mixed)
+    assert not sharers.rings[2].opens(sharers.rings[0])
+
+
+def test_where_the_slot_says_mls_nobody_is_served_without() -> None:
+    sharers = Sharers(2, mls=(0,), policy=MIXED)
+    sharers.party.join(0)
+    sharers.party.join(1)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+    content = {"status": "open", "application": {"type": "m.call"}, "encryption": {"type": names.ENCRYPTION_TYPE}}
+    sharers.world.moderate(names.SLOT, SLOT, content)
+    sharers.party.run(10)
+    assert sharers.told(0, Mixed)[-1].devices == ()
+    assert isinstance(sharers.told(1, Left)[-1], Left)
+
+
+def test_in_a_room_that_is_not_encrypted_no_key_is_handed_out() -> None:
+    sharers = Sharers(2, mls=(0,), policy=MIXED, encrypted=False)
+    sharers.party.join(0)
+    sharers.party.run(10)
+    assert not sharers.told(0, Mixed)
+    assert not member(sharers, 0).known.may_be_mixed
+
+
+def test_the_call_goes_on_by_mls_when_the_last_guest_has_left() -> None:
+    sharers = calling(3, (0, 1))
+    sharers.party.leave(2)
+    sharers.party.run(10)
+    before = sharers.world.sent()
+    sharers.party.run(60)
+    assert sharers.hear_each_other()
+    assert sharers.world.sent()[names.COMMIT] == before[names.COMMIT]
+    assert sharers.world.sent()[names.KEYS_ELEMENT] == before[names.KEYS_ELEMENT]
+
+
+def test_a_commit_names_for_whose_sake_it_was_made() -> None:
+    sharers = calling(3, (0, 1))
+    sharers.party.run(15)
+    guest = sharers.party[2].matrix
+    sharers.party.leave(2)
+    sharers.party.run(5)
+    session = member(sharers, 0)
+    assert session.epoch_id is not None
+    committed = session.known.archive.judged[session.epoch_id].committed
+    assert committed.guests == ((guest.user_id, guest.device_id, f"{guest.user_id}:{guest.device_id}"),)
+    assert committed.has_path
+    assert not committed.added | committed.removed
+
+
+def test_key_notices_tell_a_late_sink_the_keys_of_both_kinds() -> None:
+    sharers = calling(3, (0, 1))
+    late = Ring(own=sharers.party[0].matrix.name)
+    for notice in member(sharers, 0).key_notices():
+        late.tell(notice)
+    assert late.opens(sharers.rings[1])
+    assert late.opens(sharers.rings[2])
+    assert late.sent_under() == sharers.rings[0].sent_under()
