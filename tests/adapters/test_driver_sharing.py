@@ -8,10 +8,21 @@ from typing import Any
 import pytest
 from test_driver import DEVICE, Transport
 
-from mlsrtc import AUTO, MLS, PER_MEMBER, CallOver, Encryption, KeyRefused, LocalProtocolError, Policy, SendKeySwitched
+from mlsrtc import (
+    AUTO,
+    MLS,
+    PER_MEMBER,
+    CallOver,
+    Encryption,
+    KeyRefused,
+    LocalProtocolError,
+    MembersChanged,
+    Policy,
+    SendKeySwitched,
+)
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
-from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.identifiers import MemberId, RoomId, SlotId
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import RoomEvent, ToDevice
@@ -57,6 +68,20 @@ async def test_auto_goes_by_who_is_there() -> None:
         await call.keyed(timeout=5)
     async with calling(ENCRYPTED) as (call, _):
         assert call.session.encryption is MLS
+
+
+async def test_auto_lets_a_call_with_mls_be_mixed_and_nothing_else_does() -> None:
+    async with calling(ENCRYPTED) as (call, transport):
+        assert call.session.encryption is MLS
+        assert call.session.policy.mixed
+        transport.channel.feed.put_nowait(member())
+        async with asyncio.timeout(5):
+            async for notice in call.notices():
+                if isinstance(notice, MembersChanged) and f"{OTHER.user_id}:{OTHER.device_id}" in notice.joined:
+                    break
+        assert not call.members[MemberId(f"{OTHER.user_id}:{OTHER.device_id}")].mls
+    async with calling(ENCRYPTED, encryption=MLS) as (call, _):
+        assert not call.session.policy.mixed
 
 
 async def test_what_the_room_showed_before_it_was_decided_is_not_lost() -> None:

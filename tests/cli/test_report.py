@@ -8,7 +8,7 @@ import pytest
 from mlsrtc import MLS, PER_MEMBER
 from mlsrtc.cli.call import Report
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
-from mlsrtc.notices import KeyMissing, KeyRefused, KeyUndelivered, MembersChanged, Notice, SendKeySwitched
+from mlsrtc.notices import KeyMissing, KeyRefused, KeyUndelivered, MembersChanged, Mixed, Notice, SendKeySwitched
 
 
 class Room:
@@ -57,6 +57,8 @@ def test_where_keys_are_handed_out_we_are_said_with_the_others(capsys: pytest.Ca
     ("notice", "line"),
     [
         (SendKeySwitched(None, None, KeyIndex(7)), "sending under key 7 of ours"),
+        (Mixed(((UserId("@ada:here"), DeviceId("D")),)), "without MLS, and served: @ada:here D"),
+        (Mixed(()), "everybody has MLS again"),
         (
             KeyMissing(UserId("@ada:here"), DeviceId("D")),
             "warning: @ada:here D has handed us no key: it is not heard",

@@ -19,9 +19,11 @@ from test_manners import damage
 
 from mlsrtc.base_session import BaseSession
 from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.identifiers import EpochId
 from mlsrtc.keyshare.inbox import OTHERS_DELAY
 from mlsrtc.notices import SendKeySwitched
 from mlsrtc.policy import Policy
+from mlsrtc.session import Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Hostility, Limits, PartyDevice
 from mlsrtc.testing.schedule import Restart, Step, make_peace, play
@@ -58,13 +60,19 @@ class Watched(Ring):
         super().tell(notice)
         self.ever.update(key for held in self.keys.values() for key in held.values())
         if isinstance(notice, SendKeySwitched):
-            self._check(notice.index)
+            self._check(notice.id, notice.index)
 
-    def _check(self, index: int) -> None:
+    def _check(self, epoch: EpochId | None, index: int) -> None:
         key, now = self.sent_under(), self.sharers.world.network.time
         session = self.sharers.party[self.index].session
         assert isinstance(session, BaseSession)
         here = {(member.user_id, member.device_id) for member in session.members.values()}
+        if epoch is not None:
+            assert isinstance(session, Session)
+            known, leaves = session.known, session.known.archive.judged[epoch].committed.members
+            assert not known.look(self.sharers.party[self.index].now).gone(leaves), "promise 4: a leaver has a leaf"
+            # A leaf whose join is from the future by our clock is in no count, and has not left.
+            here |= {self.sharers.party[other].matrix.name for other in self.sharers.mls}
         for other in self.sharers.watched:
             assert other is self or key not in other.ever or other.own in here, "promise 4: a leaver holds it"
         in_use = OTHERS_DELAY + self.sharers.policy.old_media_key_seconds

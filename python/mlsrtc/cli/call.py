@@ -29,6 +29,7 @@ from mlsrtc.notices import (
     KeyUndelivered,
     Left,
     MembersChanged,
+    Mixed,
     Muted,
     NotAddable,
     Notice,
@@ -251,6 +252,10 @@ class Report:
                 return f"warning: a key of {user} {device or '(some device)'} does not hold ({reason} {where})".rstrip()
             case NotAddable(user_id=user, device_id=device, reason=reason):
                 return f"warning: {user} {device or '(some device)'} gets no keys ({reason})"
+            case Mixed(devices=()):
+                return "everybody has MLS again"
+            case Mixed(devices=devices):
+                return f"without MLS, and served: {', '.join(f'{user} {device}' for user, device in devices)}"
             case OwnMasterKeyChanged():
                 return "warning: your homeserver names another master key for you; did you reset your cross-signing?"
             case EventRefused(sender=sender, reason=reason, where=where):
