@@ -73,8 +73,9 @@ class Mixing:
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
-    def look(self, desk: Desk, known: Knowledge) -> None:
-        """See who is here without MLS, if the application and the room allow that the call is mixed."""
+    def look(self, desk: Desk, known: Knowledge, *, inside: bool) -> None:
+        """See who is here without MLS, if the application and the room allow that the call is mixed. `inside`: we are
+        in the call, so that they are handed keys."""
         if not self.policy.mixed:
             return
         now, keyring = desk.now, known.keyring
@@ -97,7 +98,7 @@ class Mixing:
             if guest.holder is not None
         }
         served = tuple(sorted({(holder[0], holder[1]) for holder in self._here}))
-        if served != self._told:
+        if inside and served != self._told:
             self._told = served
             desk.tell(Mixed(served))
 
@@ -153,6 +154,7 @@ class Mixing:
         if withdrawn := self.handing.stop(desk):
             desk.tell(MediaKeysChanged(None, None, (), withdrawn))
         self._epochs.clear()
+        self._told = ()
 
     # -- what can be asked at any time ---------------------------------------------------------------------------------
 

@@ -177,7 +177,7 @@ class Session(BaseSession):
         if self._phase is Phase.ENTERING and self.ready:
             self._check_power()
             self._enter()
-        self._mixing.look(desk, self.known)
+        self._mixing.look(desk, self.known, inside=self._phase is Phase.INSIDE)
         if self._phase is Phase.INSIDE:
             self._take_part()
         self._questions.attend(desk, self._mixing.guests)

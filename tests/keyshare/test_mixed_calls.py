@@ -129,6 +129,20 @@ def test_guests_come_and_go_with_one_member_for_as_long_as_they_like() -> None:
     assert not sharers.told(0, Muted)
 
 
+def test_who_watches_from_the_lobby_serves_nobody() -> None:
+    sharers = Sharers(2, mls=(0,), policy=MIXED)
+    sharers.party.start(0)
+    sharers.party.join(1)
+    sharers.party.run(20)
+    assert not sharers.told(0, Mixed)
+    assert not sharers.world.sent()[names.KEYS_ELEMENT]
+    assert not next(iter(member(sharers, 0).members.values())).mls
+    sharers.party.join(0)
+    sharers.party.run(5)
+    assert len(sharers.told(0, Mixed)) == 1
+    assert sharers.hear_each_other()
+
+
 def test_it_is_off_unless_the_application_allows_it() -> None:
     sharers = Sharers(3, mls=(0, 1), policy=Policy())
     for index in range(3):
