@@ -90,6 +90,9 @@ class Upkeep(Generic[P]):
     def show(self, desk: Desk, presence: P) -> None:
         """Enter with this presence, in place of any that this device had."""
         self.presence, self.taken = presence, False
+        if self.joining is not None:
+            # One that has not left would be of the same moment: which of two stands is chance then.
+            desk.withdraw(self.joining)
         self._cancel_delayed_leave(desk)
         self._schedule_leave(desk)
         self._send_membership(desk)
