@@ -86,7 +86,7 @@ def test_every_event_of_a_call_is_read_whole(
             answers.setdefault(answer["kind"], []).append(answer)
     root = answers["commit event"][0]
     assert (root["parent"], root["id"]) == (None, root["root"])
-    assert (root["commit"]["n"], len(root["commit"]["adds"])) == (1, 2)
+    assert (root["commit"]["n"], len(root["commit"]["adds"]), root["commit"]["guests"]) == (1, 2, [])
     assert answers["commit event"][1]["parent"] == root["id"]
     joins, (left,) = answers["membership"], answers["end of a membership"]
     assert {join["format"] for join in (*joins, left)} == {"sticky" if sticky else "state"}

@@ -224,6 +224,7 @@ def _commit(data: bytes) -> dict[str, Any]:
         "parent": None if said is None else _hex(said.parent),
         "n": None if said is None else said.n,
         "left": [] if said is None else sorted(said.left),
+        "guests": [] if said is None else [" ".join(guest) for guest in said.guests],
         "authenticated_data": encode_base64(facts.authenticated_data),
     }
 
