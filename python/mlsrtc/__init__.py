@@ -27,7 +27,7 @@ from mlsrtc.notices import (
     SendKeySwitched,
     Stranded,
 )
-from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy, Trust
+from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, KeyTransport, Policy, Trust
 from mlsrtc.session import CallMember, Device, Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.wire.incoming import Now
@@ -46,6 +46,7 @@ __all__ = [
     "HistoryNotVisible",
     "KeyMissing",
     "KeyRefused",
+    "KeyTransport",
     "KeyUndelivered",
     "KeysUnreadable",
     "Left",

@@ -15,14 +15,15 @@ from mlsrtc.keyshare import inbox
 from mlsrtc.keyshare.audience import Guest
 from mlsrtc.keyshare.delivery import Delivery, Trouble
 from mlsrtc.keyshare.inbox import Inbox
+from mlsrtc.keyshare.posting import Posting
 from mlsrtc.keyshare.rotation import Holder, OwnKey
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.mls import Secret
 from mlsrtc.notices import KeyMissing, KeyUndelivered, MediaKeysChanged
-from mlsrtc.outbox import Accepted, HandOver, Outcome, RateLimited
-from mlsrtc.policy import Policy
+from mlsrtc.outbox import Accepted, Handed, HandOver, Outcome, PostKey, RateLimited
+from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Now, ToDevice
+from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
 from mlsrtc.wire.key_event import (
     IndexedKey,
     KeyEvent,
@@ -30,7 +31,11 @@ from mlsrtc.wire.key_event import (
     KeyRequest,
     decode_key_event,
     decode_key_request,
+    decode_room_key_event,
 )
+
+NOBODYS_WORD = b""
+"""In place of the Ed25519 key of a device that nothing authenticates: where keys go in the clear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +55,25 @@ class Ourselves:
 
 @dataclass(slots=True)
 class Handing:
-    """What goes to and comes from the participants without MLS of one call. `guests`: those we deal with."""
+    """What goes to and comes from the participants without MLS of one call. `guests`: those we deal with.
+
+    `clear`: the room is not encrypted, and our policy hands keys out in the clear there: who claims to be a device is
+    taken for it.
+    """
 
     policy: Policy
     ourselves: Ourselves
+    clear: bool = field(default=False, init=False)
     guests: Mapping[DeviceIdentity, Guest] = field(default_factory=dict, init=False)
-    _delivery: Delivery = field(init=False)
+    _delivery: Delivery | Posting = field(init=False)
     _inbox: Inbox = field(init=False)
     _around: Collection[Guest] = field(default=(), init=False)  # all of them, whatever we think of them
     _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
     _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
 
     def __post_init__(self) -> None:
-        self._delivery = Delivery(self.policy)
+        by_device = self.policy.key_transport is KeyTransport.TO_DEVICE
+        self._delivery = Delivery(self.policy) if by_device else Posting(self.policy)
         self._inbox = Inbox(self.policy)
 
     # -- what comes in -------------------------------------------------------------------------------------------------
@@ -84,7 +95,21 @@ class Handing:
             device = _sender_of(event, said.device_id)
             # Where the membership is a state event its id is the device's own name, and says no more than that.
             named = None if said.rtc_member_id == f"{device[0]}:{device[1]}" else said.rtc_member_id
-            self._inbox.take(device, named, said.keys, now.monotonic, sent_ts=said.sent_ts)
+            self._inbox.take(self._known_as(device), named, said.keys, now.monotonic, sent_ts=said.sent_ts)
+
+    def posted(self, event: PostedKey, now: Now) -> None:
+        """A key in a room event. As `to_device`: only the device whose Megolm session brought it counts."""
+        ours = self.ourselves
+        said = decode_room_key_event(ours.room_id, event.content)
+        if said.slot_id != ours.slot_id:
+            return
+        if self.clear and not event.encrypted:
+            assert said.device_id is not None
+            device = UserId(event.sender), said.device_id, NOBODYS_WORD
+        else:
+            device = _sender_of(event, said.device_id)
+        if device[:2] != (ours.user_id, ours.device_id):  # else it is our own, come back
+            self._inbox.take(self._known_as(device), None, said.keys, now.monotonic, sent_ts=said.sent_ts)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -101,7 +126,7 @@ class Handing:
     def listen(self, desk: Desk) -> None:
         """Tell the keys of the others, and whose has not come. Only once we are in the call: before that nobody would
         hear of a key that is told, so it waits."""
-        ids = {device: guest.member_ids for device, guest in self.guests.items()}
+        ids = {self._known_as(device): guest.member_ids for device, guest in self.guests.items()}
         around = [(guest.user_id, guest.device_id) for guest in self._around]
         heard = self._inbox.settle(desk.now.monotonic, ids, around)
         installed, over = _installed(heard), _withdrawn(heard)
@@ -118,7 +143,7 @@ class Handing:
             key: {holder: formats[holder] for holder in sorted(holders) if holder in formats}
             for key, holders in wanted.items()
         }
-        heard = [device for device in self.guests if self._inbox.holds(device)]
+        heard = [device for device in self.guests if self._inbox.holds(self._known_as(device))]
         for batch in self._delivery.settle(desk.now.monotonic, addressed, heard):
             event = KeyEvent(
                 batch.format,
@@ -133,14 +158,17 @@ class Handing:
             )
             request_id = desk.new_id("key")
             self._delivery.sending(batch, request_id)
-            desk.draft(HandOver(request_id, event, batch.devices))
+            if isinstance(self._delivery, Posting):
+                desk.draft(PostKey(request_id, event, batch.devices, encrypt=not self.clear))
+            else:
+                desk.draft(HandOver(request_id, event, batch.devices))
         desk.at(self._delivery.next_timer())
 
     def renew(self, now: Now, *, older_than: float) -> None:
         """Hand over again what was handed over so long ago (seconds): the others may have thrown it away."""
         self._delivery.renew(now.monotonic, older_than=older_than)
 
-    def outcome(self, desk: Desk, request: HandOver, outcome: Outcome) -> None:
+    def outcome(self, desk: Desk, request: Handed, outcome: Outcome) -> None:
         """What became of keys on their way. What did not arrive is drafted anew and not sent again as it is: there may
         be another key by then."""
         now = desk.now.monotonic
@@ -162,7 +190,7 @@ class Handing:
         withdrawn = _withdrawn(self._inbox.stop())
         self._delivery.settle(desk.now.monotonic, {}, ())
         for request in desk.outbox.waiting():
-            if isinstance(request, HandOver) and desk.withdraw(request.id):
+            if isinstance(request, Handed) and desk.withdraw(request.id):
                 _wipe(request)
         self._silent.clear()
         self._missed.clear()
@@ -176,7 +204,7 @@ class Handing:
 
     def hears(self, device: DeviceIdentity | None) -> bool:
         """Whether we hold a key of a device."""
-        return device is not None and not self._inbox.lacks(device)
+        return device is not None and not self._inbox.lacks(self._known_as(device))
 
     @property
     def flagged(self) -> frozenset[MemberId]:
@@ -185,10 +213,14 @@ class Handing:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _known_as(self, device: DeviceIdentity) -> DeviceIdentity:
+        """By what the inbox knows a device."""
+        return (*device[:2], NOBODYS_WORD) if self.clear else device
+
     def _look_for_silent(self, desk: Desk) -> None:
         """Whose key has not come: told, and asked for where the client can be asked."""
         now, ours = desk.now.monotonic, self.ourselves
-        silent = [device for device in self.guests if self._inbox.lacks(device)]
+        silent = [device for device in self.guests if not self.hears(device)]
         self._silent = {device: self._silent.get(device, now) for device in silent}
         self._missed &= self._silent.keys()
         for device, since in self._silent.items():
@@ -204,16 +236,18 @@ class Handing:
                 desk.draft(HandOver(desk.new_id("ask"), request, (device,)))
 
 
-def _sender_of(event: ToDevice, claimed: DeviceId | None) -> DeviceIdentity:
-    """The device that the envelope authenticates. Raises RemoteProtocolError: not_encrypted, wrong_device."""
+def _sender_of(event: ToDevice | PostedKey, claimed: DeviceId | None) -> DeviceIdentity:
+    """The device that the envelope authenticates. Raises RemoteProtocolError: not_encrypted, not_authenticated,
+    wrong_device."""
     if event.sender_device is None or event.sender_key is None:
-        raise RemoteProtocolError("not_encrypted", where="type")
+        sealed = isinstance(event, PostedKey) and event.encrypted
+        raise RemoteProtocolError("not_authenticated" if sealed else "not_encrypted", where="type")
     if claimed not in (None, event.sender_device):
         raise RemoteProtocolError("wrong_device", "not the device that encrypted it", where="content")
     return UserId(event.sender), DeviceId(event.sender_device), event.sender_key
 
 
-def _wipe(request: HandOver) -> None:
+def _wipe(request: Handed) -> None:
     """The copies of our key that a request holds."""
     if isinstance(request.event, KeyEvent):
         for key in request.event.keys:

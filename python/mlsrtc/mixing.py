@@ -20,10 +20,10 @@ from mlsrtc.keyshare.rotation import Holder, OwnKey
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.media.table import KeyTable
 from mlsrtc.notices import KeyNotice, MediaKeysChanged, Mixed
-from mlsrtc.outbox import HandOver, Outcome
+from mlsrtc.outbox import Handed, Outcome
 from mlsrtc.policy import Policy
 from mlsrtc.turns import NO_VISITS, Visits
-from mlsrtc.wire.incoming import DeviceKeys, Now, ToDevice
+from mlsrtc.wire.incoming import DeviceKeys, Now, PostedKey, ToDevice
 
 NAMED = 32  # participants without MLS that one commit names
 
@@ -67,7 +67,12 @@ class Mixing:
         if self.policy.mixed:
             self.handing.to_device(event, now)
 
-    def outcome(self, desk: Desk, request: HandOver, outcome: Outcome) -> None:
+    def posted(self, event: PostedKey, now: Now) -> None:
+        """As `Handing.posted`."""
+        if self.policy.mixed:
+            self.handing.posted(event, now)
+
+    def outcome(self, desk: Desk, request: Handed, outcome: Outcome) -> None:
         """As `Handing.outcome`."""
         self.handing.outcome(desk, request, outcome)
 

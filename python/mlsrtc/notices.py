@@ -114,7 +114,8 @@ class OwnMasterKeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeyUndelivered:
-    """A participant without MLS does not get our key yet; it is tried again, at growing distances.
+    """A participant without MLS does not get our key yet; it is tried again, at growing distances. Where keys are room
+    events: it does not get the Megolm session, or our homeserver does not take the event.
 
     reason: no_one_time_key (its homeserver has no one-time key of it left: it has to come online and make new ones),
     bad_one_time_key (what it has is none, or not signed by the device), unknown_device (keys/query does not name the
@@ -143,8 +144,9 @@ class KeyMissing:
 class KeyRefused:
     """A message with a media key did not hold. It changed nothing.
 
-    reason: not_encrypted (it came in the clear), wrong_device (it claims another device than the one that encrypted
-    it), or those of `RemoteProtocolError` for its form. device_id: the one that encrypted it, None in the clear.
+    reason: not_encrypted (it came in the clear), not_authenticated (in a room event, by a Megolm session that is no
+    known device's own), wrong_device (it claims another device than the one that encrypted it), or those of
+    `RemoteProtocolError` for its form. device_id: the one that encrypted it, None where nobody knows.
     """
 
     user_id: UserId

@@ -70,6 +70,20 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class PostKey:
+    """PUT a key as one room event under transaction id `id`: encrypted with Megolm if `encrypt`, else in the clear.
+
+    `devices`: those that have to be able to read it; the Megolm session is shared with whoever of them lacks it. As
+    with `HandOver`, no store keeps it.
+    """
+
+    id: str
+    event: KeyEvent
+    devices: tuple[DeviceIdentity, ...]
+    encrypt: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleLeave:
     """MSC4140: an event that the homeserver sends after `delay_ms` unless it is restarted. State if `state_key`."""
 
@@ -121,11 +135,15 @@ class QueryKeys:
     user_ids: tuple[str, ...]
 
 
+Handed: TypeAlias = HandOver | PostKey
+"""What has a media key in it."""
+
 Request: TypeAlias = (
     SendState
     | SendEvent
     | SendToDevice
     | HandOver
+    | PostKey
     | ScheduleLeave
     | RestartLeave
     | CancelLeave
@@ -140,8 +158,8 @@ Request: TypeAlias = (
 class Accepted:
     """The homeserver took it. `event_id` of what was sent, `delay_id` of what was scheduled, where there is one.
 
-    `failures`: of a `HandOver`, the devices that were not written to, and why: a reason of `KeyUndelivered`, or that
-    our homeserver asks for patience.
+    `failures`: of a `HandOver`, the devices that were not written to, and of a `PostKey` those that cannot read it; and
+    why: a reason of `KeyUndelivered`, or that our homeserver asks for patience.
     """
 
     event_id: str | None = None
@@ -206,7 +224,7 @@ class Outbox:
             for request in self._released.values()
             if request.id not in self._in_flight
             and self._not_before.get(request.id, now) <= now
-            and (into_room or not isinstance(request, SendEvent | SendState))
+            and (into_room or not isinstance(request, SendEvent | SendState | PostKey))
         ]
         for request in ready:
             self._in_flight.add(request.id)

@@ -37,6 +37,15 @@ PER_MEMBER = Encryption.PER_MEMBER
 AUTO = Encryption.AUTO
 """What the slot says; where it says nothing, `PER_MEMBER` if those who are in the call have no MLS, else `MLS`."""
 
+
+class KeyTransport(Enum):
+    """How our key travels where keys are handed out. What others send is read however it comes."""
+
+    TO_DEVICE = "to_device"  # Olm-encrypted to each device that our trust policy accepts; what is deployed
+    ROOM = "room"  # one room event for all, Megolm-encrypted: every device in the room can read it, in the call or not
+    ROOM_CLEAR = "room_clear"  # the same; in a room that is not encrypted in the clear, so the homeservers read it too
+
+
 LEAST = {
     "failover_step": 0.1,
     "skipped_turns": 1,
@@ -132,6 +141,8 @@ class Policy:
     join_throttle: float = 10.0  # who joins is handed a key that is younger; js-sdk keyRotationGracePeriodMs
     ratchet_on_join: bool = False  # receivers have to try, and a joiner opens the key before as well: `ratchet`
     share_in_lobby: bool = False  # hand out our key before Join is pressed
+    key_transport: KeyTransport = KeyTransport.TO_DEVICE
+    key_post_pause: float = 3.0  # before the same key is posted again, for who has joined; js-sdk's throttle until 2026
     key_messages_per_request: int = 20  # js-sdk
     key_messages_per_minute: int = 3000  # of the whole device, a token bucket; n = 50: one change each second
     key_retry_first: float = 2.0  # then doubled; js-sdk 2, 4, 8, 16 s
@@ -173,6 +184,9 @@ class Policy:
         for renewal, end in BEFORE_THE_END.items():
             if getattr(self, renewal) >= getattr(self, end):
                 raise LocalProtocolError(f"policy.{renewal}: not shorter than policy.{end}")
+        if self.ratchet_on_join and self.key_transport is not KeyTransport.TO_DEVICE:
+            # One event reaches everybody, so a new key costs no more, and opens nothing that was sent before.
+            raise LocalProtocolError("policy.ratchet_on_join: not where keys are room events")
         for part, whole in NOT_LONGER.items():
             if getattr(self, part) > getattr(self, whole):
                 raise LocalProtocolError(f"policy.{part}: longer than policy.{whole}")

@@ -71,6 +71,11 @@ class RoomState:
         """Raises CannotSend if the room does not let this user write a membership."""
         self.levels.check(user, membership_type, state=state, creation=self.creation)
 
+    def check_key_power(self, user: UserId) -> None:
+        """Raises CannotSend if the room does not let this user hand out keys as room events."""
+        kind = names.ENCRYPTED if self.encrypted else names.KEYS_ELEMENT
+        self.levels.check(user, kind, state=False, creation=self.creation)
+
     def check_commit_power(self, user: UserId) -> None:
         """Raises CannotSend if the room does not let this user take part in a call with MLS."""
         for kind in (names.COMMIT, names.WORD):

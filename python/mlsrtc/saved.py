@@ -15,7 +15,7 @@ from mlsrtc.drafts import Draft
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import EpochId, MemberId
-from mlsrtc.outbox import HandOver, Request
+from mlsrtc.outbox import Handed, Request
 from mlsrtc.trust import Pins
 from mlsrtc.wire import encoding
 from mlsrtc.wire.binding import decode_binding
@@ -28,7 +28,7 @@ COMMITTED, BEGUN, REMOVED = "committed/", "begun/", "removed/"
 MARK = b"1"  # the bytes of a record of which the key says all
 TEXT_LIMIT = 1 << 16  # bytes of a text; what an event claims as its id is longer where a member told it
 ATTACHMENT_LIMIT = 1 << 26  # bytes of a file that waits to be sent
-REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request) if kind is not HandOver}
+REQUEST_TYPES = {kind.__name__: kind for kind in get_args(Request) if kind not in get_args(Handed)}
 
 Records = Mapping[str, bytes]
 T = TypeVar("T")
@@ -259,7 +259,7 @@ def load_pins(records: Records) -> Pins:
 def drafted(requests: Iterable[Request]) -> Iterator[tuple[str, bytes]]:
     """A record for each request that is to be sent, but none with a media key in it."""
     for request in requests:
-        if not isinstance(request, HandOver):
+        if not isinstance(request, Handed):
             yield f"request/{request.id}", dump_request(request)
 
 

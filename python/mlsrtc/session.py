@@ -21,7 +21,7 @@ from mlsrtc.keyshare.audience import Audience
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.mixing import Mixing
 from mlsrtc.notices import EventRefused, KeyNotice
-from mlsrtc.outbox import FetchAttachment, HandOver, Outcome, Refused, Request, SendEvent
+from mlsrtc.outbox import FetchAttachment, Handed, Outcome, Refused, Request, SendEvent
 from mlsrtc.participants import CallMember, Participants
 from mlsrtc.policy import Encryption
 from mlsrtc.upkeep import Device, Phase
@@ -33,6 +33,7 @@ from mlsrtc.wire.incoming import (
     HistoryRefused,
     Incoming,
     Now,
+    PostedKey,
     RoomEvent,
     ToDevice,
     claimed_id,
@@ -147,6 +148,8 @@ class Session(BaseSession):
                 self.known.room_event(incoming, now)
             case ToDevice(type=kind) if kind in KEY_EVENTS:
                 self._mixing.to_device(incoming, now)
+            case PostedKey():
+                self._mixing.posted(incoming, now)
             case ToDevice():
                 inside = self._phase is Phase.INSIDE
                 self._exchange.to_device(self._desk, self.known, self._attendance, incoming, now, inside=inside)
@@ -241,7 +244,7 @@ class Session(BaseSession):
         self._keying.stop(self._desk)
 
     def _answered(self, request: Request, outcome: Outcome) -> bool:
-        if isinstance(request, HandOver):
+        if isinstance(request, Handed):
             self._mixing.outcome(self._desk, request, outcome)
             return True
         return False

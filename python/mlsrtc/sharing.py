@@ -13,9 +13,9 @@ from mlsrtc.keyshare.audience import Guest
 from mlsrtc.keyshare.rotation import OwnKey, Rotation
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.notices import KeyNotice, MediaKeysChanged, Muted, SendKeySwitched
-from mlsrtc.outbox import HandOver, Outcome
+from mlsrtc.outbox import Handed, Outcome
 from mlsrtc.policy import Policy
-from mlsrtc.wire.incoming import Now, ToDevice
+from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
 
 
 @dataclass(slots=True)
@@ -34,6 +34,10 @@ class Sharing:
     def to_device(self, event: ToDevice, now: Now) -> None:
         """As `Handing.to_device`."""
         self.handing.to_device(event, now)
+
+    def posted(self, event: PostedKey, now: Now) -> None:
+        """As `Handing.posted`."""
+        self.handing.posted(event, now)
 
     def settle(self, desk: Desk, guests: Collection[Guest], *, inside: bool, lobby: bool = False) -> None:
         """Bring the keys to who is here. `inside`: we are in the call; else we watch. `lobby`: we are about to join,
@@ -72,7 +76,7 @@ class Sharing:
         self._sending = None
         self.handing.ourselves = ourselves
 
-    def outcome(self, desk: Desk, request: HandOver, outcome: Outcome) -> None:
+    def outcome(self, desk: Desk, request: Handed, outcome: Outcome) -> None:
         """As `Handing.outcome`."""
         self.handing.outcome(desk, request, outcome)
 

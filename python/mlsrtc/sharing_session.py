@@ -18,16 +18,16 @@ from mlsrtc.keyshare.audience import Audience, Guest
 from mlsrtc.keyshare.room import PlainRoom
 from mlsrtc.mls import random_bytes
 from mlsrtc.notices import KeyNotice, MembersChanged, NotAddable, OwnMasterKeyChanged
-from mlsrtc.outbox import HandOver, Outcome, Request
+from mlsrtc.outbox import Handed, Outcome, Request
 from mlsrtc.participants import CallMember
-from mlsrtc.policy import Encryption
+from mlsrtc.policy import Encryption, KeyTransport
 from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
 from mlsrtc.sharing import Sharing
 from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64url
-from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, PostedKey, RoomEvent, ToDevice
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
 
 
@@ -131,6 +131,8 @@ class SharingSession(BaseSession):
                 self._room = self._room.with_event(incoming)
             case ToDevice():
                 self._sharing.to_device(incoming, now)
+            case PostedKey():
+                self._sharing.posted(incoming, now)
             case DevicesChanged():
                 self._questions.changed(incoming.user_ids, {guest.user_id for guest in self._guests})
             case _:
@@ -149,6 +151,9 @@ class SharingSession(BaseSession):
             return
         memberships = self.memberships
         self._guests = self._audience.guests(memberships)
+        if self.ready:  # before that the room may be an encrypted one that we do not know yet
+            wants_clear = self.policy.key_transport is KeyTransport.ROOM_CLEAR
+            self._sharing.handing.clear = wants_clear and not self._room.state.encrypted
         self._tell_guests()
         if self._phase is Phase.ENTERING and self.ready:
             self._check_power()
@@ -168,16 +173,19 @@ class SharingSession(BaseSession):
         self._keep_pins()
 
     def _answered(self, request: Request, outcome: Outcome) -> bool:
-        if isinstance(request, HandOver):
+        if isinstance(request, Handed):
             self._sharing.outcome(self._desk, request, outcome)
             return True
         return False
 
     def _check_power(self) -> None:
         self._own.check_membership_power(self._room.state)
-        if not self._room.state.encrypted:
+        transport, state = self.policy.key_transport, self._room.state
+        if not state.encrypted and transport is not KeyTransport.ROOM_CLEAR:
             # Element Call hands no keys out there, and sends its media in the clear.
             raise LocalProtocolError("keys are handed out in encrypted rooms only", reason="room_not_encrypted")
+        if transport is not KeyTransport.TO_DEVICE:
+            state.check_key_power(self.user_id)
 
     def _enter(self) -> None:
         self._phase = Phase.INSIDE

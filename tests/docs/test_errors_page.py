@@ -66,7 +66,7 @@ SECTIONS: dict[str, tuple[str, list[Row]]] = {
         rows([*focus.OPENID_TOKENS, *focus.TOKENS]),
     ),
     "Keys that are handed out": (
-        "To-device events with media keys, in three forms, and requests for them.",
+        "To-device events with media keys, in three forms, room events, and requests for keys.",
         rows(keys.FORMS),
     ),
     "Keys that are handed out, in a call": (

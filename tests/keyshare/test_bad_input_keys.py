@@ -11,7 +11,7 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Now, ToDevice
+from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
 from mlsrtc.wire.key_event import decode_key_event, decode_key_request, decode_room_key_event
 from samples import spoilt, without
 
@@ -182,6 +182,23 @@ FORMS: list[Case] = [
     ("room event: no device", no_room("device_id"), "missing_field", "content.device_id"),
     ("room event: no call", no_room("call_id"), "missing_field", "content.call_id"),
     ("room event: no key", in_room("keys", to=[]), "wrong_size", "content.keys"),
+    ("room event: no keys", no_room("keys"), "missing_field", "content.keys"),
+    ("room event: 17 keys", in_room("keys", to=[{"index": 0, "key": KEY}] * 17), "oversized", "content.keys"),
+    (
+        "room event: index is 256",
+        in_room("keys", to=[{"index": 256, "key": KEY}]),
+        "out_of_range",
+        "content.keys[0].index",
+    ),
+    (
+        "room event: key of 15 bytes",
+        in_room("keys", to=[{"index": 0, "key": _text(15)}]),
+        "wrong_size",
+        "content.keys[0].key",
+    ),
+    ("room event: device is a number", in_room("device_id", to=5), "wrong_type", "content.device_id"),
+    ("room event: call is a list", in_room("call_id", to=[]), "wrong_type", "content.call_id"),
+    ("room event: sent_ts is text", in_room("sent_ts", to="now"), "wrong_type", "content.sent_ts"),
     ("another type", lambda: decode_key_event("m.room.message", element()), "unknown_type", "type"),
 ]
 
@@ -229,6 +246,24 @@ ENVELOPES: list[Case] = [
     ),
 ]
 
+
+def posted(content: Any, *, encrypted: bool, device: str | None = None) -> Callable[[], object]:
+    key = None if device is None else bytes(32)
+    return lambda: session().receive(PostedKey("@anna:one.example", "$key", content, encrypted, device, key), NOW)
+
+
+ENVELOPES += [
+    ("room event: in the clear", posted(room_event(), encrypted=False), "not_encrypted", "type"),
+    ("room event: by nobody's Megolm session", posted(room_event(), encrypted=True), "not_authenticated", "type"),
+    (
+        "room event: by the Megolm session of another device",
+        posted(room_event(), encrypted=True, device="OTHER"),
+        "wrong_device",
+        "content",
+    ),
+    ("room event: content is empty", posted({}, encrypted=True, device="DEV"), "missing_field", "content.call_id"),
+]
+
 CASES = FORMS + ENVELOPES
 
 
@@ -255,4 +290,5 @@ def test_the_unspoilt_samples_are_taken() -> None:
         (names.REQUEST_FAMEDLY, request()),
     ):
         received(type, content)()
+    posted(room_event(), encrypted=True, device="DEV")()
     assert decode_room_key_event(ROOM, room_event()).keys[0].index == 3

@@ -9,7 +9,7 @@ from sharing import SLOT, Ring, Sharers
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.notices import KeyMissing, Left, MediaKeysChanged, Mixed, Muted, NotAddable
 from mlsrtc.outbox import HandOver
-from mlsrtc.policy import Policy
+from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
 from mlsrtc.wire import names
 
@@ -298,3 +298,13 @@ def test_key_notices_tell_a_late_sink_the_keys_of_both_kinds() -> None:
     assert late.opens(sharers.rings[1])
     assert late.opens(sharers.rings[2])
     assert late.sent_under() == sharers.rings[0].sent_under()
+
+
+def test_keys_are_read_and_written_as_room_events_too() -> None:
+    policy = Policy(mixed=True, key_transport=KeyTransport.ROOM)
+    sharers = calling(4, (0, 1), policy=policy)
+    sharers.party.run(15)
+    assert sharers.world.sent()[names.KEYS_ELEMENT] <= 4 + 4, "one event of each, and again for who came"
+    sharers.party.leave(3)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()

@@ -22,12 +22,12 @@ from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import EpochId
 from mlsrtc.keyshare.inbox import OTHERS_DELAY
 from mlsrtc.notices import SendKeySwitched
-from mlsrtc.policy import Policy
+from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Hostility, Limits, PartyDevice
 from mlsrtc.testing.schedule import Restart, Step, make_peace, play
-from mlsrtc.wire.incoming import Incoming, Now, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import Incoming, Now, PostedKey, RoomEvent, ToDevice
 from searching import CAMPAIGN, any_schedule, searched
 
 DEVICES, SERVERS = 5, 2
@@ -43,6 +43,11 @@ WORLDS: dict[str, Mapping[str, Any]] = {
     "Element Call's pace": {"policy": Policy.element_call()},
     "the dart SDK's pace": {"policy": Policy.famedly()},
     "two devices to a user": {"devices_per_user": 2},
+    "keys as room events": {"policy": Policy(key_transport=KeyTransport.ROOM)},
+    "keys as room events, with Synapse's own limits": {
+        "policy": Policy(key_transport=KeyTransport.ROOM),
+        "limits": Limits(),
+    },
 }
 
 
@@ -155,13 +160,13 @@ class Damaged(SharingSession):
     random = Random(1)
 
     def receive(self, incoming: Incoming, now: Now) -> None:
-        if isinstance(incoming, ToDevice | RoomEvent):
+        if isinstance(incoming, ToDevice | RoomEvent | PostedKey):
             for _ in range(3):
                 spoilt = type(incoming)(
                     **{name: getattr(incoming, name) for name in incoming.__slots__}
                     | {"content": damage(incoming.content, self.random)}
                 )
-                if isinstance(incoming, ToDevice):
+                if isinstance(incoming, ToDevice | PostedKey):
                     try:
                         super().receive(spoilt, now)
                     except RemoteProtocolError:
@@ -178,10 +183,11 @@ class Bruised(Watching):
         return made
 
 
+@pytest.mark.parametrize("transport", [KeyTransport.TO_DEVICE, KeyTransport.ROOM])
 @pytest.mark.parametrize("seed", range(5 * CAMPAIGN))
-def test_damaged_keys_change_nothing(seed: int) -> None:
+def test_damaged_keys_change_nothing(seed: int, transport: KeyTransport) -> None:
     Damaged.random = Random(seed)
-    bruised = Bruised(4, seed)
+    bruised = Bruised(4, seed, policy=Policy(key_transport=transport))
     for index in range(4):
         bruised.party.join(index, after=0.5 * index)
     bruised.party.run(15)

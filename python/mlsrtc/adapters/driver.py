@@ -38,7 +38,7 @@ from mlsrtc.saved import PIN, changed_pins
 from mlsrtc.session import CallMember, Device, Phase, Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.trust import Pins
-from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, PostedKey, RoomEvent, ToDevice
 from mlsrtc.wire.membership import RtcMembership
 from mlsrtc.wire.membership import Transport as Focus
 from mlsrtc.wire.names import KEY_TYPES
@@ -332,7 +332,7 @@ class Call:
                 if isinstance(item, RoomEvent):
                     event_id, sender = EventId(item.event_id), UserId(item.sender)
                     self._tell(EventRefused(event_id, sender, error.reason, error.where))
-                elif isinstance(item, ToDevice) and item.type in KEY_TYPES:
+                elif isinstance(item, PostedKey) or (isinstance(item, ToDevice) and item.type in KEY_TYPES):
                     device = None if item.sender_device is None else DeviceId(item.sender_device)
                     self._tell(KeyRefused(UserId(item.sender), device, error.reason, error.where))
 

@@ -24,5 +24,5 @@ ROOM_STATE = (
 )
 """State of the room that a call obeys: who is in it, who may send what, whether the room still stands."""
 
-GAP = (*HISTORY, *(kind for kind in ROOM_STATE if kind != names.ROOM_CREATE))
+GAP = (*HISTORY, names.KEYS_ELEMENT, *(kind for kind in ROOM_STATE if kind != names.ROOM_CREATE))
 """What the gap of a limited sync is filled with: a kick and return inside the gap is seen as well."""

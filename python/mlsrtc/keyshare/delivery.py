@@ -186,10 +186,15 @@ class Delivery:
         return parcel.sent > (0 if _device(holder) in self._heard else self.policy.key_resends)
 
     def _fail(self, parcel: _Parcel, now: float) -> None:
-        pause = min(self.policy.key_retry_first * 2 ** min(parcel.failed, 16), self.policy.key_retry_limit)
-        jitter = random_bytes(1).expose()[0] / 255  # so that not everybody comes back at once
-        parcel.request, parcel.due = None, now + pause * (1 + jitter / 2)
+        parcel.request, parcel.due = None, now + pause_after(parcel.failed, self.policy)
         parcel.failed += 1
+
+
+def pause_after(failed: int, policy: Policy) -> float:
+    """Seconds until what has failed so often before is tried again."""
+    pause = min(policy.key_retry_first * (1 << min(failed, 16)), policy.key_retry_limit)
+    jitter: int = random_bytes(1).expose()[0]  # so that not everybody comes back at once
+    return pause * (1 + jitter / 510)
 
 
 def _device(holder: Holder) -> DeviceIdentity:

@@ -15,10 +15,19 @@ from mlsrtc.outbox import Outcome, RateLimited, Request
 from mlsrtc.testing.homeserver import RETRY_MS, Homeserver, Reply
 from mlsrtc.testing.network import Work
 from mlsrtc.testing.room import DeviceName, StateKey, StoredEvent
-from mlsrtc.wire.incoming import DevicesChanged, GapOpened, HistoryComplete, HistoryRefused, Incoming, RoomEvent
+from mlsrtc.wire.incoming import (
+    DevicesChanged,
+    GapOpened,
+    HistoryComplete,
+    HistoryRefused,
+    Incoming,
+    PostedKey,
+    RoomEvent,
+)
 from mlsrtc.wire.names import (
     COMMIT,
     ENCRYPTED,
+    KEYS_ELEMENT,
     POWER_LEVELS,
     ROOM_MEMBER,
     SLOT_TYPES,
@@ -218,7 +227,7 @@ class Connection:
         self._hand_over(arrivals)
         network = self.network
         if network.chance(network.hostility.duplicate):
-            again: list[Arrival] = [arrival for arrival in arrivals if isinstance(arrival, RoomEvent)]
+            again: list[Arrival] = [one for one in arrivals if isinstance(one, RoomEvent | PostedKey)]
             network.after(network.draw((0.0, 2.0)), lambda: self._hand_over(again))
 
     def _poll_to_device(self, arrivals: list[Arrival]) -> None:
@@ -251,7 +260,7 @@ class Connection:
         self._position = SyncToken(end, sticky_end, joined)
         if gap:
             self._fills += 1
-            self._fill(first, start, hidden=hidden and entering)
+            self._fill(first, start, hidden=hidden and entering, keys=not entering)
         elif entering or self._first:
             self._complete(arrivals)
         self._first = False
@@ -305,8 +314,9 @@ class Connection:
 
     # -- back-fill --
 
-    def _fill(self, first: int, before: int, *, hidden: bool) -> None:
-        """Asks /messages, newest page first, until the gap first..before is closed."""
+    def _fill(self, first: int, before: int, *, hidden: bool, keys: bool) -> None:
+        """Asks /messages, newest page first, until the gap first..before is closed. keys: whether media keys are read
+        as well: of what was said before it came, a device in the room has no use for them."""
         network = self.network
 
         def page() -> None:
@@ -321,7 +331,7 @@ class Connection:
             while position > first and len(found) < self.server.limits.page:
                 position -= 1
                 stored = room.timeline[position]
-                if self._wanted(stored) and room.visible(user, position):
+                if self._wanted(stored, keys=keys) and room.visible(user, position):
                     found.append(stored)
             arrivals: list[Arrival] = []
             self._show(found[::-1], arrivals)
@@ -330,7 +340,7 @@ class Connection:
                 if room.state.get(key, stored) is not stored:
                     self._outdated[key] = None
             if position > first:
-                self._fill(first, position, hidden=hidden)
+                self._fill(first, position, hidden=hidden, keys=keys)
             else:
                 if hidden:
                     arrivals.append(HistoryRefused("M_FORBIDDEN"))
@@ -340,7 +350,9 @@ class Connection:
 
         network.after(network.draw(network.latency.client) + network.draw(network.latency.client), page)
 
-    def _wanted(self, stored: StoredEvent) -> bool:
+    def _wanted(self, stored: StoredEvent, *, keys: bool) -> bool:
+        if stored.event.type == KEYS_ELEMENT:
+            return keys
         type = stored.event.type if stored.ciphertext is None else ENCRYPTED
         return type in self.history_types
 
@@ -355,7 +367,14 @@ class Connection:
 
     def _show(self, events: list[StoredEvent], arrivals: list[Arrival]) -> None:
         for stored in events:
-            arrivals.extend(self.server.show(stored, self.device))
+            for event in self.server.show(stored, self.device):
+                arrivals.append(self._posted(event, stored) if event.type == KEYS_ELEMENT else event)
+
+    def _posted(self, event: RoomEvent, stored: StoredEvent) -> PostedKey:
+        """A key in a room event, with the device whose Megolm session it came by."""
+        author = stored.device if event.decrypted else None
+        device, key = (None, None) if author is None else (author[1], self.server.accounts.device_key(author))
+        return PostedKey(event.sender, event.event_id, event.content, event.decrypted, device, key)
 
     def _hand_over(self, arrivals: list[Arrival]) -> None:
         if self.open and arrivals:

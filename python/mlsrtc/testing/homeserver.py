@@ -8,7 +8,7 @@ Contents are shared between all who read them and must not be changed.
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from mlsrtc.outbox import (
     FetchRelations,
     HandOver,
     Outcome,
+    PostKey,
     QueryKeys,
     RateLimited,
     Refused,
@@ -38,8 +39,8 @@ from mlsrtc.testing.limits import Bucket, Limits
 from mlsrtc.testing.network import Network, Work
 from mlsrtc.testing.room import DeviceName, Room, StoredEvent
 from mlsrtc.wire.incoming import Attachment, HistoryRefused, Incoming, RoomEvent, ToDevice
-from mlsrtc.wire.key_event import encode_handed
-from mlsrtc.wire.names import ENCRYPTED, ROOM_MEMBER
+from mlsrtc.wire.key_event import encode_handed, encode_room_key_event
+from mlsrtc.wire.names import ENCRYPTED, KEYS_ELEMENT, ROOM_MEMBER
 
 RETRY_MS = 1000  # what a client is advised when a server or a link gave no answer
 
@@ -124,6 +125,8 @@ class Homeserver:
                 return Reply(self._once(key, lambda: self._send_to_device(device, request)))
             case HandOver():
                 return Reply(self._once((device, "hand over", request.id), lambda: self._hand_over(device, request)))
+            case PostKey():
+                return Reply(self._once((device, "send", request.id), lambda: self._post_key(device, request)))
             case ScheduleLeave(state_key=None):
                 return Reply(self._once((device, "send", request.id), lambda: self._schedule(device, request)))
             case ScheduleLeave():
@@ -191,6 +194,7 @@ class Homeserver:
         transaction_id: str | None = None,
         sticky_ms: int | None = None,
         clear: Mapping[str, Any] | None = None,
+        unreached: Collection[DeviceName] = (),
     ) -> Outcome:
         """Checks an event and puts it into the room, here at once and elsewhere over the links."""
         sender = device[0]
@@ -229,7 +233,8 @@ class Homeserver:
             }
             cipher = replace(event, type=ENCRYPTED, content=sealed, decrypted=False)
             servers = (self, *self.peers.values())
-            readers = frozenset(name for server in servers for name in server.accounts.mailboxes)
+            mailboxes = (name for server in servers for name in server.accounts.mailboxes)
+            readers = frozenset(mailboxes) - frozenset(unreached)
             stored = replace(
                 stored,
                 event=replace(event, content={**content, **clear}),
@@ -309,6 +314,27 @@ class Homeserver:
                 self._carry(*name, message)
         return Accepted(failures=failures)
 
+    def _post_key(self, device: DeviceName, request: PostKey) -> Outcome:
+        """What Megolm does is done for the client: whoever has a session is shown what it says, and whose it is."""
+        failures = {one: reason for one in request.devices if (reason := self._unreadable(one)) is not None}
+        mailboxes = (name for server in (self, *self.peers.values()) for name in server.accounts.mailboxes)
+        outside = {name for name in mailboxes if self.room.membership(name[0]) != "join"}
+        outcome = self._send(
+            device,
+            KEYS_ELEMENT,
+            encode_room_key_event(request.event),
+            transaction_id=request.id,
+            clear={} if request.encrypt else None,
+            unreached=outside | self.accounts.drained,
+        )
+        return replace(outcome, failures=failures) if isinstance(outcome, Accepted) and request.encrypt else outcome
+
+    def _unreadable(self, device: DeviceIdentity) -> str | None:
+        """Why a device gets no Megolm session."""
+        if self.accounts.device_key(device[:2]) != device[2]:
+            return "unknown_device"
+        return "no_one_time_key" if device[:2] in self.accounts.drained else None
+
     def _carry(self, user_id: str, device_id: str, message: ToDevice) -> None:
         target = self.server_of(user_id)
         if target is not None and not self.network.chance(self.network.hostility.to_device_loss):
@@ -384,7 +410,7 @@ class Homeserver:
     def work_of(request: Request) -> tuple[Work, int]:
         """What a request makes a homeserver do, and how many to-device messages are in it."""
         match request:
-            case SendEvent():
+            case SendEvent() | PostKey():
                 return Work.EVENT, 0
             case SendState():
                 return Work.STATE, 0

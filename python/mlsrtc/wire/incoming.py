@@ -49,6 +49,23 @@ class ToDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class PostedKey:
+    """A room event of the type `names.KEYS_ELEMENT`: a media key for everybody in the room.
+
+    `sender_device` is the device whose Megolm session it came by, as the Olm envelope that brought the session
+    authenticated it, and `sender_key` its Ed25519 key (32 bytes). Both are None for an event in the clear (`encrypted`
+    is False), and where nobody can say whose the session is.
+    """
+
+    sender: str
+    event_id: str
+    content: Json = field(repr=False)  # it holds a media key
+    encrypted: bool = False
+    sender_device: str | None = None
+    sender_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryComplete:
     """Every event that the room shows us has been handed over: the first back-fill is done and no gap is open."""
 
@@ -90,7 +107,15 @@ class Attachment:
 
 
 Incoming: TypeAlias = (
-    RoomEvent | ToDevice | HistoryComplete | GapOpened | HistoryRefused | DeviceKeys | DevicesChanged | Attachment
+    RoomEvent
+    | ToDevice
+    | PostedKey
+    | HistoryComplete
+    | GapOpened
+    | HistoryRefused
+    | DeviceKeys
+    | DevicesChanged
+    | Attachment
 )
 """Everything that `Session.receive` takes."""
 

@@ -19,6 +19,7 @@ from mlsrtc.adapters.nio.feed import Feed
 from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.olm import OlmDoor, Opened
+from mlsrtc.adapters.nio.posted import PostedKeys
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.adapters.transport import TransportClosed, TransportError
@@ -31,6 +32,7 @@ from mlsrtc.wire.incoming import (
     HistoryComplete,
     HistoryRefused,
     Incoming,
+    PostedKey,
     RoomEvent,
     ToDevice,
 )
@@ -67,6 +69,8 @@ class NioChannel:
             attachment_limit=attachment_limit,
         )
         self._sieve = Sieve(client, room_id)
+        self._posted = PostedKeys(client, room_id, olm.learn)
+        self._proving: asyncio.Task[None] | None = None
         self._sticky: list[Raw] = []
         self._held: list[Raw] = []
         self._gaps: list[_Gap] = []
@@ -86,9 +90,10 @@ class NioChannel:
     async def close(self, end: TransportClosed) -> None:
         """End the feed and whatever is being read."""
         self._feed.close(end)
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
+        tasks = [task for task in (self._filling, self._proving) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def receive(self, timeout: float | None = None) -> Sequence[Incoming]:
         """`Channel.receive`."""
@@ -128,6 +133,7 @@ class NioChannel:
         if self._filling is not None:
             self._held += [event for event in live if event.get("state_key") is not None]
         self._feed.put(self._sieve.fresh(live))
+        self._tell_keys(self._posted.fresh(live))
 
     def on_to_device(self, events: Iterable[Raw]) -> None:
         """To-device events of a sync, in the clear: a room key may make readable what was not."""
@@ -137,12 +143,22 @@ class NioChannel:
                 continue
             self._to_device(ToDevice(kind, sender, content))
         self._feed.put(self._sieve.readable())
+        self._tell_keys(self._posted.readable())
 
     def on_opened(self, event: Opened) -> None:
         """A to-device event that came Olm-encrypted."""
         device = event.device
         key = decode_base64(device.ed25519)
         self._to_device(ToDevice(event.type, device.user_id, event.content, device.device_id, key))
+
+    def _tell_keys(self, keys: Sequence[PostedKey]) -> None:
+        self._feed.put(keys)
+        if self._posted.unproven and (self._proving is None or self._proving.done()):
+            self._proving = asyncio.create_task(self._prove(), name=f"mlsrtc keys {self._room_id}")
+
+    async def _prove(self) -> None:
+        while self._posted.unproven:
+            self._feed.put(await self._posted.prove())
 
     def _to_device(self, event: ToDevice) -> None:
         if event.type in TO_DEVICE and event.content.get("room_id", self._room_id) == self._room_id:
@@ -259,6 +275,7 @@ class NioChannel:
         except history.TooLong:
             self._feed.put([HistoryRefused(history.TOO_LONG)])
         self._feed.put(self._sieve.fresh(reversed(found)))
+        self._tell_keys(self._posted.fresh(reversed(found)))
 
     async def _tell_relations(self, event_id: str) -> None:
         """FetchRelations. Raises Failed; a refusal is told in the feed as well, and so is that not all was read."""

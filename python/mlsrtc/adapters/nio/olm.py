@@ -111,6 +111,10 @@ class OlmDoor:
             raise LocalProtocolError("what is Olm-encrypted needs a nio client with end-to-end encryption")
         return await send(self._client, request, per_put=self._per_put, claiming=self._claiming)
 
+    async def learn(self, users: Collection[str]) -> None:
+        """Let nio know the devices of these users, as far as their homeservers answer."""
+        await self._ask(users)
+
     def devices_changed(self, user_ids: tuple[str, ...]) -> None:
         """`device_lists` of a sync: nio looks at the members of encrypted rooms only, and a call may be in another."""
         olm = self._client.olm

@@ -19,7 +19,7 @@ from mlsrtc.adapters.nio.olm_keys import readable_devices
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire import names
 
-_HOOKS = ("handle_to_device_event", "_handle_key_query", "_handle_key_claiming")
+_HOOKS = ("handle_to_device_event", "_handle_key_query", "_handle_key_claiming", "decrypt_megolm_event")
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Guard:
         self._olm.handle_to_device_event = self._to_device
         self._olm._handle_key_query = self._key_query
         self._olm._handle_key_claiming = self._key_claiming
+        self._olm.decrypt_megolm_event = self._megolm
 
     def close(self) -> None:
         """The machine is nio's own again."""
@@ -63,6 +64,15 @@ class Guard:
             # nio checks the form of what others sent in part only, and what it raises would end its sync loop.
             logger.warning("nio could not take a to-device event: %s", type(error).__name__)
             return None
+
+    def _megolm(self, event: Any, room_id: str | None = None) -> Any:
+        try:
+            return self._inner["decrypt_megolm_event"](event, room_id)
+        except EncryptionError:
+            raise
+        except Exception as error:
+            # An event with an empty key name is enough: any member of any room can send one.
+            raise EncryptionError(f"not as Megolm has it: {type(error).__name__}") from None
 
     def _key_query(self, response: KeysQueryResponse) -> None:
         response.device_keys = readable_devices(self._olm, response)

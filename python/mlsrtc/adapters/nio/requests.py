@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import nio
 
 from mlsrtc.adapters.nio import megolm
-from mlsrtc.adapters.nio.handing import hand_over
+from mlsrtc.adapters.nio.handing import hand_over, post
 from mlsrtc.adapters.nio.http import Failed, Reply, ask, demand, download, path, room_path, with_query
 from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.errors import LocalProtocolError
@@ -18,6 +18,7 @@ from mlsrtc.outbox import (
     FetchRelations,
     HandOver,
     Outcome,
+    PostKey,
     QueryKeys,
     RateLimited,
     Request,
@@ -81,6 +82,8 @@ class Executor:
                 return await self._send_to_device(request)
             case HandOver():
                 return await hand_over(self._olm, request)
+            case PostKey():
+                return await post(self._client, self._olm, self._room_id, request)
             case ScheduleLeave():
                 return await self._schedule(request)
             case RestartLeave():
