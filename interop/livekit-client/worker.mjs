@@ -7,6 +7,7 @@
 //
 // {"op": "hello"} -> the version
 // {"op": "key", "identity", "index", "key"} -> {}; the key is handed over as Element Call's provider does it
+// {"op": "passphrase", "passphrase"} -> {}; the same where all share one: the program is started with `shared` then
 // {"op": "open", "track", "identity", "direction": "encode" | "decode", "codec": "vp8" | null} -> {}
 // {"op": "frames", "track", "frames": [["audio" | "key" | "delta", data], ...]}
 //     -> {"frames": [data, or null for one that the worker dropped], "errors": [what it said meanwhile]}
@@ -16,14 +17,16 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { runInThisContext } from "node:vm";
-import { BaseKeyProvider } from "livekit-client";
+import { BaseKeyProvider, ExternalE2EEKeyProvider, KeyProviderEvent } from "livekit-client";
 
 const resolved = createRequire(import.meta.url).resolve("livekit-client/e2ee-worker");
 const b64 = (bytes) => Buffer.from(bytes).toString("base64");
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64")); // a copy with a buffer of its own
 
 // What Element Call makes (its MatrixKeyProvider); livekit-client fills in the rest.
-const keyProviderOptions = new BaseKeyProvider({ ratchetWindowSize: 10, keyringSize: 256 }).getOptions();
+const shared = process.argv[2] === "shared" ? new ExternalE2EEKeyProvider() : null; // as Element Call makes that one
+const provider = shared ?? new BaseKeyProvider({ ratchetWindowSize: 10, keyringSize: 256 });
+const keyProviderOptions = provider.getOptions();
 
 const told = []; // errors that the worker has posted
 const acknowledged = [];
@@ -60,6 +63,19 @@ const operations = {
     const material = await crypto.subtle.importKey("raw", bytes(key), "HKDF", false, ["deriveBits", "deriveKey"]);
     post("setKey", { participantIdentity: identity, isPublisher: false, key: material, keyIndex: index, updateCurrentKeyIndex: true });
     await answered("enable", { enabled: true, participantIdentity: identity }); // the worker takes one thing at a time
+    return {};
+  },
+
+  async passphrase({ passphrase }) {
+    const set = new Promise((done) => {
+      shared.once(KeyProviderEvent.SetKey, ({ key, participantIdentity, keyIndex }, updateCurrentKeyIndex) => {
+        post("setKey", { participantIdentity, isPublisher: false, key, keyIndex, updateCurrentKeyIndex });
+        done();
+      });
+    });
+    await shared.setKey(passphrase);
+    await set;
+    await answered("enable", { enabled: true, participantIdentity: "nobody" });
     return {};
   },
 

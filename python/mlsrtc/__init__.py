@@ -5,6 +5,8 @@ joins it to matrix-nio and SQLite.
 """
 
 from mlsrtc.errors import CallOver, CannotSend, LocalProtocolError, MlsrtcError, RemoteProtocolError, StoreError
+from mlsrtc.media.keys import Derivation
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
@@ -29,6 +31,7 @@ from mlsrtc.notices import (
 )
 from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, KeyTransport, Policy, Trust
 from mlsrtc.session import CallMember, Device, Session
+from mlsrtc.shared_key_session import SharedKeySession
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.wire.incoming import Now
 
@@ -39,6 +42,7 @@ __all__ = [
     "CallMember",
     "CallOver",
     "CannotSend",
+    "Derivation",
     "Device",
     "Encryption",
     "EpochChanged",
@@ -67,6 +71,8 @@ __all__ = [
     "RequestRefused",
     "SendKeySwitched",
     "Session",
+    "SharedKey",
+    "SharedKeySession",
     "SharingSession",
     "StoreError",
     "Stranded",

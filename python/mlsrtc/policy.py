@@ -25,6 +25,7 @@ class Encryption(Enum):
 
     MLS = "dev.mlsrtc.mls"
     PER_MEMBER = "m.per_member"
+    SHARED_KEY = "shared_key"  # no slot says so: whoever enters such a call has the key, as a `SharedKey`
     AUTO = "auto"
 
 

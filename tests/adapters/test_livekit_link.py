@@ -9,6 +9,7 @@ from sframing import CallOfThree, Ourselves, member
 
 from mlsrtc.identifiers import DeviceId, EpochId, KeyIndex, LeafIndex, UserId
 from mlsrtc.media.keys import MediaKey, livekit_identity
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.mls import Secret
 from mlsrtc.notices import MediaKeysChanged, SendKeySwitched
 from mlsrtc.session import CallMember
@@ -121,6 +122,24 @@ def test_the_sdk_is_told_to_keep_keys_as_element_call_does_and_to_try_no_others(
     assert (provider.key_ring_size, provider.ratchet_window_size, provider.failure_tolerance) == (256, 0, 10)
     assert provider.key_derivation_function == rtc.KeyDerivationFunction.HKDF
     assert not provider.shared_key
+
+
+@pytest.mark.parametrize(
+    ("key", "derivation"),
+    [("open sesame", rtc.KeyDerivationFunction.PBKDF2), (bytes(range(32)), rtc.KeyDerivationFunction.HKDF)],
+)
+def test_where_all_have_one_key_the_sdk_begins_with_nobodys_and_derives_as_the_others_do(
+    key: str | bytes, derivation: int
+) -> None:
+    options = room_options(SharedKey(key))
+    assert options.encryption is not None
+    provider = options.encryption.key_provider_options
+    assert provider.key_derivation_function == derivation
+    assert provider.ratchet_window_size == 0
+    assert provider.shared_key is not None
+    assert len(provider.shared_key) == 32
+    assert provider.shared_key != SharedKey(key).secret.expose()
+    assert provider.shared_key != room_options(SharedKey(key)).encryption.key_provider_options.shared_key  # type: ignore[union-attr]
 
 
 async def test_a_track_that_is_published_goes_to_the_index_that_we_send_under() -> None:

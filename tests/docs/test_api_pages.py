@@ -96,9 +96,11 @@ PAGES = (
         (
             Chapter("The call", "mlsrtc.session", ("Session", "Phase", "CallMember", "Device")),
             Chapter("Keys that are handed out", "mlsrtc.sharing_session", ("SharingSession",)),
+            Chapter("One key for all", "mlsrtc.shared_key_session", ("SharedKeySession",)),
             whole("Policy", "mlsrtc.policy"),
             whole("What a call tells", "mlsrtc.notices"),
-            Chapter("The keys it tells", "mlsrtc.media.keys", ("MediaKey", "Sender")),
+            Chapter("The keys it tells", "mlsrtc.media.keys", ("MediaKey", "Sender", "Derivation")),
+            Chapter("The key it is given", "mlsrtc.media.shared", ("SharedKey",)),
             whole("What comes in", "mlsrtc.wire.incoming", without=frozenset({"TOLD", "told_id", "claimed_id"})),
             whole("What goes out", "mlsrtc.outbox", without=frozenset({"Outbox"})),
             whole("Errors", "mlsrtc.errors"),

@@ -23,10 +23,16 @@ class Passed:
 
 
 class Worker:
-    """The worker while the block is open. Raises `Missing` where Node is."""
+    """The worker while the block is open. Raises `Missing` where Node is.
+
+    shared: all share one key, as Element Call has it where its link names a password.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
 
     def __enter__(self) -> Self:
-        command = ["node", installed_by_npm("livekit-client") / "worker.mjs"]
+        command = ["node", installed_by_npm("livekit-client") / "worker.mjs", *(["shared"] if self._shared else [])]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version: str = self._call("hello")["version"]
         return self
@@ -39,6 +45,10 @@ class Worker:
     def key(self, identity: str, index: int, key: bytes) -> None:
         """Hand a key over, as Element Call's provider does. The identity's own tracks are encrypted under it."""
         self._call("key", identity=identity, index=index, key=_text(key))
+
+    def passphrase(self, passphrase: str) -> None:
+        """Everybody's key, as Element Call's provider takes it."""
+        self._call("passphrase", passphrase=passphrase)
 
     def open(self, track: str, identity: str, direction: str, codec: str | None) -> None:
         """Set up a track: direction is encode or decode, codec is vp8, or None for sound."""

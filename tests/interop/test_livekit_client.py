@@ -14,6 +14,7 @@ from engines import Missing
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.media.keys import EpochKeys, MediaKey, derive
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.mls import Client, SigningKey
 from wanting import wanting
 
@@ -166,6 +167,49 @@ def test_a_key_that_comes_after_the_frames_is_taken(worker: Worker) -> None:
     assert set(worker.frames("audio", sealed).frames) == {None}
     _hand_over(worker, held.keys[ADA])
     assert set(worker.frames("audio", sealed).frames) == {frame}
+
+
+@pytest.fixture
+def sharing() -> Iterator[Worker]:
+    """The same, where all share one key."""
+    try:
+        with Worker(shared=True) as started:
+            yield started
+    except Missing as missing:
+        wanting(str(missing))
+
+
+PASSPHRASE = "correct horse battery stäple"
+
+
+def test_with_a_passphrase_frames_pass_both_ways_whoever_sends(sharing: Worker) -> None:
+    random, secret = Random(7), SharedKey(PASSPHRASE).secret.expose()
+    key = frames.by_passphrase(secret.decode())
+    sharing.passphrase(PASSPHRASE)
+    for codec, material in _material(random, 200).items():
+        sharing.open(f"to {codec}", "@ada:one.test:ADA", "decode", None if codec == "audio" else codec)
+        sharing.open(f"from {codec}", "@ben:one.test:BEN", "encode", None if codec == "audio" else codec)
+        sealed = [(kind, frames.encrypt(key, 0, kind, frame, os.urandom(frames.IV))) for kind, frame in material]
+        passed = sharing.frames(f"to {codec}", sealed)
+        assert passed.errors == []
+        assert passed.frames == [frame for _, frame in material]
+        for (kind, frame), out in zip(material, sharing.frames(f"from {codec}", material).frames, strict=True):
+            assert out is not None
+            assert frames.index(out) == 0
+            assert frames.decrypt(key, kind, out) == frame
+
+
+def test_another_passphrase_or_another_derivation_reads_nothing(sharing: Worker) -> None:
+    random = Random(8)
+    sharing.passphrase(PASSPHRASE)
+    sharing.open("vp8", "@ben:one.test:BEN", "encode", "vp8")
+    kind, frame = _picture(random, 1)
+    [sealed] = sharing.frames("vp8", [(kind, frame)]).frames
+    assert sealed is not None
+    assert frames.decrypt(frames.by_passphrase(PASSPHRASE), kind, sealed) == frame
+    for key in (frames.by_passphrase("another"), frames.cipher(PASSPHRASE.encode())):
+        with pytest.raises(InvalidTag):
+            frames.decrypt(key, kind, sealed)
 
 
 def _hand_over(worker: Worker, key: MediaKey) -> None:

@@ -22,6 +22,7 @@ from mlsrtc.base_session import BaseSession
 from mlsrtc.choosing import choose
 from mlsrtc.errors import CallOver, LocalProtocolError, MlsrtcError, RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, EventId, MemberId, RoomId, SlotId, UserId
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.notices import (
     EventRefused,
     KeyRefused,
@@ -36,6 +37,7 @@ from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import AUTO, MLS, Encryption, Policy
 from mlsrtc.saved import PIN, changed_pins
 from mlsrtc.session import CallMember, Device, Phase, Session
+from mlsrtc.shared_key_session import SharedKeySession
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.trust import Pins
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, PostedKey, RoomEvent, ToDevice
@@ -67,7 +69,11 @@ CALLS: WeakSet["Call"] = WeakSet()
 one device in one slot go on at once on one transport, since both would write the same membership."""
 
 
-def _session(encryption: Encryption, **arguments: Any) -> BaseSession:
+def _session(encryption: Encryption | SharedKey, **arguments: Any) -> BaseSession:
+    if isinstance(encryption, SharedKey):
+        return SharedKeySession(now=now(), key=encryption, **arguments)
+    if encryption is Encryption.SHARED_KEY:
+        raise LocalProtocolError("a call with a shared key needs the key: encryption=SharedKey(...)")
     kind = Session if encryption is MLS else SharingSession
     return kind(now=now(), **arguments)
 
@@ -92,7 +98,7 @@ class Call:
         slot_id: SlotId,
         store: Store,
         *,
-        encryption: Encryption = MLS,
+        encryption: Encryption | SharedKey = MLS,
         policy: Policy,
         intent: str = "audio",
         sticky: bool = False,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import canonicaljson
 
@@ -49,12 +50,21 @@ class Sender:
         return hashed_livekit_identity(self.user_id, self.device_id, self.member_id)
 
 
+class Derivation(Enum):
+    """How LiveKit makes what frames are encrypted with (16 bytes) from a key: salt `LKFrameEncryptionKey`, SHA-256."""
+
+    HKDF = "hkdf"  # with 128 zero bytes of info: of whatever is random
+    PBKDF2 = "pbkdf2"  # 100,000 times: of a passphrase, and of nothing else
+
+
 @dataclass(frozen=True, slots=True)
 class MediaKey(Sender):
     """What one member sends its media under in one epoch: 32 bytes, for a key ring at `index`. That of a participant
-    without MLS has 16 to 64, and is used for as long as it likes."""
+    without MLS has 16 to 64, and is used for as long as it likes. A passphrase that all share is here as it is, in
+    UTF-8, and `derivation` says so."""
 
     secret: Secret
+    derivation: Derivation = Derivation.HKDF
 
     @property
     def sender(self) -> Sender:

@@ -17,7 +17,7 @@ from livekit.rtc.participant import PublishDataError, PublishTrackError, Unpubli
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing
+from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing, nobodys_key
 from mlsrtc.adapters.livekit.notices import (
     DataReceived,
     DataRefused,
@@ -32,11 +32,14 @@ from mlsrtc.adapters.livekit.notices import (
     TrackReady,
 )
 from mlsrtc.adapters.livekit.seal import DataSeal
+from mlsrtc.adapters.livekit.shared_ring import SharedRing
 from mlsrtc.adapters.livekit.signalling import Signalling
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
+from mlsrtc.media.keys import Derivation, hashed_livekit_identity, livekit_identity
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
 from mlsrtc.session import CallMember
+from mlsrtc.shared_key_session import SharedKeySession
 
 T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
@@ -44,6 +47,7 @@ REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 SETTLING_SECONDS = 5.0  # that we wait for the end of a new connection of the SDK's own
 UNWANTED = frozenset({"replayed", "too_late", "crowded"})  # of data packets: sealed by a member, and yet not told
 GCM = rtc.EncryptionType.GCM
+KDF = rtc.KeyDerivationFunction
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
     rtc.EncryptionState.ENCRYPTION_FAILED: Decryption.FAILED,
@@ -53,14 +57,20 @@ STATES = {
 }
 
 
-def room_options() -> rtc.RoomOptions:
+def room_options(shared: SharedKey | None = None) -> rtc.RoomOptions:
     """How a room is connected so that it works with Element Call: HKDF, no ratchet, 256 slots; and so that it tells
-    what does not decrypt. Tracks are subscribed to one by one, after a look at each."""
+    what does not decrypt. Tracks are subscribed to one by one, after a look at each.
+
+    shared: in a call in which all send under one key. Then everybody has one slot, in which nobody's key lies at first;
+    and of a passphrase frame keys are made by PBKDF2, as the others do it.
+    """
+    by_passphrase = shared is not None and shared.derivation is Derivation.PBKDF2
     provider = rtc.KeyProviderOptions(
+        shared_key=None if shared is None else nobodys_key().expose(),
         key_ring_size=KEY_RING_SIZE,
         ratchet_window_size=0,
         failure_tolerance=FAILURE_TOLERANCE,
-        key_derivation_function=rtc.KeyDerivationFunction.HKDF,
+        key_derivation_function=KDF.PBKDF2 if by_passphrase else KDF.HKDF,
     )
     return rtc.RoomOptions(
         auto_subscribe=False, encryption=rtc.E2EEOptions(key_provider_options=provider, encryption_type=GCM)
@@ -78,7 +88,8 @@ class Link:
         self._closing = False
         self._call = call
         self._seal = seal
-        self._ring: KeyRing | None = None
+        self._ring: KeyRing | SharedRing | None = None
+        self._shared: SharedKey | None = None  # by which all send
         self._signalling: Signalling | None = None
         self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
         self._refused: set[str] = set()  # track sids
@@ -97,8 +108,11 @@ class Link:
         self._listen()
         self.url = url
         self._signalling = Signalling(url)
+        session = self._call.session
+        self._shared = session.key if isinstance(session, SharedKeySession) else None
+        options = room_options(self._shared)
         try:
-            await in_any_case(self.room.connect(await self._signalling.open(), token, room_options()))
+            await in_any_case(self.room.connect(await self._signalling.open(), token, options))
         except BaseException as error:
             await self._end()
             if isinstance(error, rtc.ConnectError):
@@ -115,13 +129,16 @@ class Link:
         if manager.key_provider is None or not manager.enabled:
             raise MediaError("not_encrypted", "the SDK has no key provider for this room")
         session = self._call.session
-        self._ring = KeyRing(
-            self.room.local_participant.identity,
-            (session.user_id, session.device_id),
-            manager.key_provider,
-            manager.frame_cryptors,
-            lambda: self._call.members,
-        )
+        if self._shared is not None:
+            self._ring = SharedRing(manager.key_provider)
+        else:
+            self._ring = KeyRing(
+                self.room.local_participant.identity,
+                (session.user_id, session.device_id),
+                manager.key_provider,
+                manager.frame_cryptors,
+                lambda: self._call.members,
+            )
         self._call.attach(self)
         self._look()
 

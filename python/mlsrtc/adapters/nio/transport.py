@@ -25,6 +25,7 @@ from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.policy import MLS, Encryption, Policy
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
@@ -144,7 +145,7 @@ class NioTransport:
         *,
         slot_id: str = "m.call#ROOM",
         store: Store | None = None,
-        encryption: Encryption = MLS,
+        encryption: Encryption | SharedKey = MLS,
         policy: Policy | None = None,
         intent: str = "audio",
         sticky: bool = False,
@@ -152,7 +153,8 @@ class NioTransport:
         """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
 
         slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
-        memory. encryption: how the call is keyed: `MLS`, `PER_MEMBER`, or `AUTO`, by what the room says. intent:
+        memory. encryption: how the call is keyed: `MLS`, `PER_MEMBER`, `SharedKey(...)`, or `AUTO`, by what the room
+        says. intent:
         "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354) instead of a
         state event; the homeserver must have it. Entering raises CannotSend if the room's power levels forbid what a
         call needs, and LocalProtocolError if the client has no device keys.
