@@ -19,11 +19,11 @@ from mlsrtc.keyshare.posting import Posting
 from mlsrtc.keyshare.rotation import Holder, OwnKey
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.mls import Secret
-from mlsrtc.notices import KeyMissing, KeyUndelivered, MediaKeysChanged
+from mlsrtc.notices import KeyMissing, KeyUndelivered, MediaKeysChanged, MessageNotOpened
 from mlsrtc.outbox import Accepted, Handed, HandOver, Outcome, PostKey, RateLimited
 from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
+from mlsrtc.wire.incoming import Now, PostedKey, ToDevice, Unopened
 from mlsrtc.wire.key_event import (
     IndexedKey,
     KeyEvent,
@@ -70,6 +70,8 @@ class Handing:
     _around: Collection[Guest] = field(default=(), init=False)  # all of them, whatever we think of them
     _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
     _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
+    _unopened: dict[tuple[UserId, str], MessageNotOpened] = field(default_factory=dict, init=False)
+    _lamented: set[tuple[UserId, str]] = field(default_factory=set, init=False)  # the part of them that was told
 
     def __post_init__(self) -> None:
         by_device = self.policy.key_transport is KeyTransport.TO_DEVICE
@@ -96,6 +98,7 @@ class Handing:
             # Where the membership is a state event its id is the device's own name, and says no more than that.
             named = None if said.rtc_member_id == f"{device[0]}:{device[1]}" else said.rtc_member_id
             self._inbox.take(self._known_as(device), named, said.keys, now.monotonic, sent_ts=said.sent_ts)
+            self._reached_by(device[0])
 
     def posted(self, event: PostedKey, now: Now) -> None:
         """A key in a room event. As `to_device`: only the device whose Megolm session brought it counts."""
@@ -110,6 +113,17 @@ class Handing:
             device = _sender_of(event, said.device_id)
         if device[:2] != (ours.user_id, ours.device_id):  # else it is our own, come back
             self._inbox.take(self._known_as(device), None, said.keys, now.monotonic, sent_ts=said.sent_ts)
+            self._reached_by(device[0])
+
+    def not_opened(self, event: Unopened) -> None:
+        """A message that may have been a key is lost: told if its sender is in the call."""
+        user, device = UserId(event.sender), event.sender_device
+        told = MessageNotOpened(user, None if device is None else DeviceId(device), event.reason)
+        self._unopened.setdefault((user, event.reason), told)
+        while len(self._unopened) > self.policy.keys_waiting:
+            oldest = next(iter(self._unopened))
+            del self._unopened[oldest]
+            self._lamented.discard(oldest)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -132,6 +146,11 @@ class Handing:
         installed, over = _installed(heard), _withdrawn(heard)
         if installed or over:
             desk.tell(MediaKeysChanged(None, None, tuple(installed), tuple(over), self.flagged))
+        users = {guest.user_id for guest in self._around}
+        for place, lost in self._unopened.items():
+            if place[0] in users and place not in self._lamented:
+                self._lamented.add(place)
+                desk.tell(lost)
         self._look_for_silent(desk)
         desk.at(self._inbox.next_timer())
 
@@ -194,6 +213,8 @@ class Handing:
                 _wipe(request)
         self._silent.clear()
         self._missed.clear()
+        self._unopened.clear()
+        self._lamented.clear()
         return tuple(withdrawn)
 
     # -- what can be asked at any time ---------------------------------------------------------------------------------
@@ -212,6 +233,12 @@ class Handing:
         return frozenset(member for guest in self.guests.values() if guest.flagged for member in guest.member_ids)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _reached_by(self, user: UserId) -> None:
+        """A key of this user has come: what was lost before counts no more."""
+        for place in [place for place in self._unopened if place[0] == user]:
+            del self._unopened[place]
+            self._lamented.discard(place)
 
     def _known_as(self, device: DeviceIdentity) -> DeviceIdentity:
         """By what the inbox knows a device."""

@@ -141,6 +141,32 @@ class KeyMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageNotOpened:
+    """A message that may have been a participant's media key could not be opened, or not believed. What was in it is
+    lost. Told once for each user and reason, until a key of that user comes. device_id: None where nobody knows.
+
+    reason, and what to do:
+
+    * cannot_decrypt: one of the two has lost its end of the Olm session. A new one is made at once, and the next key
+      comes by it. If `KeyMissing` follows, have the participant leave the call and come back.
+    * unknown_device, keys_unavailable: its homeserver does not name the device that wrote, or did not answer. Likewise,
+      once it does.
+    * ambiguous_device: two of its devices publish one key. One of them is to be logged out.
+    * not_for_us, wrong_recipient, wrong_recipient_key: it was written for another device than ours. If our client has
+      lost its store and goes by an old name, log it in anew.
+    * wrong_sender, wrong_sender_key, wrong_sender_device: somebody passes on what another has written, or a homeserver
+      lies. Nothing is to be done: it counted for nothing.
+    * malformed, bad_ciphertext, bad_json, or a reason of `RemoteProtocolError` for its form: the participant's client
+      is broken.
+    * flooded: too many messages of unknown devices waited at once.
+    """
+
+    user_id: UserId
+    device_id: DeviceId | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRefused:
     """A message with a media key did not hold. It changed nothing.
 
@@ -233,6 +259,7 @@ Notice: TypeAlias = (
     | KeyUndelivered
     | KeyMissing
     | KeyRefused
+    | MessageNotOpened
     | OwnMasterKeyChanged
     | EventRefused
     | Rejoining

@@ -36,6 +36,7 @@ from mlsrtc.wire.incoming import (
     PostedKey,
     RoomEvent,
     ToDevice,
+    Unopened,
     claimed_id,
 )
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
@@ -150,6 +151,8 @@ class Session(BaseSession):
                 self._mixing.to_device(incoming, now)
             case PostedKey():
                 self._mixing.posted(incoming, now)
+            case Unopened():
+                self._mixing.handing.not_opened(incoming)
             case ToDevice():
                 inside = self._phase is Phase.INSIDE
                 self._exchange.to_device(self._desk, self.known, self._attendance, incoming, now, inside=inside)

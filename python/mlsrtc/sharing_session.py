@@ -19,7 +19,7 @@ from mlsrtc.policy import Encryption, KeyTransport
 from mlsrtc.sharing import Sharing
 from mlsrtc.upkeep import Device, Phase
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, PostedKey, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import DeviceKeys, DevicesChanged, Incoming, Now, PostedKey, RoomEvent, ToDevice, Unopened
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
 
 
@@ -68,6 +68,8 @@ class SharingSession(PlainSession):
                 self._sharing.to_device(incoming, now)
             case PostedKey():
                 self._sharing.posted(incoming, now)
+            case Unopened():
+                self._sharing.handing.not_opened(incoming)
             case DevicesChanged():
                 self._questions.changed(incoming.user_ids, {guest.user_id for guest in self._guests})
             case _:

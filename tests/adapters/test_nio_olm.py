@@ -21,7 +21,7 @@ from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.olm import NotOpened, OlmDoor, Opened, Told
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.wire.encoding import decode_base64
-from mlsrtc.wire.incoming import ToDevice
+from mlsrtc.wire.incoming import ToDevice, Unopened
 
 CONTENT = {"keys": {"index": 0, "key": "c2VjcmV0IGtleSBvZiBiZW4"}, "room_id": "!r:localhost"}
 
@@ -525,3 +525,28 @@ async def test_a_call_can_tell_what_came_by_olm_from_what_came_in_the_clear(
         await scripted.client.run_response_callbacks([await home.bring(other)])
         assert await channel.receive(0) == ()
         transport._channels.clear()
+
+
+async def test_what_could_not_be_opened_is_told_to_the_calls_that_it_may_have_been_for(scripted: Scripted) -> None:
+    ben = Peer("@ben:localhost", "PHONE")
+    home = Homeserver(scripted, ben)
+    transport = NioTransport(scripted.client, sync=False)
+    async with transport:
+        channel = NioChannel(scripted.client, "!r:localhost", "m.call#ROOM", olm=transport._olm, attachment_limit=1)
+        transport._channels.append(channel)
+        ours = scripted.client.olm
+        lost = ben.event(ours, content=CONTENT)
+        lost["content"]["ciphertext"][ours.account.identity_keys["curve25519"]]["body"] = "AAAA"
+        other = ben.event(ours, "m.secret.send", {}, recipient="@eve:localhost")
+        key = ben.event(ours, content=CONTENT, recipient="@eve:localhost")
+        await home.bring(lost, other, key)
+        told = await channel.receive(0)
+        assert [one for one in told if isinstance(one, Unopened)] == [
+            Unopened(ben.user_id, "bad_ciphertext"),
+            Unopened(ben.user_id, "wrong_recipient"),
+            Unopened(ben.user_id, "wrong_recipient"),
+        ]
+        assert ben.user_id not in ours.device_store.users, "to ask nio's store would make an entry"
+        await transport._olm.learn([ben.user_id])
+        await home.bring(ben.seal(ours, "no json"))
+        assert Unopened(ben.user_id, "bad_json", ben.device_id) in await channel.receive(0)

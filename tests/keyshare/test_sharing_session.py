@@ -14,6 +14,7 @@ from mlsrtc.notices import (
     KeyUndelivered,
     Left,
     MembersChanged,
+    MessageNotOpened,
     NotAddable,
     SendKeySwitched,
 )
@@ -22,7 +23,7 @@ from mlsrtc.policy import Policy, Trust
 from mlsrtc.testing import CrashPoint, Hostility
 from mlsrtc.upkeep import Phase
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import RoomEvent, ToDevice
+from mlsrtc.wire.incoming import RoomEvent, ToDevice, Unopened
 
 
 def calling(devices: int, **settings: Any) -> Sharers:
@@ -429,3 +430,45 @@ def test_a_room_of_many_in_a_hostile_network_hears_each_other_in_the_end() -> No
     sharers.world.network.hostility = Hostility()
     sharers.party.run(60)
     assert sharers.hear_each_other()
+
+
+def lose(sharers: Sharers, reason: str, user_id: str, device_id: str | None = None) -> None:
+    """The first device is told that a message could not be opened."""
+    sharers.session(0).receive(Unopened(user_id, reason, device_id), sharers.party[0].now)
+    sharers.party[0].pump()
+
+
+def test_a_message_that_is_lost_is_told_once_until_a_key_has_come() -> None:
+    sharers = calling(2)
+    other = sharers.party[1].matrix
+    for _ in range(3):
+        lose(sharers, "cannot_decrypt", *other.name)
+    lose(sharers, "unknown_device", other.user_id)
+    told = sharers.told(0, MessageNotOpened)
+    assert [(one.user_id, one.device_id, one.reason) for one in told] == [
+        (*other.name, "cannot_decrypt"),
+        (other.user_id, None, "unknown_device"),
+    ]
+    sharers.party.leave(1)
+    sharers.party.run(5)
+    sharers.party.join(1)
+    sharers.party.run(10)
+    lose(sharers, "cannot_decrypt", *other.name)
+    assert len(sharers.told(0, MessageNotOpened)) == 3
+
+
+def test_a_message_of_somebody_outside_the_call_is_no_business_of_ours_until_it_comes_in() -> None:
+    sharers = Sharers(2)
+    sharers.party.join(0)
+    sharers.party.run(2)
+    other = sharers.party[1].matrix
+    lose(sharers, "cannot_decrypt", *other.name)
+    for number in range(2 * sharers.policy.keys_waiting):
+        lose(sharers, "malformed", f"@flood{number}:one.test")
+    assert sharers.told(0, MessageNotOpened) == []
+    lose(sharers, "cannot_decrypt", *other.name)
+    sharers.world.server_of(other.user_id).accounts.drained.add(sharers.party[0].matrix.name)
+    sharers.party.join(1)
+    sharers.party.run(2)
+    assert [one.reason for one in sharers.told(0, MessageNotOpened)] == ["cannot_decrypt"]
+    assert len(sharers.session(0)._sharing.handing._unopened) <= sharers.policy.keys_waiting

@@ -66,6 +66,17 @@ class PostedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Unopened:
+    """An Olm-encrypted to-device event that the transport could not open, or not believe, and that may have held a
+    media key. `sender` is whom the homeserver names, `sender_device` the device with the key in the envelope, if it is
+    known. `reason`: as `notices.MessageNotOpened` has it."""
+
+    sender: str
+    reason: str
+    sender_device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryComplete:
     """Every event that the room shows us has been handed over: the first back-fill is done and no gap is open."""
 
@@ -110,6 +121,7 @@ Incoming: TypeAlias = (
     RoomEvent
     | ToDevice
     | PostedKey
+    | Unopened
     | HistoryComplete
     | GapOpened
     | HistoryRefused

@@ -18,7 +18,7 @@ from mlsrtc.adapters.nio import history
 from mlsrtc.adapters.nio.feed import Feed
 from mlsrtc.adapters.nio.history import Raw, Reach, events_of, time_of
 from mlsrtc.adapters.nio.http import Failed
-from mlsrtc.adapters.nio.olm import OlmDoor, Opened
+from mlsrtc.adapters.nio.olm import NotOpened, OlmDoor, Opened
 from mlsrtc.adapters.nio.posted import PostedKeys
 from mlsrtc.adapters.nio.requests import Executor
 from mlsrtc.adapters.nio.sieve import Sieve
@@ -35,6 +35,7 @@ from mlsrtc.wire.incoming import (
     PostedKey,
     RoomEvent,
     ToDevice,
+    Unopened,
 )
 
 RETRY_MIN = 0.1  # seconds between two tries to read history, whatever the homeserver says
@@ -150,6 +151,14 @@ class NioChannel:
         device = event.device
         key = decode_base64(device.ed25519)
         self._to_device(ToDevice(event.type, device.user_id, event.content, device.device_id, key))
+
+    def on_not_opened(self, event: NotOpened) -> None:
+        """A to-device event that came Olm-encrypted and is lost, if it may have been for a call."""
+        if event.type is None or event.type in TO_DEVICE:
+            store = self._client.olm.device_store
+            known = event.sender in store.users
+            device = store.device_from_sender_key(event.sender, event.sender_key) if known else None
+            self._feed.put([Unopened(event.sender, event.reason, None if device is None else device.device_id)])
 
     def _tell_keys(self, keys: Sequence[PostedKey]) -> None:
         self._feed.put(keys)

@@ -226,6 +226,9 @@ class NioTransport:
         if isinstance(told, Opened):
             for channel in self._channels:
                 channel.on_opened(told)
+        else:
+            for channel in self._channels:
+                channel.on_not_opened(told)
 
     async def _on_error(self, error: nio.SyncError) -> None:
         if error.status_code == "M_UNKNOWN_TOKEN":
