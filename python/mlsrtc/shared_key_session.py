@@ -119,7 +119,7 @@ def _member(membership: RtcMembership) -> CallMember | None:
     """Whoever a membership says it is of; None if it names no device."""
     device = membership.device_id
     member, user = MemberId(membership.rtc_member_id), UserId(membership.user_id)
-    return None if device is None else CallMember(member, user, DeviceId(device), keyed=True, flagged=True)
+    return None if device is None else CallMember(member, user, DeviceId(device), keyed=True, flagged=True, mls=False)
 
 
 def _key(sender: Sender, key: SharedKey, secret: Secret) -> MediaKey:

@@ -29,6 +29,7 @@ from mlsrtc.notices import (
     KeyUndelivered,
     Left,
     MembersChanged,
+    MessageNotOpened,
     Mixed,
     Muted,
     NotAddable,
@@ -250,6 +251,8 @@ class Report:
                 return f"warning: {user} {device} cannot hear us yet: our key was not delivered ({reason})"
             case KeyRefused(user_id=user, device_id=device, reason=reason, where=where):
                 return f"warning: a key of {user} {device or '(some device)'} does not hold ({reason} {where})".rstrip()
+            case MessageNotOpened(user_id=user, device_id=device, reason=reason):
+                return f"warning: a message of {user} {device or '(some device)'} could not be opened ({reason})"
             case NotAddable(user_id=user, device_id=device, reason=reason):
                 return f"warning: {user} {device or '(some device)'} gets no keys ({reason})"
             case Mixed(devices=()):
