@@ -4,8 +4,8 @@
 //
 // Pages are asked at the same time: a request carries an id, and its answer the same.
 // {"op": "hello"} -> {"version", "browser"}
-// {"op": "open", "page", "homeserver", "user_id", "device_id", "access_token", "room_id"} -> {}; a new page of this
-//     name, as soon as it shows its lobby
+// {"op": "open", "page", "homeserver", "user_id", "device_id", "access_token", "room_id", "password"} -> {}; a new page
+//     of this name, as soon as it shows its lobby. password: that of a link, by which all send; null: there is none
 // {"op": "join", "page"} -> {}; as soon as it shows the call
 // {"op": "state", "page"} -> see inside.js
 // {"op": "screenshot", "page", "path"} -> {}; a PNG
@@ -82,7 +82,7 @@ const pages = new Map();
 
 const tell = (said) => process.stdout.write(JSON.stringify(said) + "\n");
 
-async function open({ page: name, homeserver, room_id, ...session }) {
+async function open({ page: name, homeserver, room_id, password, ...session }) {
   const stored = { name: "matrix-auth-store", value: JSON.stringify({ ...session, passwordlessUser: false }) };
   const storageState = { cookies: [], origins: [{ origin, localStorage: [stored] }] };
   const context = await browser.newContext({ storageState, viewport: VIEW });
@@ -95,7 +95,7 @@ async function open({ page: name, homeserver, room_id, ...session }) {
     if (level === "warning" || level === "error") tell({ log: [name, level, message.text()] });
   });
   page.on("pageerror", (error) => tell({ log: [name, "error", String(error)] }));
-  const asked = new URLSearchParams({ roomId: room_id, homeserver });
+  const asked = new URLSearchParams({ roomId: room_id, homeserver, ...(password && { password }) });
   await page.goto(`${origin}/room#?${asked}`);
   await page.getByTestId("lobby_joinCall").waitFor();
 }

@@ -52,6 +52,15 @@ def test_as_a_room_event_too() -> None:
     assert after.keys[0].secret.expose() == VALUE
 
 
+def test_a_room_event_of_matrix_js_sdk_is_read() -> None:
+    """As its version 37.13.0 wrote it, the last one that did."""
+    sample = json.loads((SAMPLES / "js_sdk_room_key.json").read_text())
+    assert sample["type"] == names.KEYS_ELEMENT
+    said = decode_room_key_event(RoomId(sample["room_id"]), sample["content"])
+    assert (said.slot_id, said.device_id, said.sent_ts) == ("m.call#ROOM", "ADADEVICE", 1_764_400_000_000)
+    assert [(key.index, key.secret.expose()) for key in said.keys] == [(0, bytes(range(16)))]
+
+
 def test_and_a_request() -> None:
     request = KeyRequest(RoomId("!room:one.test"), SlotId("m.call#standup"), DeviceId("DEV"))
     assert decode_key_request(encode_key_request(request)) == request

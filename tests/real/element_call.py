@@ -117,8 +117,8 @@ class Window:
         """What the SFU calls it."""
         return livekit_identity(UserId(self.account.user_id), DeviceId(self.account.device_id))
 
-    async def open(self, homeserver: str, room_id: str) -> None:
-        """Log in and show the lobby of the room's call. homeserver: its URL."""
+    async def open(self, homeserver: str, room_id: str, password: str | None = None) -> None:
+        """Log in and show the lobby of the room's call. homeserver: its URL. password: that of a link."""
         await self._ask(
             "open",
             homeserver=homeserver,
@@ -126,15 +126,16 @@ class Window:
             user_id=self.account.user_id,
             device_id=self.account.device_id,
             access_token=self.account.access_token,
+            password=password,
         )
 
     async def join(self) -> None:
         """Press the lobby's button. Others see us somewhat later than the page shows the call."""
         await self._ask("join")
 
-    async def enter(self, homeserver: str, room_id: str) -> None:
+    async def enter(self, homeserver: str, room_id: str, password: str | None = None) -> None:
         """Both."""
-        await self.open(homeserver, room_id)
+        await self.open(homeserver, room_id, password)
         await self.join()
 
     async def shown(self) -> Shown:

@@ -18,6 +18,9 @@ from mlsrtc.testing.synapse import Account, Synapse
 from wanting import wanting
 
 FOLDER = "matrix-js-sdk"
+ROOM_KEYS = "matrix-js-sdk-37"
+"""The last one that hands its keys out as room events."""
+
 PATIENCE = 30.0  # seconds for one answer, and for what is waited for
 LOOK = 0.05  # seconds between two looks
 CRASHED_AFTER = 60_000  # ms; the SDK's own 8 s are too few for a busy machine
@@ -72,8 +75,9 @@ class JsSdk(NodePeer):
     members: the newest memberships. warnings: what the SDK logged as a warning or an error.
     """
 
-    def __init__(self, server: Synapse, account: Account, room_id: str) -> None:
+    def __init__(self, server: Synapse, account: Account, room_id: str, folder: str = FOLDER) -> None:
         super().__init__(PATIENCE)
+        self._folder = folder
         self.account = account
         self.told: list[HeldKey] = []
         self.received: list[Received] = []
@@ -83,7 +87,7 @@ class JsSdk(NodePeer):
         self._server, self._room_id = server, room_id
 
     async def __aenter__(self) -> Self:
-        self.version = (await self.start("node", installed_by_npm(FOLDER) / "peer.mjs"))["version"]
+        self.version = (await self.start("node", installed_by_npm(self._folder) / "peer.mjs"))["version"]
         try:
             await self.ask(
                 "start",
@@ -139,17 +143,19 @@ class JsSdk(NodePeer):
 
 
 @asynccontextmanager
-async def calling(server: Synapse, owner: TestDevice, *names: str) -> AsyncIterator[tuple[str, list[JsSdk]]]:
+async def calling(
+    server: Synapse, owner: TestDevice, *names: str, folder: str = FOLDER
+) -> AsyncIterator[tuple[str, list[JsSdk]]]:
     """A new encrypted room, and new users in it, each with a client of the SDK. Skips the test where Node is not."""
     try:
-        installed_by_npm(FOLDER)
+        installed_by_npm(folder)
     except Missing as missing:
         wanting(str(missing))
     room_id = await make_room(server, [owner], encrypted=True)
     number = next(_numbers)
     accounts = [await server.register(f"{name}_sdk{number}") for name in names]
     async with AsyncExitStack() as stack:
-        peers = [JsSdk(server, account, room_id) for account in accounts]
+        peers = [JsSdk(server, account, room_id, folder) for account in accounts]
         async with asyncio.TaskGroup() as group:
             for peer in peers:
                 group.create_task(stack.enter_async_context(peer))

@@ -145,7 +145,8 @@ class Stage:
         """A device in the call, that sends its tone if it has one."""
         async with AsyncExitStack() as stack:
             transport = await stack.enter_async_context(Withholding(device.client))
-            call = await stack.enter_async_context(transport.call(self.room_id, encryption=MLS, **options))
+            options.setdefault("encryption", MLS)
+            call = await stack.enter_async_context(transport.call(self.room_id, **options))
             door = self.door(call)
             media = await stack.enter_async_context(LiveKitMedia.connect(call, focus=door))
             seat = Seat(transport, call, media, door, pitch)

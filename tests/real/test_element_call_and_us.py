@@ -21,7 +21,7 @@ from element_call import ElementCall, Shown, Window, until
 from livekit import rtc
 from rooms import heed_interrupts, make_room
 
-from mlsrtc import AUTO, PER_MEMBER, Encryption, Policy, Trust
+from mlsrtc import AUTO, PER_MEMBER, Encryption, Policy, SharedKey, Trust
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, tone
 from mlsrtc.adapters.nio import NioTransport
@@ -101,7 +101,7 @@ class Us:
 
 
 @asynccontextmanager
-async def taking_part(device: TestDevice, room_id: str, encryption: Encryption) -> AsyncIterator[Us]:
+async def taking_part(device: TestDevice, room_id: str, encryption: Encryption | SharedKey) -> AsyncIterator[Us]:
     async with (
         NioTransport(device.client) as transport,
         # Nobody has signed the devices of these pages.
@@ -149,6 +149,21 @@ async def test_we_see_and_hear_each_other_through_new_keys_of_both_and_after_we_
         async with taking_part(cem, room_id, AUTO) as us:
             assert us.call.session.encryption is PER_MEMBER, "nobody there has MLS"
             await asyncio.gather(us.is_seen_and_heard(ada), us.sees_and_hears(ada))
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_with_the_password_of_a_link_we_see_and_hear_each_other(
+    announcing: tuple[Synapse, TokenService], encrypted: bool
+) -> None:
+    """Frames of ours, by LiveKit's native SDK, open in livekit-client's worker, and the other way round."""
+    synapse, _ = announcing
+    async with cross_signed_devices(synapse, [f"cem{next(_numbers)}"]) as [cem], pages(synapse, "ada") as [ada]:
+        room_id = await make_room(synapse, [cem, ada], encrypted=encrypted)
+        password = "cGFzc3dvcmRfb2ZfYV9saW5r"
+        async with taking_part(cem, room_id, SharedKey(password)) as us:
+            await ada.enter(synapse.base_url, room_id, password)
+            shown, _ = await asyncio.gather(us.is_seen_and_heard(ada), us.sees_and_hears(ada))
+            assert us.identity not in shown.keys, "we have handed it none"
 
 
 async def test_the_bot_of_the_examples_is_heard_and_records(
