@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlsrtc import LocalProtocolError, Policy, Trust
+from mlsrtc import KeyTransport, LocalProtocolError, Policy, Trust
 from mlsrtc.policy import AT_MOST_THE_DEFAULT, BEFORE_THE_END, LEAST, NOT_LONGER
 
 NUMBERS = [field for field in fields(Policy) if field.type in (int, float) and field.name != "suite"]
@@ -59,6 +59,12 @@ def test_the_presets_are_policies_and_take_other_choices_beside_their_own() -> N
     assert Policy.element_call(trust=Trust.ANY_DEVICE).leave_debounce == 0
     assert Policy.famedly(key_use_delay=2.0).key_use_delay == 2.0
     assert Policy.famedly().share_in_lobby
+
+
+@pytest.mark.parametrize("transport", [KeyTransport.ROOM, KeyTransport.ROOM_CLEAR])
+def test_a_ratchet_is_for_keys_that_go_to_each_device(transport: KeyTransport) -> None:
+    with pytest.raises(LocalProtocolError, match=r"^policy\.ratchet_on_join: "):
+        Policy(ratchet_on_join=True, key_transport=transport)
 
 
 def test_a_suite_is_one_that_the_provider_has() -> None:

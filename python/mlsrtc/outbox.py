@@ -217,14 +217,14 @@ class Outbox:
     def take(self, now: float, *, into_room: bool = True) -> list[Request]:
         """The released requests whose moment has come, each handed out once per try.
 
-        into_room: False keeps back what others would see in the room.
+        into_room: False keeps back what others would see in the room, but no key: they need it now.
         """
         ready = [
             request
             for request in self._released.values()
             if request.id not in self._in_flight
             and self._not_before.get(request.id, now) <= now
-            and (into_room or not isinstance(request, SendEvent | SendState | PostKey))
+            and (into_room or not isinstance(request, SendEvent | SendState))
         ]
         for request in ready:
             self._in_flight.add(request.id)

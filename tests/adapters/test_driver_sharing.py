@@ -19,13 +19,16 @@ from mlsrtc import (
     MembersChanged,
     Policy,
     SendKeySwitched,
+    SharedKey,
+    SharedKeySession,
 )
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.identifiers import MemberId, RoomId, SlotId
+from mlsrtc.outbox import ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import RoomEvent, ToDevice
+from mlsrtc.wire.incoming import PostedKey, RoomEvent, ToDevice
 
 ROOM = "!room:one.test"
 ENCRYPTED = RoomEvent(names.ROOM_ENCRYPTION, "@anna:one.test", "$e", 1, {"algorithm": "m.megolm.v1.aes-sha2"}, "")
@@ -47,7 +50,9 @@ def member() -> RoomEvent:
 
 
 @asynccontextmanager
-async def calling(*first: RoomEvent, encryption: Encryption = AUTO) -> AsyncIterator[tuple[Call, Transport]]:
+async def calling(
+    *first: RoomEvent, encryption: Encryption | SharedKey = AUTO
+) -> AsyncIterator[tuple[Call, Transport]]:
     transport = Transport(*first)
     made = Call(
         transport,  # type: ignore[arg-type]
@@ -110,6 +115,37 @@ async def test_a_key_that_does_not_hold_is_told_with_its_reason_and_without_the_
     assert [(one.device_id, one.reason) for one in told] == [(None, "not_encrypted"), ("ANOTHER", "wrong_device")]
     assert KEY not in repr(told)
     assert KEY not in repr(encrypted)
+
+
+async def test_a_posted_key_that_does_not_hold_is_told_too() -> None:
+    async with calling(ENCRYPTED, member()) as (call, transport):
+        content = {"keys": [{"index": 0, "key": KEY}], "call_id": "", "device_id": OTHER.device_id, "sent_ts": 1}
+        for posted in (
+            PostedKey(OTHER.user_id, "$1", content),
+            PostedKey(OTHER.user_id, "$2", content, True),
+            PostedKey(OTHER.user_id, "$3", content, True, "ANOTHER", bytes(32)),
+        ):
+            assert KEY not in repr(posted)
+            transport.channel.feed.put_nowait(posted)
+        told: list[tuple[str | None, str]] = []
+        async with asyncio.timeout(5):
+            async for notice in call.notices():
+                if isinstance(notice, KeyRefused):
+                    told.append((notice.device_id, notice.reason))
+                if len(told) == 3:
+                    break
+    assert told == [(None, "not_encrypted"), (None, "not_authenticated"), ("ANOTHER", "wrong_device")]
+
+
+async def test_one_key_for_all_is_the_applications_and_asks_for_nothing() -> None:
+    async with calling(member(), encryption=SharedKey("open sesame")) as (call, transport):
+        assert isinstance(call.session, SharedKeySession)
+        await call.keyed(timeout=5)
+        assert {type(request) for request in transport.channel.sent} == {ScheduleLeave, SendState}
+        assert "sesame" not in repr(vars(call)) + repr(vars(call.session))
+    with pytest.raises(LocalProtocolError, match="SharedKey"):
+        async with calling(member(), encryption=Encryption.SHARED_KEY):
+            pass
 
 
 async def test_a_media_sink_that_comes_late_is_told_the_key_of_the_moment() -> None:
