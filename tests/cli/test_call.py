@@ -62,6 +62,18 @@ def named(homeserver: str) -> list[str]:
     return ["call", "--homeserver", homeserver, "--user", "@ada:here", "!room:here"]
 
 
+def test_a_passphrase_is_needed_where_one_is_meant(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLSRTC_PASSWORD", "secret")
+    monkeypatch.setenv("MLSRTC_PASSPHRASE", "")
+    assert main([*named("http://127.0.0.1:9"), "--encryption", "passphrase"]) == 1
+    assert capsys.readouterr() == ("", "LocalProtocolError: a passphrase has 1 to 1024 bytes\n")
+    monkeypatch.setenv("MLSRTC_PASSPHRASE", "open sesame")
+    assert main([*named("http://127.0.0.1:9"), "--encryption", "passphrase"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
 NO_LOGIN = [
     (["call", "!room:here"], "mlsrtc-store holds no device yet: give --homeserver and --user"),
     (named("one.example"), "the homeserver one.example is not a URL of https:// or http://"),

@@ -14,7 +14,7 @@ from js_sdk import calling as calling_js
 from rooms import make_room
 from sharing import Ring
 
-from mlsrtc import AUTO, MLS, PER_MEMBER, CallOver, LocalProtocolError, Policy, Trust
+from mlsrtc import AUTO, MLS, PER_MEMBER, CallOver, LocalProtocolError, Policy, SharedKey, Trust
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.sharing_session import SharingSession
@@ -137,6 +137,35 @@ async def test_an_unencrypted_room_is_refused(synapse: Synapse, three: list[Test
         async with calling(room_id, three[0]):
             pass
     assert caught.value.reason == "room_not_encrypted"
+
+
+async def test_mlsrtc_call_takes_the_passphrase_of_a_call(
+    synapse: Synapse, onlooker: TestDevice, tmp_path: Path
+) -> None:
+    caller = await synapse.register("passer")
+    room_id = await make_room(synapse, [onlooker])
+    arguments = [
+        *("--homeserver", synapse.base_url, "--user", caller.user_id, "--store", str(tmp_path / "store")),
+        *("--encryption", "passphrase", "--seconds", "3", room_id),
+    ]
+    async with calling(room_id, onlooker, encryption=SharedKey("open sesame")) as (_, ring):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mlsrtc", "call", *arguments),
+            env=os.environ | {"MLSRTC_PASSWORD": caller.password, "MLSRTC_PASSPHRASE": "open sesame"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await until(lambda: any(held for place, held in ring.keys.items() if place[0] == caller.user_id))
+            out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    said = out.decode().splitlines()
+    assert process.returncode == 0
+    assert "sending under key 0 of ours" in said
+    assert "sesame" not in out.decode()
+    assert not any(line.startswith("warning") for line in said)
 
 
 async def test_mlsrtc_call_hands_its_keys_out_where_the_others_do(

@@ -19,6 +19,7 @@ from mlsrtc.cli import login, usage
 from mlsrtc.cli.plain import plain
 from mlsrtc.errors import LocalProtocolError, MlsrtcError
 from mlsrtc.identifiers import MemberId
+from mlsrtc.media.shared import SharedKey
 from mlsrtc.notices import (
     EpochChanged,
     EventRefused,
@@ -40,7 +41,7 @@ from mlsrtc.notices import (
     SendKeySwitched,
     Stranded,
 )
-from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Policy, Trust
+from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy, Trust
 
 if TYPE_CHECKING:
     import nio
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from mlsrtc.adapters.driver import Call, MediaNotice
     from mlsrtc.cli.sound import Sound
 
-ENCRYPTIONS = {"auto": AUTO, "mls": MLS, "per-member": PER_MEMBER}
+ENCRYPTIONS = {"auto": AUTO, "mls": MLS, "per-member": PER_MEMBER, "passphrase": Encryption.SHARED_KEY}
 HELP = "join the call of a room, on any homeserver"
 
 
@@ -63,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encryption",
         choices=ENCRYPTIONS,
         default="auto",
-        help="how the call is keyed: by MLS, or by keys that are handed out, as Element Call does it (default: "
-        "%(default)s, what the room says, or else those who are in the call; MLS where there is nobody)",
+        help="how the call is keyed: by MLS, by keys that are handed out, as Element Call does it, or by a passphrase, "
+        f"that of a link, in {login.PASSPHRASE} or asked for (default: %(default)s, what the room says, or else "
+        "those who are in the call; MLS where there is nobody)",
     )
     parser.add_argument(
         "--trust",
@@ -100,16 +102,22 @@ def run(options: argparse.Namespace) -> int:
         print(wrong, file=sys.stderr)
         return 2
     try:
-        return asyncio.run(_take_part(options, login.ask_password(options), media=media))
+        password = login.ask_password(options)
+        encryption: Encryption | SharedKey = ENCRYPTIONS[options.encryption]
+        if encryption is Encryption.SHARED_KEY:
+            encryption = SharedKey(login.ask("passphrase", "of the call", login.PASSPHRASE))
+        return asyncio.run(_take_part(options, password, encryption, media=media))
     except MlsrtcError as error:
         print(plain(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 1
 
 
-async def _take_part(options: argparse.Namespace, password: str | None, *, media: bool) -> int:
+async def _take_part(
+    options: argparse.Namespace, password: str | None, encryption: Encryption | SharedKey, *, media: bool
+) -> int:
     """The exit status. SIGINT and SIGTERM end it at any time, by a leave once we are in the call."""
     loop = asyncio.get_running_loop()
-    taking_part = _TakingPart(options, password, media=media)
+    taking_part = _TakingPart(options, password, encryption, media=media)
     # Not by the loop's own handlers, which Windows has not; SIGINT has one of asyncio.run, put back at the end.
     before = {
         number: signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(taking_part.stop, number))
@@ -133,10 +141,13 @@ class _TakingPart:
     """One participation, in a task that can be stopped once. entered: whether the call was. stopped: by which signal,
     0 if the time was up, None if it was not stopped."""
 
-    def __init__(self, options: argparse.Namespace, password: str | None, *, media: bool) -> None:
+    def __init__(
+        self, options: argparse.Namespace, password: str | None, encryption: Encryption | SharedKey, *, media: bool
+    ) -> None:
         self.entered = False
         self.stopped: int | None = None
         self._options = options
+        self._encryption = encryption
         self._media = media
         self.task = asyncio.create_task(self._run(password))
 
@@ -162,7 +173,7 @@ class _TakingPart:
                     room_id,
                     slot_id=options.slot,
                     store=store,
-                    encryption=ENCRYPTIONS[options.encryption],
+                    encryption=self._encryption,
                     policy=Policy(trust=Trust(options.trust)),
                     intent=options.intent,
                     sticky=options.sticky,
@@ -222,7 +233,7 @@ class Report:
     def _members(self) -> str | None:
         members = {member: f"{one.user_id} {one.device_id}" for member, one in self._call.members.items()}
         session, said = self._call.session, self._said
-        if session.encryption is PER_MEMBER and session.member_id is not None:  # which does not list ourselves
+        if session.encryption is not MLS and session.member_id is not None:  # which does not list ourselves
             members[session.member_id] = f"{session.user_id} {session.device_id}"
         if not said and session.member_id not in members:
             return None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import nio
 
 FILE = "device.json"
-PASSWORD, TOKEN = "MLSRTC_PASSWORD", "MLSRTC_ACCESS_TOKEN"
+PASSWORD, TOKEN, PASSPHRASE = "MLSRTC_PASSWORD", "MLSRTC_ACCESS_TOKEN", "MLSRTC_PASSPHRASE"
 DISPLAY_NAME = "mlsrtc call"
 PATIENCE = 15.0  # seconds for a homeserver to show that it is there
 
@@ -43,14 +43,20 @@ def ask_password(options: argparse.Namespace) -> str | None:
     _, user, kept = _who(options)
     if kept or TOKEN in os.environ:
         return None
-    if (password := os.environ.get(PASSWORD)) is not None:
-        return password
+    return ask("password", f"of {user}", PASSWORD)
+
+
+def ask(what: str, of: str, variable: str) -> str:
+    """What nobody else may see, of the environment or asked for. Raises LocalProtocolError if there is no terminal to
+    ask at."""
+    if (given := os.environ.get(variable)) is not None:
+        return given
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)  # it would be shown while it is typed
-            return getpass.getpass(f"password of {user}: ")
+            return getpass.getpass(f"{what} {of}: ")
     except (EOFError, getpass.GetPassWarning):
-        raise LocalProtocolError(f"there is no terminal to ask for the password at: set {PASSWORD}") from None
+        raise LocalProtocolError(f"there is no terminal to ask for the {what} at: set {variable}") from None
 
 
 async def log_in(options: argparse.Namespace, password: str | None) -> "nio.AsyncClient":
