@@ -65,6 +65,22 @@ def sticky_leave() -> dict[str, Any]:
     return {"msc4354_sticky_key": ANNA.m, names.BLOCK: encode_block(ANNA.left_block())}
 
 
+def famedly() -> dict[str, Any]:
+    """As the dart SDK writes it, for two devices."""
+    focus = {"type": "livekit", "livekit_service_url": "https://focus.one.example", "livekit_alias": ROOM}
+    entry = {
+        "call_id": "",
+        "application": "m.call",
+        "scope": "m.room",
+        "foci_active": [focus],
+        "event_id": None,
+        "expires_ts": NOW + 360_000,
+        "expires": 7_200_000,
+        "membershipID": "c2Vzc2lvbg==",
+    }
+    return {"memberships": [{**entry, "device_id": ANNA.device}, {**entry, "device_id": "LAPTOP"}]}
+
+
 def root_commit() -> dict[str, Any]:
     return encode_commit(
         CommitEvent(

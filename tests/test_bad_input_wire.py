@@ -21,6 +21,7 @@ from mlsrtc.wire.commit import decode_commit, decode_word
 from mlsrtc.wire.commit_data import CommitData, decode_commit_data
 from mlsrtc.wire.encoding import decode_identity, encode_base64, lp
 from mlsrtc.wire.fields import Field
+from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import RtcLeave, RtcMembership, decode_membership
 from mlsrtc.wire.room import decode_power_levels, decode_room_member, decode_slot
 from mlsrtc.wire.to_device import decode_have, decode_need
@@ -64,6 +65,12 @@ def sticky(change: Callable[[dict[str, Any]], Any]) -> Callable[[], object]:
     return lambda: decode_membership(samples.event(change(samples.sticky_join()), names.STICKY_MEMBER))
 
 
+def famedly(*path: str | int, to: Any, key: str | None = ANNA.user) -> Callable[[], object]:
+    content = spoilt(samples.famedly(), path, to) if path else to
+    event = RoomEvent(names.FAMEDLY_MEMBER, ANNA.user, "$event", NOW, content, key)
+    return lambda: decode_membership(event)
+
+
 def commit(*path: str, to: Any) -> Callable[[], object]:
     return lambda: decode_commit(spoilt(samples.child_commit(), path, to))
 
@@ -84,6 +91,84 @@ def from_another(path: tuple[str, ...]) -> Callable[[], object]:
         other = other[name]
     return lambda: state(spoilt(content, path, other))
 
+
+E = "content.memberships[0]"
+
+FAMEDLY: list[Case] = [
+    ("Famedly: content is a list", famedly(to=[]), "wrong_type", "content"),
+    ("Famedly: memberships are an object", famedly("memberships", to={}), "wrong_type", "content.memberships"),
+    ("Famedly: 257 memberships", famedly("memberships", to=[{}] * 257), "oversized", "content.memberships"),
+    ("Famedly: a membership is text", famedly("memberships", 0, to="x"), "wrong_type", E),
+    ("Famedly: no device", famedly("memberships", 0, "device_id", to=None), "missing_field", f"{E}.device_id"),
+    ("Famedly: device is a number", famedly("memberships", 0, "device_id", to=1), "wrong_type", f"{E}.device_id"),
+    (
+        "Famedly: device with a control character",
+        famedly("memberships", 0, "device_id", to="DEV\n"),
+        "bad_device_id",
+        f"{E}.device_id",
+    ),
+    ("Famedly: no call", famedly("memberships", 0, "call_id", to=None), "missing_field", f"{E}.call_id"),
+    ("Famedly: call is a number", famedly("memberships", 0, "call_id", to=0), "wrong_type", f"{E}.call_id"),
+    (
+        "Famedly: application is a list",
+        famedly("memberships", 0, "application", to=[]),
+        "wrong_type",
+        f"{E}.application",
+    ),
+    ("Famedly: scope is true", famedly("memberships", 0, "scope", to=True), "wrong_type", f"{E}.scope"),
+    ("Famedly: no expiry", famedly("memberships", 0, "expires_ts", to=None), "missing_field", f"{E}.expires_ts"),
+    ("Famedly: expiry is text", famedly("memberships", 0, "expires_ts", to="1"), "wrong_type", f"{E}.expires_ts"),
+    ("Famedly: expiry is a float", famedly("memberships", 0, "expires_ts", to=1.0), "wrong_type", f"{E}.expires_ts"),
+    ("Famedly: expiry is negative", famedly("memberships", 0, "expires_ts", to=-1), "out_of_range", f"{E}.expires_ts"),
+    ("Famedly: expiry past 2^53", famedly("memberships", 0, "expires_ts", to=2**53), "out_of_range", f"{E}.expires_ts"),
+    ("Famedly: no foci", famedly("memberships", 0, "foci_active", to=None), "missing_field", f"{E}.foci_active"),
+    ("Famedly: foci are an object", famedly("memberships", 0, "foci_active", to={}), "wrong_type", f"{E}.foci_active"),
+    (
+        "Famedly: a focus without type",
+        famedly("memberships", 0, "foci_active", to=[{}]),
+        "missing_field",
+        f"{E}.foci_active[0].type",
+    ),
+    (
+        "Famedly: an alias is a number",
+        famedly("memberships", 0, "foci_active", 0, "livekit_alias", to=1),
+        "wrong_type",
+        f"{E}.foci_active[0].livekit_alias",
+    ),
+    (
+        "Famedly: a service of 3 kB",
+        famedly("memberships", 0, "foci_active", 0, "livekit_service_url", to="x" * 3000),
+        "oversized",
+        f"{E}.foci_active[0].livekit_service_url",
+    ),
+    (
+        "Famedly: membershipID is a number",
+        famedly("memberships", 0, "membershipID", to=1),
+        "wrong_type",
+        f"{E}.membershipID",
+    ),
+    (
+        "Famedly: membershipID of 300 bytes",
+        famedly("memberships", 0, "membershipID", to="x" * 300),
+        "oversized",
+        f"{E}.membershipID",
+    ),
+    (
+        "Famedly: the second membership is broken",
+        famedly("memberships", 1, to={"device_id": "DEV"}),
+        "missing_field",
+        "content.memberships[1].call_id",
+    ),
+    (
+        "Famedly: another device than its state key's",
+        famedly("memberships", to=samples.famedly()["memberships"], key=f"{ANNA.user}_OTHER"),
+        "wrong_device",
+        f"{E}.device_id",
+    ),
+    ("Famedly: no state key", famedly(to={}, key=None), "missing_field", "state_key"),
+    ("Famedly: a state key that names nobody", famedly(to={}, key="DEVICEA"), "bad_state_key", "state_key"),
+    ("Famedly: a state key of 2 kB", famedly(to={}, key="x" * 2000), "oversized", "state_key"),
+]
 
 MEMBERSHIPS: list[Case] = [
     ("content is a list", lambda: state([]), "wrong_type", "content"),
@@ -751,7 +836,7 @@ OTHERS: list[Case] = [
     ),
 ]
 
-CASES = MEMBERSHIPS + BLOCKS + CHAINS + COMMITS + BYTES + WORDS + OTHERS
+CASES = MEMBERSHIPS + FAMEDLY + BLOCKS + CHAINS + COMMITS + BYTES + WORDS + OTHERS
 
 
 def test_the_table_is_large_and_its_names_are_its_own() -> None:

@@ -63,6 +63,13 @@ def test_where_others_are_and_nobody_has_mls_keys_are_handed_out() -> None:
     assert chosen(without_mls()) is PER_MEMBER
 
 
+def test_where_clients_of_famedly_s_are_keys_are_handed_out() -> None:
+    theirs = samples.event(samples.famedly(), names.FAMEDLY_MEMBER, state_key=ANNA.user)
+    assert chosen(theirs) is PER_MEMBER
+    assert chosen(theirs, with_mls()) is MLS
+    assert chosen(samples.event({"memberships": []}, names.FAMEDLY_MEMBER, state_key=ANNA.user)) is MLS
+
+
 def test_who_is_not_there_any_more_does_not_count() -> None:
     assert chosen(without_mls(expires=1, created_ts=1)) is MLS
     kicked = samples.event({"membership": "leave"}, names.ROOM_MEMBER, state_key=ANNA.user)

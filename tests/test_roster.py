@@ -17,6 +17,7 @@ from mlsrtc.roster import NotAddable, Roster, merge_joins
 from mlsrtc.seats import Seats
 from mlsrtc.wire import names
 from mlsrtc.wire.block import JoinBlock, encode_block
+from mlsrtc.wire.famedly import GRACE_MS
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import RtcErased, RtcMembership, decode_membership, state_key
 from mlsrtc.wire.room import RoomMember
@@ -308,3 +309,95 @@ def test_another_version_of_the_block_cannot_be_added() -> None:
     content = {**event.content, names.BLOCK: {"version": 9}}
     roster = told(Roster(), replace(event, content=content))
     assert [item.reason for item in roster.not_addable(NOW, suite=1, refused={}).values()] == ["version"]
+
+
+# -- several devices in one event ----------------------------------------------------------------------------
+
+EXPIRY = 360_000  # ms from the writing of an entry to its `expires_ts`
+
+
+def roll_event(
+    *devices: str, ts: int = NOW, user: UserId = ANNA.user, key: str | None = None, session: str = "session"
+) -> RoomEvent:
+    """As the dart SDK writes it: who of a user's devices is in the call."""
+    (entry, _) = samples.famedly()["memberships"]
+    change = {"expires_ts": ts + EXPIRY, "membershipID": session}
+    content = {"memberships": [{**entry, **change, "device_id": device} for device in devices]}
+    return samples.event(
+        content,
+        names.FAMEDLY_MEMBER,
+        sender=user,
+        state_key=key or ANNA.user,
+        ts=ts,
+        event_id=f"${user}{ts}{devices}{key}",
+    )
+
+
+def devices(roster: Roster, now: int = NOW) -> list[str | None]:
+    assert {guest.membership.device_id for guest in roster.guests(now).values()} == {
+        one.device_id for one in roster.memberships(now)
+    }
+    return sorted(str(one.device_id) for one in roster.memberships(now))
+
+
+def test_one_event_says_it_of_all_devices_of_a_user() -> None:
+    roster = told(Roster(), roll_event("PHONE", "LAPTOP"))
+    assert devices(roster) == ["LAPTOP", "PHONE"]
+    found = roster.not_addable(NOW, suite=1, refused={}).values()
+    assert {(one.device_id, one.reason) for one in found} == {("PHONE", "no_mls"), ("LAPTOP", "no_mls")}
+    roster = told(roster, roll_event("LAPTOP", ts=NOW + 1))
+    assert devices(roster, NOW + 1) == ["LAPTOP"]
+    assert devices(told(roster, roll_event(ts=NOW + 2)), NOW + 2) == []
+
+
+def test_an_entry_counts_for_six_minutes_past_its_expiry() -> None:
+    roster = told(Roster(), roll_event("PHONE"))
+    assert devices(roster, NOW + EXPIRY + GRACE_MS) == ["PHONE"]
+    assert devices(roster, NOW + EXPIRY + GRACE_MS + 1) == []
+
+
+def test_whoever_is_banned_is_there_with_none_of_its_devices() -> None:
+    roster = told(Roster(), roll_event("PHONE", "LAPTOP"))
+    assert devices(roster.with_room_member(RoomMember(ANNA.user, "ban", EVE))) == []
+
+
+def test_an_event_under_a_device_s_key_stands_beside_that_of_the_user() -> None:
+    roster = told(told(Roster(), roll_event("PHONE")), roll_event("LAPTOP", key=f"LAPTOP_{ANNA.user}"))
+    assert devices(roster) == ["LAPTOP", "PHONE"]
+    erased = told(roster, roll_event(ts=NOW + 1, user=EVE, key=f"LAPTOP_{ANNA.user}"))
+    assert devices(erased, NOW + 1) == ["PHONE"]
+
+
+def test_since_when_a_device_is_there_without_a_break() -> None:
+    """The event itself does not tell, and the SDK keeps its `membershipID` when it leaves and comes back."""
+
+    def since(roster: Roster) -> list[int]:
+        return [one.created_ts for one in roster.memberships(NOW + 10)]
+
+    roster = told(told(Roster(), roll_event("PHONE")), roll_event("PHONE", ts=NOW + 5))
+    assert since(roster) == [NOW]
+    assert since(told(roster, roll_event("PHONE", ts=NOW + 6, session="another"))) == [NOW + 6]
+    assert since(told(told(roster, roll_event(ts=NOW + 6)), roll_event("PHONE", ts=NOW + 7))) == [NOW + 7]
+    long_after = NOW + 5 + EXPIRY + GRACE_MS + 1
+    roster = told(roster, roll_event("PHONE", ts=long_after))
+    assert [one.created_ts for one in roster.memberships(long_after)] == [long_after]
+
+
+ROLLS = st.builds(
+    lambda devices, ts, key: roll_event(*sorted(devices), ts=NOW + ts, key=key),
+    st.sets(st.sampled_from(["PHONE", "LAPTOP", "TABLET"])),
+    st.integers(0, 3),
+    st.sampled_from([ANNA.user, None]),
+)
+
+
+@given(st.lists(ROLLS, max_size=8), st.data())
+def test_who_is_there_by_such_events_is_order_blind(events: list[RoomEvent], data: st.DataObject) -> None:
+    events = list({event.event_id: event for event in events}.values())
+    more = data.draw(st.lists(st.sampled_from(events))) if events else []
+    one, other = Roster(), Roster()
+    for event in events:
+        one = told(one, event)
+    for event in data.draw(st.permutations(events + more)):
+        other = told(other, event)
+    assert devices(one, NOW + 3) == devices(other, NOW + 3)

@@ -34,7 +34,7 @@ from mlsrtc.wire.membership import RtcMembership, RtcSealed, decode_membership
 from mlsrtc.wire.room import decode_room_member
 from mlsrtc.wire.to_device import reduced, reduced_membership
 
-MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER, names.ENCRYPTED}) | names.STICKY_MEMBER_TYPES
+MEMBERSHIP_TYPES = names.MEMBER_TYPES | {names.ENCRYPTED}
 WORDS_WAITING = 256  # words whose speaker no join or leaf has named yet
 EARLY_LIMIT = 64  # joins from the future kept of one user
 

@@ -23,6 +23,7 @@ from mlsrtc.wire.membership import (
     RtcEvent,
     RtcLeave,
     RtcMembership,
+    RtcRoll,
     RtcSealed,
     Stamp,
 )
@@ -171,10 +172,15 @@ class Roster:
         known = self.places.get(place)
         if known is not None and _order(known.stamp) >= _order(event.stamp):
             return roster
+        if isinstance(event, RtcRoll):
+            event = _continued(event, known)
+        before, after = _guests_of(known), _guests_of(event)
+        if before or after:
+            others = {place: guest for place, guest in self.guests_at.items() if place not in before}
+            roster = replace(roster, guests_at=others | after)
         return replace(
             roster,
             places={**self.places, place: event},
-            guests_at=_put(self.guests_at, place, event if _is_guest(event) else None),
             erased_at=_put(self.erased_at, place, event if isinstance(event, RtcErased) else None),
         )
 
@@ -228,12 +234,12 @@ class Roster:
     def memberships(self, now_ms: int, skew_ms: int = 0) -> list[RtcMembership]:
         """Every membership that stands, with our block or without, of those who are in the room: oldest first."""
         standing = [
-            event
+            membership
             for event in self.places.values()
-            if isinstance(event, RtcMembership)
-            and (event.expires_ts is None or event.expires_ts >= now_ms)
-            and event.stamp.ts <= now_ms + skew_ms
-            and self.expelled(event.user_id) is None
+            for membership in _memberships_of(event)
+            if (membership.expires_ts is None or membership.expires_ts >= now_ms)
+            and membership.stamp.ts <= now_ms + skew_ms
+            and self.expelled(membership.user_id) is None
         ]
         return sorted(standing, key=lambda one: (one.created_ts, one.user_id, one.key))
 
@@ -322,6 +328,36 @@ def _is_guest(event: RtcEvent) -> TypeGuard[RtcMembership]:
     return isinstance(event, RtcMembership) and (event.block is None or isinstance(event.block, ForeignBlock))
 
 
+def _memberships_of(event: RtcEvent | None) -> tuple[RtcMembership, ...]:
+    if isinstance(event, RtcRoll):
+        return event.memberships
+    return (event,) if isinstance(event, RtcMembership) else ()
+
+
+def _guests_of(event: RtcEvent | None) -> dict[Place, RtcMembership]:
+    """Those of an event who know no MLS, each at a place of its own."""
+    if isinstance(event, RtcRoll):
+        return {(one.format, one.user_id, f"{one.key} {one.device_id} {one.slot_id}"): one for one in event.memberships}
+    return {_place(event): event} if event is not None and _is_guest(event) else {}
+
+
+def _continued(roll: RtcRoll, known: RtcEvent | None) -> RtcRoll:
+    """The roll, with what the one before it tells: since when each has been in it without a break. The event itself
+    does not, and the SDK keeps its `membershipID` when it leaves and comes back."""
+    since = {
+        (one.device_id, one.slot_id, one.rtc_member_id): one.created_ts
+        for one in (known.memberships if isinstance(known, RtcRoll) else ())
+        if one.expires_ts is None or one.expires_ts >= roll.stamp.ts
+    }
+    return replace(
+        roll,
+        memberships=tuple(
+            replace(one, created_ts=since.get((one.device_id, one.slot_id, one.rtc_member_id), one.created_ts))
+            for one in roll.memberships
+        ),
+    )
+
+
 def _put(mapping: Mapping[K, T], key: K, value: T | None) -> Mapping[K, T]:
     """The mapping with this value for a key, or with none."""
     if value is not None:
@@ -329,9 +365,8 @@ def _put(mapping: Mapping[K, T], key: K, value: T | None) -> Mapping[K, T]:
     return {other: kept for other, kept in mapping.items() if other != key} if key in mapping else mapping
 
 
-def _place(event: RtcMembership | RtcLeave | RtcErased) -> Place:
-    format = MembershipFormat.STATE if isinstance(event, RtcErased) else event.format
-    return format, event.user_id, event.key
+def _place(event: RtcMembership | RtcLeave | RtcErased | RtcRoll) -> Place:
+    return event.format, event.user_id, event.key
 
 
 def _order(stamp: Stamp) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from mlsrtc.wire.key_event import (
     decode_key_event,
     decode_key_request,
     decode_room_key_event,
+    encode_handed,
     encode_key_event,
     encode_key_request,
     encode_room_key_event,
@@ -92,6 +93,20 @@ def test_ours_has_the_fields_of_theirs(form: str) -> None:
     theirs = json.loads((SAMPLES / f"js_sdk_{form}_key.json").read_text())["content"]
     ours = encode_key_event(event(KeyFormat.ELEMENT))
     assert shape(ours) == shape(theirs)
+
+
+def test_what_the_dart_sdk_writes_is_read_and_ours_has_its_fields() -> None:
+    """As the SDK's source has it; it was not recorded, for want of Dart."""
+    payload = json.loads((SAMPLES / "dart_sdk_key.json").read_text())
+    said = decode_key_event(payload["type"], payload["content"])
+    assert (said.format, said.room_id, said.slot_id) == (KeyFormat.FAMEDLY, "!room:one.test", "m.call#ROOM")
+    assert (said.device_id, said.rtc_member_id, said.sent_ts) == ("ADAPHONE", None, None)
+    assert [(key.index, key.secret.expose()) for key in said.keys] == [(3, VALUE)]
+    assert encode_key_event(said) == payload["content"]
+    asked = json.loads((SAMPLES / "dart_sdk_key_request.json").read_text())
+    request = decode_key_request(asked["content"])
+    assert request == KeyRequest(RoomId("!room:one.test"), SlotId("m.call#ROOM"), DeviceId("ADAPHONE"))
+    assert encode_handed(request) == (asked["type"], asked["content"])
 
 
 def shape(value: object) -> object:

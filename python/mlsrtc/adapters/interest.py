@@ -20,9 +20,11 @@ ROOM_STATE = (
     names.ROOM_MEMBER,
     names.POWER_LEVELS,
     names.TOMBSTONE,
+    names.FAMEDLY_MEMBER,
     *sorted(names.SLOT_TYPES),
 )
-"""State of the room that a call obeys: who is in it, who may send what, whether the room still stands."""
+"""State of the room that a call obeys: who is in it, who may send what, whether the room still stands. And memberships
+without MLS of which only the present one counts."""
 
 GAP = (*HISTORY, names.KEYS_ELEMENT, *(kind for kind in ROOM_STATE if kind != names.ROOM_CREATE))
 """What the gap of a limited sync is filled with: a kick and return inside the gap is seen as well."""

@@ -20,11 +20,11 @@ from mlsrtc.wire.commit_data import decode_commit_data
 from mlsrtc.wire.encoding import decode_base64, encode_base64
 from mlsrtc.wire.fields import Field
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import RtcErased, RtcMembership, RtcSealed, decode_membership
+from mlsrtc.wire.membership import RtcErased, RtcMembership, RtcRoll, RtcSealed, decode_membership
 from mlsrtc.wire.to_device import decode_have, decode_need
 
 HELP = "say what a membership, commit, word, GroupInfo, KeyPackage or Welcome says"
-MEMBERSHIPS = frozenset({names.STATE_MEMBER, *names.STICKY_MEMBER_TYPES, names.ENCRYPTED})
+MEMBERSHIPS = names.MEMBER_TYPES | {names.ENCRYPTED}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,15 +144,15 @@ def _membership(kind: str, event: dict[str, Any], content: Mapping[str, Any]) ->
             return {"kind": "encrypted membership", "user_id": said.user_id, "block": _block(said.block)}
         case RtcErased():
             return {"kind": "membership overwritten by another user", "user_id": said.user_id, "by": said.by}
-        case RtcMembership():
-            facts = {
-                "device_id": said.device_id,
-                "slot_id": said.slot_id,
-                "rtc_member_id": said.rtc_member_id,
-                "created_ts": said.created_ts,
-                "application": said.application,
-                "intent": said.intent,
+        case RtcRoll():
+            return {
+                "kind": "memberships of a user" if said.memberships else "end of the memberships of a user",
+                "format": said.format.value,
+                "user_id": said.user_id,
+                "memberships": [{**_facts(one), "expires_ts": one.expires_ts} for one in said.memberships],
             }
+        case RtcMembership():
+            facts = _facts(said)
         case _:
             facts = {}
     return {
@@ -161,6 +161,17 @@ def _membership(kind: str, event: dict[str, Any], content: Mapping[str, Any]) ->
         "user_id": said.user_id,
         **facts,
         "block": None if said.block is None else _block(said.block),
+    }
+
+
+def _facts(membership: RtcMembership) -> dict[str, Any]:
+    return {
+        "device_id": membership.device_id,
+        "slot_id": membership.slot_id,
+        "rtc_member_id": membership.rtc_member_id,
+        "created_ts": membership.created_ts,
+        "application": membership.application,
+        "intent": membership.intent,
     }
 
 

@@ -148,5 +148,5 @@ def _newest(membership: RtcMembership) -> tuple[int, str]:
 def _participation(membership: RtcMembership) -> str:
     """What stays the same when a membership is refreshed, and does not when its device joins again: matrix-js-sdk takes
     it so too."""
-    state = membership.format is MembershipFormat.STATE
-    return f"{membership.rtc_member_id} {membership.created_ts}" if state else membership.rtc_member_id
+    sticky = membership.format is MembershipFormat.STICKY
+    return membership.rtc_member_id if sticky else f"{membership.rtc_member_id} {membership.created_ts}"

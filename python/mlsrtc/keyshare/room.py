@@ -14,8 +14,6 @@ from mlsrtc.wire.incoming import Now, RoomEvent
 from mlsrtc.wire.membership import RtcMembership, decode_membership
 from mlsrtc.wire.room import decode_room_member
 
-MEMBERSHIP_TYPES = frozenset({names.STATE_MEMBER}) | names.STICKY_MEMBER_TYPES
-
 
 @dataclass(frozen=True, slots=True)
 class PlainRoom:
@@ -28,7 +26,7 @@ class PlainRoom:
         """The room after one more event. Raises RemoteProtocolError."""
         if event.type == names.ROOM_MEMBER:
             return replace(self, roster=self.roster.with_room_member(decode_room_member(event)))
-        if event.type in MEMBERSHIP_TYPES:
+        if event.type in names.MEMBER_TYPES:
             decoded = decode_membership(event)
             return self if decoded is None else replace(self, roster=self.roster.with_membership(decoded))
         return replace(self, state=self.state.with_event(event))

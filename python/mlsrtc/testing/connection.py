@@ -28,11 +28,10 @@ from mlsrtc.wire.names import (
     COMMIT,
     ENCRYPTED,
     KEYS_ELEMENT,
+    MEMBER_TYPES,
     POWER_LEVELS,
     ROOM_MEMBER,
     SLOT_TYPES,
-    STATE_MEMBER,
-    STICKY_MEMBER_TYPES,
     TOMBSTONE,
     WORD,
 )
@@ -40,8 +39,7 @@ from mlsrtc.wire.names import (
 # What a driver asks /messages for: all that a call is made of (docs/protocol.md, section 3.9).
 HISTORY_TYPES = frozenset(
     {
-        STATE_MEMBER,
-        *STICKY_MEMBER_TYPES,
+        *MEMBER_TYPES,
         *SLOT_TYPES,
         COMMIT,
         WORD,

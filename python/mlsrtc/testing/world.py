@@ -24,10 +24,10 @@ from mlsrtc.testing.limits import Limits
 from mlsrtc.testing.network import Hostility, Latency, Network
 from mlsrtc.testing.room import CREATORS_VERSION, DeviceName, StoredEvent
 from mlsrtc.wire.incoming import Now, RoomEvent
-from mlsrtc.wire.names import ROOM_MEMBER, STATE_MEMBER, STICKY_MEMBER
+from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER, STICKY_MEMBER
 
 # State events that a call sends and that its room must let everybody send.
-CALL_STATE = (STATE_MEMBER, STICKY_MEMBER)
+CALL_STATE = (STATE_MEMBER, STICKY_MEMBER, FAMEDLY_MEMBER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def decode_key_request(content: Mapping[str, Any]) -> KeyRequest:
 def encode_key_request(request: KeyRequest) -> dict[str, Any]:
     """The content of `names.REQUEST_FAMEDLY`."""
     _, call_id = slot_parts(request.slot_id)
-    return {"conf_id": call_id, "call_id": call_id, "device_id": request.device_id, "room_id": request.room_id}
+    return {"conf_id": call_id, "device_id": request.device_id, "room_id": request.room_id}
 
 
 # -- forms ---------------------------------------------------------------------------------------------------

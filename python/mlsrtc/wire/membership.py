@@ -1,113 +1,54 @@
-"""MatrixRTC memberships, in both formats, with and without our block: JSON <-> values. No state, no trust.
+"""MatrixRTC memberships in all formats, with and without our block: JSON <-> values. No state, no trust.
 
-*State*: ``org.matrix.msc3401.call.member``, one per device and slot; works on every homeserver. *Sticky*:
-MSC4143 over MSC4354; in an encrypted room it is Megolm-encrypted and our block stands in the clear beside the
-payload. A transport that has decrypted one hands over the payload with that clear block under its name, and
-never one from inside the payload: what the head follows from must not depend on who can decrypt.
+*State*: ``org.matrix.msc3401.call.member``, one per device and slot; works on every homeserver. *Famedly*: the dart
+SDK's, one per user (`famedly`). *Sticky*: MSC4143 over MSC4354; in an encrypted room it is Megolm-encrypted and our
+block stands in the clear beside the payload. A transport that has decrypted one hands over the payload with that clear
+block under its name, and never one from inside the payload: what the head follows from must not depend on who can
+decrypt.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any
 
 from mlsrtc.identifiers import DeviceId, SlotId, UserId
 from mlsrtc.wire import names
 from mlsrtc.wire.block import Block, ForeignBlock, JoinBlock, LeftBlock, decode_block, encode_block
+from mlsrtc.wire.famedly import decode_famedly, encode_famedly
 from mlsrtc.wire.fields import Field, refuse
+from mlsrtc.wire.foci import TRANSPORTS_LIMIT, Transport, decode_foci, encode_foci
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.key_event import KeyFormat
+from mlsrtc.wire.rtc import (
+    MembershipFormat,
+    RtcErased,
+    RtcEvent,
+    RtcLeave,
+    RtcMembership,
+    RtcRoll,
+    RtcSealed,
+    Stamp,
+)
 from mlsrtc.wire.slots import slot_of, slot_parts
 
+__all__ = [
+    "EXPIRES_DEFAULT",
+    "MembershipFormat",
+    "RtcErased",
+    "RtcEvent",
+    "RtcLeave",
+    "RtcMembership",
+    "RtcRoll",
+    "RtcSealed",
+    "Stamp",
+    "Transport",
+    "decode_membership",
+    "encode_membership",
+    "owner_of",
+    "split_block",
+    "state_key",
+]
+
 EXPIRES_DEFAULT = 4 * 3600 * 1000  # ms; js-sdk's default for a state membership that names none
-TRANSPORTS_LIMIT = 16
-URL_LIMIT = 2048
-
-
-class MembershipFormat(Enum):
-    """Which of the two events a membership is written as."""
-
-    STATE = "state"
-    STICKY = "sticky"
-
-
-@dataclass(frozen=True, slots=True)
-class Transport:
-    """A focus: where media is published. `service_url` and `alias` are LiveKit's and None for other types."""
-
-    type: str
-    service_url: str | None = None
-    alias: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """When and as what an event was sent: a later one under the same key takes an earlier one's place."""
-
-    ts: int  # origin_server_ts, milliseconds: a claim of the sender's homeserver
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RtcMembership:
-    """A device that says it takes part. `block` is our join (or one of an unknown version), None without
-    MLS.
-    """
-
-    format: MembershipFormat
-    user_id: UserId
-    device_id: DeviceId | None  # None: MSC4143's newest form, which does not tell it
-    slot_id: SlotId
-    key: str  # state key or sticky key: what a later event of the same device replaces
-    rtc_member_id: str  # `membershipID` or `member.id`; not our member_id in the state format
-    stamp: Stamp
-    created_ts: int  # ms; stays the same when a membership is refreshed
-    expires_ts: int | None
-    application: str = "m.call"
-    intent: str | None = None
-    transports: tuple[Transport, ...] = ()
-    focus_selection: str | None = None  # state format
-    can_subscribe: tuple[str, ...] = ()  # sticky format
-    block: JoinBlock | ForeignBlock | None = None
-    key_format: KeyFormat = KeyFormat.ELEMENT
-    """How the device takes keys that are handed to it, as far as its membership shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class RtcLeave:
-    """The end of a membership. `block` is our signed leave; without it the leave says nothing about a
-    member_id.
-    """
-
-    format: MembershipFormat
-    user_id: UserId
-    key: str
-    stamp: Stamp
-    block: LeftBlock | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RtcErased:
-    """A state membership overwritten by somebody else than its owner: neither a join nor a leave
-    (docs/protocol.md).
-    """
-
-    user_id: UserId  # the owner
-    key: str
-    stamp: Stamp
-    by: UserId
-
-
-@dataclass(frozen=True, slots=True)
-class RtcSealed:
-    """A Megolm-encrypted membership that we could not open: only the block in the clear."""
-
-    user_id: UserId
-    stamp: Stamp
-    block: Block
-
-
-RtcEvent: TypeAlias = RtcMembership | RtcLeave | RtcErased | RtcSealed
 
 
 def decode_membership(event: RoomEvent) -> RtcEvent | None:
@@ -121,6 +62,8 @@ def decode_membership(event: RoomEvent) -> RtcEvent | None:
     content = Field(event.content)
     if event.type == names.STATE_MEMBER:
         return _state(event, user_id, stamp, content)
+    if event.type == names.FAMEDLY_MEMBER:
+        return decode_famedly(event.state_key, user_id, stamp, content)
     if event.type in names.STICKY_MEMBER_TYPES:
         return _sticky(event, user_id, stamp, content)
     if event.type == names.ENCRYPTED:
@@ -131,8 +74,10 @@ def decode_membership(event: RoomEvent) -> RtcEvent | None:
 
 def encode_membership(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
     """The content of the event, our block included (`split_block` takes it out where the rest is
-    encrypted).
+    encrypted). Famedly's has none.
     """
+    if membership.format is MembershipFormat.FAMEDLY:
+        return encode_famedly(membership)
     if membership.format is MembershipFormat.STATE:
         content = _state_content(membership)
     else:
@@ -202,7 +147,7 @@ def _state(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> R
         expires_ts=created + (EXPIRES_DEFAULT if expires is None else expires),
         application=application,
         intent=content["m.call.intent"].optional(Field.text),
-        transports=tuple(_transports(content["foci_preferred"])) if "foci_preferred" in content else (),
+        transports=decode_foci(content["foci_preferred"]) if "foci_preferred" in content else (),
         focus_selection=content["focus_active"]["focus_selection"].optional(Field.text)
         if "focus_active" in content
         else None,
@@ -221,7 +166,7 @@ def _state_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
         "device_id": membership.device_id,
         "membershipID": membership.rtc_member_id,
         "created_ts": membership.created_ts,
-        "foci_preferred": [_transport_content(transport) for transport in membership.transports],
+        "foci_preferred": encode_foci(membership.transports),
     }
     if membership.expires_ts is not None:
         content["expires"] = membership.expires_ts - membership.created_ts
@@ -274,7 +219,7 @@ def _sticky(event: RoomEvent, user_id: UserId, stamp: Stamp, content: Field) -> 
         expires_ts=None if event.sticky_ms is None else stamp.ts + event.sticky_ms,
         application=content["application"]["type"].text(),
         intent=content["application"]["m.call.intent"].optional(Field.text),
-        transports=() if published.absent else tuple(_transports(published)),
+        transports=() if published.absent else decode_foci(published),
         can_subscribe=can_subscribe,
         block=join,
         key_format=key_format,
@@ -296,7 +241,7 @@ def _sticky_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
         "application": application,
         "member": member,
         "transports": {
-            "published": [_transport_content(transport) for transport in membership.transports],
+            "published": encode_foci(membership.transports),
             "can_subscribe": list(membership.can_subscribe),
         },
         "versions": [],
@@ -326,26 +271,6 @@ def _leave_block(block: Block | None) -> LeftBlock | None:
     if isinstance(block, JoinBlock):
         refuse("not_a_leave", f"content.{names.BLOCK}")
     return block if isinstance(block, LeftBlock) else None
-
-
-def _transports(field: Field) -> list[Transport]:
-    return [
-        Transport(
-            item["type"].text(),
-            item["livekit_service_url"].optional(lambda url: url.text(URL_LIMIT)),
-            item["livekit_alias"].optional(lambda alias: alias.text(URL_LIMIT)),
-        )
-        for item in field.list(TRANSPORTS_LIMIT)
-    ]
-
-
-def _transport_content(transport: Transport) -> dict[str, Any]:
-    content = {"type": transport.type}
-    if transport.service_url is not None:
-        content["livekit_service_url"] = transport.service_url
-    if transport.alias is not None:
-        content["livekit_alias"] = transport.alias
-    return content
 
 
 def _texts(field: Field) -> tuple[str, ...]:

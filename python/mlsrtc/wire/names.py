@@ -3,6 +3,7 @@
 STATE_MEMBER = "org.matrix.msc3401.call.member"  # state; deployed, every homeserver
 STICKY_MEMBER = "org.matrix.msc4143.rtc.member"  # MSC4143 over MSC4354
 STICKY_MEMBER_STABLE = "m.rtc.member"
+FAMEDLY_MEMBER = "com.famedly.call.member"  # state, one for each user; the dart SDK's
 SLOT = "org.matrix.msc4143.rtc.slot"
 SLOT_STABLE = "m.rtc.slot"
 COMMIT = "dev.mlsrtc.commit"
@@ -34,4 +35,5 @@ ROOM_ENCRYPTION = "m.room.encryption"
 TOMBSTONE = "m.room.tombstone"
 
 STICKY_MEMBER_TYPES = frozenset({STICKY_MEMBER, STICKY_MEMBER_STABLE})
+MEMBER_TYPES = frozenset({STATE_MEMBER, FAMEDLY_MEMBER}) | STICKY_MEMBER_TYPES
 SLOT_TYPES = frozenset({SLOT, SLOT_STABLE})

@@ -21,7 +21,7 @@ from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.fields import Field, refuse
 from mlsrtc.wire.fitting import Fitted, size_of
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import RtcErased, RtcEvent, RtcSealed, decode_membership, encode_membership
+from mlsrtc.wire.membership import RtcErased, RtcEvent, RtcRoll, RtcSealed, decode_membership, encode_membership
 
 EVENTS_LIMIT = 1000
 TREE_LIMIT = 4 * 1024 * 1024
@@ -134,7 +134,7 @@ def reduced_membership(membership: RtcEvent | None) -> dict[str, Any]:
     """`reduced` of a membership that was decoded."""
     if isinstance(membership, RtcSealed):
         return {names.BLOCK: encode_block(membership.block)}
-    if membership is None or isinstance(membership, RtcErased):
+    if membership is None or isinstance(membership, RtcErased | RtcRoll):
         raise LocalProtocolError("neither a join nor a leave: there is nothing to tell")
     return encode_membership(membership)
 

@@ -19,9 +19,10 @@ from mlsrtc.adapters.nio.sieve import Sieve
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.outbox import RateLimited, Refused
 from mlsrtc.wire.fields import Field
+from mlsrtc.wire.foci import TRANSPORTS_LIMIT
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import TRANSPORTS_LIMIT, RtcMembership, decode_membership
-from mlsrtc.wire.names import ROOM_MEMBER, STATE_MEMBER
+from mlsrtc.wire.membership import RtcMembership, RtcRoll, decode_membership
+from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
 LIVEKIT = "livekit"
@@ -105,13 +106,14 @@ async def present_memberships(client: nio.AsyncClient, room_id: str, slot_id: st
     inside = {user for event in events if event.type == ROOM_MEMBER and (user := _joined(event)) is not None}
     found: list[RtcMembership] = []
     for event in events:
-        if event.type == STATE_MEMBER:
+        if event.type in (STATE_MEMBER, FAMEDLY_MEMBER):
             try:
                 decoded = decode_membership(event)
             except RemoteProtocolError:
                 continue
-            if isinstance(decoded, RtcMembership) and decoded.slot_id == slot_id and decoded.user_id in inside:
-                found.append(decoded)
+            several = decoded.memberships if isinstance(decoded, RtcRoll) else (decoded,)
+            memberships = [one for one in several if isinstance(one, RtcMembership)]
+            found += [one for one in memberships if one.slot_id == slot_id and one.user_id in inside]
     return found
 
 

@@ -16,7 +16,7 @@ from aiohttp_socks import ProxyConnector, ProxyError
 
 from mlsrtc.adapters.nio.http import retry_after
 from mlsrtc.wire.fields import Field, refuse
-from mlsrtc.wire.membership import URL_LIMIT
+from mlsrtc.wire.foci import URL_LIMIT
 
 TIMEOUT = 10.0  # seconds for one request, from the connection to the last byte
 ANSWER_LIMIT = 65536  # bytes; a token is below 1 KiB, a .well-known file below 10

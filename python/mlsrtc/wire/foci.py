@@ -1,0 +1,44 @@
+"""Where media is published: the foci that a membership names. JSON <-> values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlsrtc.wire.fields import Field
+
+TRANSPORTS_LIMIT = 16
+URL_LIMIT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """A focus: where media is published. `service_url` and `alias` are LiveKit's and None for other types."""
+
+    type: str
+    service_url: str | None = None
+    alias: str | None = None
+
+
+def decode_foci(field: Field) -> tuple[Transport, ...]:
+    """A list of foci. Raises RemoteProtocolError with the reasons of `Field`."""
+    return tuple(
+        Transport(
+            item["type"].text(),
+            item["livekit_service_url"].optional(lambda url: url.text(URL_LIMIT)),
+            item["livekit_alias"].optional(lambda alias: alias.text(URL_LIMIT)),
+        )
+        for item in field.list(TRANSPORTS_LIMIT)
+    )
+
+
+def encode_foci(transports: tuple[Transport, ...]) -> list[dict[str, Any]]:
+    """The list."""
+    return [_content(transport) for transport in transports]
+
+
+def _content(transport: Transport) -> dict[str, Any]:
+    content = {"type": transport.type}
+    if transport.service_url is not None:
+        content["livekit_service_url"] = transport.service_url
+    if transport.alias is not None:
+        content["livekit_alias"] = transport.alias
+    return content
