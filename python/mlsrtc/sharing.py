@@ -10,12 +10,13 @@ from mlsrtc.desk import Desk
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.handing import Handing, Ourselves
 from mlsrtc.keyshare.audience import Guest
-from mlsrtc.keyshare.rotation import OwnKey, Rotation
+from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, OwnKey, Rotation
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.notices import KeyNotice, MediaKeysChanged, Muted, SendKeySwitched
 from mlsrtc.outbox import Handed, Outcome
 from mlsrtc.policy import Policy
 from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
+from mlsrtc.wire.key_event import KeyFormat
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Sharing:
         """Bring the keys to who is here. `inside`: we are in the call; else we watch. `lobby`: we are about to join,
         and our policy says whether that is the time to hand out our key."""
         now, handing = desk.now.monotonic, self.handing
-        handing.look(guests)
+        self._look(guests)
         if inside:
             self.rotation.settle(now, handing.holders)
             handing.listen(desk)
@@ -56,7 +57,7 @@ class Sharing:
     def begin(self, now: Now, guests: Collection[Guest]) -> None:
         """We are about to be in the call: what was handed out in the lobby is begun, and handed out again if the others
         may have thrown it away meanwhile."""
-        self.handing.look(guests)
+        self._look(guests)
         self.handing.renew(now, older_than=self.policy.keys_waiting_seconds / 2)
         self.rotation.begin(now.monotonic, self.handing.holders)
 
@@ -93,6 +94,11 @@ class Sharing:
         return self.handing.hears(device)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _look(self, guests: Collection[Guest]) -> None:
+        self.handing.look(guests)
+        small = any(guest.format is KeyFormat.FAMEDLY for guest in self.handing.guests.values())
+        self.rotation.ring = SMALL_RING if small else LAST_INDEX
 
     def _tell(self, desk: Desk) -> None:
         """Install, switch, then withdraw, so that nothing is sent under a slot that is empty."""

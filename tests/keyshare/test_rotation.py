@@ -1,6 +1,7 @@
 """Our own key over time: the three rules that never bend, and the five optimisations with what each guards against."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
 from mlsrtc.keyshare.ratchet import FRAME_KEY_BYTES, INFO, SALT, ratcheted
-from mlsrtc.keyshare.rotation import LAST_INDEX, Holder, Rotation
+from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, Holder, Rotation
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
 
@@ -253,6 +254,44 @@ def test_a_restart_goes_on_with_the_index_after_the_last() -> None:
     assert rotation.current.index == 1
 
 
+def test_where_key_rings_are_small_an_index_is_taken_again_soon_and_never_while_it_is_in_use() -> None:
+    """The dart SDK's rings have 16 places. Here somebody leaves every half second for a minute."""
+    walk = Walk(Policy(leave_debounce=0.0))
+    walk.rotation.ring = SMALL_RING
+    walk.to(range(200))
+    for number in range(120):
+        walk.to(range(number + 1, 200), after=0.5)
+        assert len({key.index for key in walk.rotation.keys}) == len(walk.rotation.keys)
+    walk.run(20)
+    assert all(1 <= index <= SMALL_RING for _, _, index, _ in walk.begun)
+    assert len(walk.made) > 3 * SMALL_RING
+    made = [moment for moment, _ in walk.made]
+    assert min(later - earlier for earlier, later in pairwise(made[1:])) >= 1.0 - 1e-6
+
+
+def test_who_has_a_small_key_ring_is_handed_no_key_beyond_it() -> None:
+    """A frame under an index that a ring has no place for is dropped, and the key with it."""
+    walk = Walk(Policy(ratchet_on_join=True))
+    walk.rotation.last_index = KeyIndex(199)
+    walk.to([1, 2])
+    assert walk.begun[-1][2] == 200
+    walk.rotation.ring = SMALL_RING
+    walk.to([1, 2, 3])
+    assert [key.index for key in walk.rotation.keys if device(3) in walk.rotation.handed(key)] == [6]
+    walk.run(2)
+    assert walk.begun[-1][2] == 6
+    assert all(walk.reads(number) for number in (1, 2, 3))
+
+
+def test_nor_in_the_lobby() -> None:
+    rotation = Rotation(Policy(share_in_lobby=True), last_index=KeyIndex(99))
+    rotation.prepare(1.0, devices([1]))
+    rotation.ring = SMALL_RING
+    rotation.prepare(2.0, devices([1, 2]))
+    (key,) = rotation.keys
+    assert (key.index, rotation.handed(key)) == (11, devices([1, 2]))
+
+
 POLICIES = [
     Policy(),
     Policy.element_call(),
@@ -265,14 +304,16 @@ POLICIES = [
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(POLICIES),
+    st.sampled_from([LAST_INDEX, SMALL_RING]),
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.05, 0.3, 0.9, 2.0, 7.0, 15.0]), st.sets(st.integers(0, 5))),
         min_size=1,
         max_size=40,
     ),
 )
-def test_whoever_comes_and_goes_the_rules_hold(policy: Policy, steps: list[tuple[float, set[int]]]) -> None:
+def test_whoever_comes_and_goes_the_rules_hold(policy: Policy, ring: int, steps: list[tuple[float, set[int]]]) -> None:
     walk = Walk(policy)
+    walk.rotation.ring = ring
     left: dict[Holder, float] = {}
     limit = policy.leave_use_limit + policy.leave_debounce_limit
     for after, here in steps:

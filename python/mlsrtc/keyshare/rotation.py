@@ -21,6 +21,7 @@ have lost what it was handed before, so it counts as another."""
 
 NO_INDEX = KeyIndex(0)  # in LiveKit a track begins at 0, which stays empty: ours are 1..255
 LAST_INDEX = 255
+SMALL_RING = 15  # the last index where a key ring has 16 places: LiveKit's default, and the dart SDK's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,7 @@ class Rotation:
     current: OwnKey | None = None
     upcoming: OwnKey | None = None
     use_at: float | None = None
+    ring: int = LAST_INDEX  # the last index that the key rings of all who are to have our key have
     _generations: int = 0
     _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who has it or works it out, by generation
     _handed: dict[int, set[Holder]] = field(default_factory=dict)  # the part of them that is to be sent it
@@ -89,7 +91,8 @@ class Rotation:
         """Before we join: make a key and hand it to those who are there. Nothing is sent under it, so nobody's coming
         or going makes another one: however long we wait, a lobby costs one key."""
         newest = self.newest
-        if newest is None:
+        if newest is None or newest.index > self.ring:
+            self.stop()
             self.current = self._make(now, present)
         else:
             self._hand(newest, present)
@@ -131,11 +134,17 @@ class Rotation:
         if not self._gone:
             return None
         first, last = min(self._gone.values()), max(self._gone.values())
-        return min(last + self.policy.leave_debounce, first + self.policy.leave_debounce_limit)
+        due = min(last + self.policy.leave_debounce, first + self.policy.leave_debounce_limit)
+        newest = self.newest
+        if self.ring == LAST_INDEX or newest is None:
+            return due
+        # Where there are few indexes one is taken again soon: keys follow each other no faster than they may anyhow.
+        return max(due, newest.made_at + self.policy.leave_debounce_limit)
 
     def _may_have(self, key: OwnKey, now: float) -> bool:
-        """Whether who joins now may be handed this key: it opens no media older than the throttle."""
-        return now < key.made_at + self.policy.join_throttle
+        """Whether who joins now may be handed this key: it opens no media older than the throttle, and everybody's key
+        ring has its place."""
+        return key.index <= self.ring and now < key.made_at + self.policy.join_throttle
 
     def _admit(self, now: float, joiners: Iterable[Holder]) -> None:
         """Hand the keys of this moment to who has joined. The one that we send under as well, if it is young enough: a
@@ -148,7 +157,8 @@ class Rotation:
 
     def _rotate(self, now: float, present: Collection[Holder]) -> None:
         clean = self._spoilt_since is None and not self._gone
-        if clean and self.policy.ratchet_on_join and self.current is not None and self.upcoming is None:
+        ratchets = self.policy.ratchet_on_join and self.upcoming is None
+        if clean and ratchets and self.current is not None and self.current.index <= self.ring:
             self._ratchet(now, present)
             return
         if self.upcoming is not None:
@@ -180,7 +190,9 @@ class Rotation:
 
     def _make(self, now: float, present: Collection[Holder]) -> OwnKey:
         self._generations += 1
-        self.last_index = KeyIndex(self.last_index % LAST_INDEX + 1)
+        taken = {key.index for key in self.keys}
+        following = (KeyIndex((self.last_index + step) % self.ring + 1) for step in range(self.ring))
+        self.last_index = next(index for index in following if index not in taken)
         self._holders[self._generations], self._handed[self._generations] = set(present), set(present)
         return OwnKey(self._generations, self.last_index, random_bytes(KEY_BYTES), now)
 
