@@ -36,6 +36,7 @@ REQUESTS: list[Request] = [
     FetchAttachment("g", "mxc://one.test/x"),
     FetchRelations("h", "$root"),
     QueryKeys("i", (ANNA, BEN)),
+    SendState("z", "type", "key", {"n": 1}, ("DEVICE", "")),
 ]
 
 

@@ -33,6 +33,7 @@ from mlsrtc.trust import Trusted
 from mlsrtc.turns import ranking
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import GapOpened, HistoryComplete, Incoming, Now, RoomEvent
+from mlsrtc.wire.membership import MembershipFormat
 
 SLOT = SlotId("m.call#ROOM")
 
@@ -245,7 +246,7 @@ class Watch:
             RoomId(device.world.room_id),
             SLOT,
             policy=self.policies.get(device.index, self.policy),
-            sticky=self.sticky,
+            membership=MembershipFormat.STICKY if self.sticky else MembershipFormat.STATE,
             now=now,
             records=records,
         )

@@ -35,6 +35,7 @@ from mlsrtc.session import CallMember, Device, Session
 from mlsrtc.shared_key_session import SharedKeySession
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.wire.incoming import Now
+from mlsrtc.wire.membership import MembershipFormat
 
 __all__ = [
     "AUTO",
@@ -59,6 +60,7 @@ __all__ = [
     "MediaKeysChanged",
     "MediaKeysRetired",
     "MembersChanged",
+    "MembershipFormat",
     "MessageNotOpened",
     "Mixed",
     "MlsrtcError",

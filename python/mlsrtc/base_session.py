@@ -60,7 +60,7 @@ class PinBoard(Protocol):
 class BaseSession(ABC):
     """One call of one device. The verbs are those of docs/design.md section 3; all of them are cheap to call again.
 
-    intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354).
+    intent: "audio" or "video", shown to the others. membership: which event our membership is written as.
     records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
     LocalProtocolError if another version of the schema wrote it, or if room, slot or intent would be refused by others.
     """
@@ -76,7 +76,7 @@ class BaseSession(ABC):
         now: Now,
         policy: Policy | None = None,
         intent: str = "audio",
-        sticky: bool = False,
+        membership: MembershipFormat = MembershipFormat.STATE,
         records: saved.Records | None = None,
     ) -> None:
         self.room_id = _given("room_id", room_id, Field.room_id)
@@ -87,8 +87,7 @@ class BaseSession(ABC):
         self._complete = False  # the room's past was read, and no gap is open
         self._stirred = True
         self._told: list[Notice] = []
-        form = MembershipFormat.STICKY if sticky else MembershipFormat.STATE
-        self._build(device, _given("intent", intent, Field.text), form)
+        self._build(device, _given("intent", intent, Field.text), membership)
         self._pins = self._board.pins  # as the store has them
         if records:
             self._pins = saved.load_pins(records)

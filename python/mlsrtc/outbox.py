@@ -18,12 +18,18 @@ Json: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SendState:
-    """PUT a state event."""
+    """PUT a state event.
+
+    `entry`: what is sent is no more than the entry of one device in one call (device, call_id) of an event that other
+    devices of our user write as well. The transport reads what stands right before, and replaces that entry alone
+    (`wire.famedly.amended`).
+    """
 
     id: str
     type: str
     state_key: str
     content: Json
+    entry: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,8 @@ class PostKey:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLeave:
-    """MSC4140: an event that the homeserver sends after `delay_ms` unless it is restarted. State if `state_key`."""
+    """MSC4140: an event that the homeserver sends after `delay_ms` unless it is restarted. State if `state_key`.
+    `entry` as in `SendState`, by what stands when it is scheduled."""
 
     id: str
     delay_ms: int
@@ -93,6 +100,7 @@ class ScheduleLeave:
     state_key: str | None
     content: Json
     sticky_ms: int | None = None
+    entry: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mlsrtc.handing import Ourselves
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.inquiry import Inquiry
 from mlsrtc.keyshare.audience import Audience
+from mlsrtc.keyshare.entry import OwnEntry
 from mlsrtc.keyshare.room import PlainRoom
 from mlsrtc.mls import random_bytes
 from mlsrtc.notices import MembersChanged
@@ -21,8 +22,8 @@ from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
 from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
 from mlsrtc.wire.encoding import encode_base64url
-from mlsrtc.wire.incoming import Now
-from mlsrtc.wire.membership import MembershipFormat, RtcMembership
+from mlsrtc.wire.incoming import Now, RoomEvent
+from mlsrtc.wire.membership import MembershipFormat, RtcEvent, RtcMembership, RtcRoll, Transport
 
 
 class PlainSession(BaseSession):
@@ -40,6 +41,7 @@ class PlainSession(BaseSession):
         self._room = PlainRoom(RoomState(self.slot_id))
         self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
         self._back_at = -math.inf  # our membership is not written anew before
+        self._entry = OwnEntry(UserId(device.user_id), DeviceId(device.device_id), self.slot_id)
 
     # -- what a way of keying brings -----------------------------------------------------------------------------------
 
@@ -92,6 +94,7 @@ class PlainSession(BaseSession):
 
     def _enter(self) -> None:
         self._phase = Phase.INSIDE
+        creation = self._room.state.creation
         presence = PlainPresence(
             slot_id=self.slot_id,
             user_id=self.user_id,
@@ -101,9 +104,10 @@ class PlainSession(BaseSession):
             encrypted=self._room.state.encrypted,
             intent=self._own.intent,
             created_ts=self._desk.now.wall_ms,
-            transports=self._own.transports,
+            transports=self._own.transports or self._their_transports(),
+            owned_state=creation is not None and creation.owned_state,
         )
-        self._own.show(self._desk, presence)
+        self._show(presence)
         self._begin_keys()
 
     def _come_back(self) -> None:
@@ -116,19 +120,46 @@ class PlainSession(BaseSession):
         self._back_at = now + REFRESH_PAUSE
         presence = self._own.presence
         assert presence is not None
-        self._own.show(self._desk, replace(presence, created_ts=self._desk.now.wall_ms))
+        self._show(replace(presence, created_ts=self._desk.now.wall_ms))
         self._renew_keys()
+
+    def _show(self, presence: PlainPresence) -> None:
+        self._own.show(self._desk, presence)
+        self._entry.write(self._rtc_member_id, self._event_of_ours())
+
+    def _their_transports(self) -> tuple[Transport, ...]:
+        """Where a call of the dart SDK's clients is: all who are in it name the same place, and who names none is not
+        seen by them."""
+        if self._own.format is not MembershipFormat.FAMEDLY:
+            return ()
+        theirs = (one.transports for one in self.memberships if one.format is MembershipFormat.FAMEDLY)
+        return next(filter(None, theirs), ())
 
     def _is_away(self) -> bool:
         """Whether our membership stands no more: somebody overwrote it, or it has expired. What our clock says of its
         stamp does not count."""
-        presence = self._own.presence
-        assert presence is not None
-        event = self._room.roster.places.get((presence.format, self.user_id, presence.key))
+        event = self._event_of_ours()
         if not self._own.taken or event is None:
             return False
+        if isinstance(event, RtcRoll):
+            if self._entry.is_lost(event):
+                return True
+            event = self._entry.standing(event)
+            if event is None:
+                return False  # What stood there before we joined.
         expired = isinstance(event, RtcMembership) and (event.expires_ts or math.inf) < self._desk.now.wall_ms
         return expired or not isinstance(event, RtcMembership)
+
+    def _event_of_ours(self) -> RtcEvent | None:
+        """What stands where our membership is written."""
+        presence = self._own.presence
+        assert presence is not None
+        return self._room.roster.places.get((presence.format, self.user_id, presence.key))
+
+    def _room_event(self, event: RoomEvent) -> None:
+        """Take in an event of the room. Raises RemoteProtocolError; nothing is changed then."""
+        self._room = self._room.with_event(event)
+        self._entry.see(event)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -141,7 +172,7 @@ class PlainSession(BaseSession):
         desk = self._desk
         desk.tag, desk.numbers = meta.tag, meta.numbers
         desk.outbox.restore(saved.load_requests(records))
-        if self._own.format is MembershipFormat.STATE:
+        if self._own.format is not MembershipFormat.STICKY:
             self._own.delay_id = meta.delay_id
         # A sticky membership of before has another key than the next one will have: its delayed leave is to fire.
         self._restore_index(KeyIndex(meta.last_index))
@@ -187,6 +218,8 @@ class PlainSession(BaseSession):
             if self._is_away() and self.ready:
                 self._come_back()
             self._own.keep_up(desk, ready=self.ready, away=False)
+            if self._entry.others_changed(self._event_of_ours()):
+                self._own.schedule_anew(desk)
         self._settle_keys()
         for membership in memberships:
             if membership.expires_ts is not None:

@@ -4,6 +4,7 @@ Knows `wire` and `trust`; decides nothing about when. A delayed leave (MSC4140) 
 homeserver can end our membership at any time: whoever sees its own leave rejoins (docs/threat-model.md).
 """
 
+import math
 from dataclasses import dataclass
 
 from mlsrtc import trust
@@ -15,6 +16,7 @@ from mlsrtc.wire import names
 from mlsrtc.wire.binding import Sign
 from mlsrtc.wire.block import JoinBlock, LeftBlock
 from mlsrtc.wire.chain import DeviceChain
+from mlsrtc.wire.famedly import GRACE_MS, famedly_key
 from mlsrtc.wire.membership import (
     MembershipFormat,
     RtcLeave,
@@ -25,8 +27,23 @@ from mlsrtc.wire.membership import (
     split_block,
     state_key,
 )
+from mlsrtc.wire.slots import slot_parts
 
 STICKY_MS = 3600 * 1000  # MSC4354: the longest an event is sticky
+FAMEDLY_MS = 360 * 1000  # from writing to `expires_ts`; the dart SDK's `expireTsBumpDuration`
+REFRESH_SECONDS = {
+    MembershipFormat.STATE: math.inf,
+    MembershipFormat.STICKY: STICKY_MS / 2000,
+    MembershipFormat.FAMEDLY: 120.0,  # the dart SDK's `updateExpireTsTimerDuration`
+}
+"""A membership is written again so long after the last time, at the latest."""
+
+MEMBER_TYPES = {
+    MembershipFormat.STATE: names.STATE_MEMBER,
+    MembershipFormat.STICKY: names.STICKY_MEMBER,
+    MembershipFormat.FAMEDLY: names.FAMEDLY_MEMBER,
+}
+"""The event type of each format, as it is written."""
 UNSENT = Stamp(0, "")
 
 
@@ -38,7 +55,8 @@ def shown_member_id(form: MembershipFormat, user_id: UserId, device_id: DeviceId
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainPresence:
     """How one participation of ours shows in the room, as every MatrixRTC client writes it. Times are milliseconds
-    since the epoch. `rtc_member_id`: of the sticky form; the state form names user and device."""
+    since the epoch. `rtc_member_id`: of the other forms; the state form names user and device. `owned_state`: as in
+    `wire.room.Creation`."""
 
     slot_id: SlotId
     user_id: UserId
@@ -49,6 +67,7 @@ class PlainPresence:
     intent: str
     created_ts: int  # stays the same when the membership is refreshed: js-sdk takes a change as leave and join
     transports: tuple[Transport, ...] = ()
+    owned_state: bool = False
 
     @property
     def shown_member_id(self) -> str:
@@ -60,12 +79,22 @@ class PlainPresence:
         """The state key or the sticky key."""
         if self.format is MembershipFormat.STATE:
             return state_key(self.user_id, self.device_id, self.slot_id)
+        if self.format is MembershipFormat.FAMEDLY:
+            return famedly_key(self.user_id, self.device_id, owned=self.owned_state)
         return self.rtc_member_id
+
+    @property
+    def entry(self) -> tuple[str, ...] | None:
+        """Which entry is ours, where the event holds those of our user's other devices too."""
+        if self.format is not MembershipFormat.FAMEDLY:
+            return None
+        return self.device_id, slot_parts(self.slot_id)[1]
 
     def join(self, request_id: str, now_ms: int, policy: Policy) -> Request:
         """The membership, valid from now; sent again, it is the refresh."""
         until = now_ms + int(policy.membership_lifetime * 1000)
-        state = self.format is MembershipFormat.STATE
+        if self.format is MembershipFormat.FAMEDLY:
+            until = min(until, now_ms + FAMEDLY_MS) + GRACE_MS
         membership = RtcMembership(
             format=self.format,
             user_id=self.user_id,
@@ -78,13 +107,13 @@ class PlainPresence:
             expires_ts=until,
             intent=self.intent,
             transports=self.transports,
-            focus_selection="oldest_membership" if state else None,
+            focus_selection="oldest_membership" if self.format is MembershipFormat.STATE else None,
             can_subscribe=("livekit",),
             block=self._join_block(now_ms, until),
         )
         content = encode_membership(membership)
-        if state:
-            return SendState(request_id, names.STATE_MEMBER, self.key, content)
+        if self.format is not MembershipFormat.STICKY:
+            return SendState(request_id, MEMBER_TYPES[self.format], self.key, content, self.entry)
         sealed, clear = split_block(content)
         return SendEvent(
             request_id,
@@ -98,20 +127,21 @@ class PlainPresence:
     def leave(self, request_id: str) -> Request:
         """The withdrawal."""
         content = self._left_content()
-        if self.format is MembershipFormat.STATE:
-            return SendState(request_id, names.STATE_MEMBER, self.key, content)
+        if self.format is not MembershipFormat.STICKY:
+            return SendState(request_id, MEMBER_TYPES[self.format], self.key, content, self.entry)
         return SendEvent(request_id, names.STICKY_MEMBER, content, sticky_ms=STICKY_MS)
 
     def leave_later(self, request_id: str, policy: Policy) -> ScheduleLeave:
         """The same withdrawal, for the homeserver to send unless we say that we live."""
-        state = self.format is MembershipFormat.STATE
+        sticky = self.format is MembershipFormat.STICKY
         return ScheduleLeave(
             request_id,
             int(policy.delayed_leave * 1000),
-            names.STATE_MEMBER if state else names.STICKY_MEMBER,
-            self.key if state else None,
+            MEMBER_TYPES[self.format],
+            None if sticky else self.key,
             self._left_content(),
-            sticky_ms=None if state else STICKY_MS,
+            sticky_ms=STICKY_MS if sticky else None,
+            entry=self.entry,
         )
 
     def _left_content(self) -> dict[str, object]:

@@ -66,6 +66,10 @@ def _text(value: Field) -> str:
     return value.text(TEXT_LIMIT)
 
 
+def _texts(value: Field) -> tuple[str, ...]:
+    return tuple(_text(item) for item in value.list(TEXT_LIMIT))
+
+
 def _integer(value: Field) -> int:
     return value.integer(low=-(2**53))
 
@@ -81,7 +85,8 @@ READERS: Mapping[Any, Callable[[Field], Any]] = {
     int | None: lambda value: value.optional(_integer),
     bool: Field.boolean,
     Json: Field.object,
-    tuple[str, ...]: lambda value: tuple(_text(item) for item in value.list(TEXT_LIMIT)),
+    tuple[str, ...]: _texts,
+    tuple[str, ...] | None: lambda value: value.optional(_texts),
     Mapping[str, bytes]: lambda value: {
         name: item.base64(limit=ATTACHMENT_LIMIT) for name, item in value.items(TEXT_LIMIT)
     },

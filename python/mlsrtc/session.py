@@ -10,6 +10,7 @@ from mlsrtc import checkpoint, participants, saved
 from mlsrtc.attendance import Attendance
 from mlsrtc.base_session import BaseSession
 from mlsrtc.committing import Committing
+from mlsrtc.errors import LocalProtocolError
 from mlsrtc.exchange import Exchange
 from mlsrtc.footing import Footing
 from mlsrtc.handing import Handing, Ourselves
@@ -49,7 +50,8 @@ class Session(BaseSession):
     """One call of one device, keyed by MLS. The verbs are those of docs/design.md section 3; all of them are cheap to
     call again.
 
-    intent: "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354).
+    intent: "audio" or "video", shown to the others. membership: which event our membership is written as; that of
+    Famedly's clients has no place for MLS.
     records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
     LocalProtocolError if another version of the schema wrote it, or if room, slot or intent would be refused by others.
     """
@@ -57,6 +59,9 @@ class Session(BaseSession):
     encryption = Encryption.MLS
 
     def _build(self, device: Device, intent: str, form: MembershipFormat) -> None:
+        if form is MembershipFormat.FAMEDLY:
+            # An entry that another client of our user writes again loses what that client does not know.
+            raise LocalProtocolError("a membership of Famedly's form has no place for MLS: encryption is PER_MEMBER")
         self._attendance = Attendance(device, self.policy, intent, form)
         self.known = Knowledge(self.room_id, self.slot_id, self.policy, self._attendance.device_identity)
         self._footing = Footing(self.room_id, self.slot_id, self.policy)

@@ -70,7 +70,7 @@ class SharedKeySession(PlainSession):
 
     def _take_in(self, incoming: Incoming, now: Now) -> None:
         if isinstance(incoming, RoomEvent):
-            self._room = self._room.with_event(incoming)
+            self._room_event(incoming)
 
     def _know_keys(self, keys: DeviceKeys, now: Now, *, own: bool) -> None:
         pass

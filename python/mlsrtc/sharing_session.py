@@ -63,7 +63,7 @@ class SharingSession(PlainSession):
     def _take_in(self, incoming: Incoming, now: Now) -> None:
         match incoming:
             case RoomEvent():
-                self._room = self._room.with_event(incoming)
+                self._room_event(incoming)
             case ToDevice():
                 self._sharing.to_device(incoming, now)
             case PostedKey():

@@ -13,9 +13,8 @@ from mlsrtc.desk import Desk
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.outbox import Accepted, CancelLeave, Request, RestartLeave, ScheduleLeave
 from mlsrtc.policy import Policy
-from mlsrtc.presence import STICKY_MS, PlainPresence
+from mlsrtc.presence import MEMBER_TYPES, REFRESH_SECONDS, PlainPresence
 from mlsrtc.room_state import RoomState
-from mlsrtc.wire import names
 from mlsrtc.wire.membership import MembershipFormat, Transport
 
 REFRESH_PAUSE = 5.0  # seconds at least between two refreshes of a membership that somebody keeps erasing
@@ -84,8 +83,8 @@ class Upkeep(Generic[P]):
 
     def check_membership_power(self, room: RoomState) -> None:
         """Raises CannotSend if the room's power levels do not let us write a membership."""
-        state = self.format is MembershipFormat.STATE
-        room.check_membership_power(self.user_id, names.STATE_MEMBER if state else names.STICKY_MEMBER, state=state)
+        state = self.format is not MembershipFormat.STICKY
+        room.check_membership_power(self.user_id, MEMBER_TYPES[self.format], state=state)
 
     def show(self, desk: Desk, presence: P) -> None:
         """Enter with this presence, in place of any that this device had."""
@@ -121,6 +120,11 @@ class Upkeep(Generic[P]):
         if self.presence is not None:
             self.presence = replace(self.presence, transports=transports)
             self._refresh_at = now
+
+    def schedule_anew(self, desk: Desk) -> None:
+        """What a crash of ours is to leave behind is not what it was: another device of our user came or went."""
+        self._cancel_delayed_leave(desk)
+        self._schedule_leave(desk)
 
     def leave(self, desk: Desk) -> None:
         """Withdraw the membership."""
@@ -178,8 +182,7 @@ class Upkeep(Generic[P]):
         self.joining = desk.new_id("join")
         desk.draft(self.presence.join(self.joining, desk.now.wall_ms, self.policy))
         self._refreshed_at = desk.now.monotonic
-        lifetime = STICKY_MS / 2000 if self.format is MembershipFormat.STICKY else math.inf
-        self._refresh_at = self._refreshed_at + min(self.policy.membership_refresh, lifetime)
+        self._refresh_at = self._refreshed_at + min(self.policy.membership_refresh, REFRESH_SECONDS[self.format])
 
     def _schedule_leave(self, desk: Desk) -> None:
         if self.scheduling is None and self.presence is not None:

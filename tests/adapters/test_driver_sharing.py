@@ -29,6 +29,7 @@ from mlsrtc.outbox import ScheduleLeave, SendState
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import PostedKey, RoomEvent, ToDevice
+from mlsrtc.wire.membership import MembershipFormat
 
 ROOM = "!room:one.test"
 ENCRYPTED = RoomEvent(names.ROOM_ENCRYPTION, "@anna:one.test", "$e", 1, {"algorithm": "m.megolm.v1.aes-sha2"}, "")
@@ -51,7 +52,9 @@ def member() -> RoomEvent:
 
 @asynccontextmanager
 async def calling(
-    *first: RoomEvent, encryption: Encryption | SharedKey = AUTO
+    *first: RoomEvent,
+    encryption: Encryption | SharedKey = AUTO,
+    membership: MembershipFormat = MembershipFormat.STATE,
 ) -> AsyncIterator[tuple[Call, Transport]]:
     transport = Transport(*first)
     made = Call(
@@ -62,6 +65,7 @@ async def calling(
         MemoryStore(),
         encryption=encryption,
         policy=Policy(),
+        membership=membership,
     )
     async with made as call:
         yield call, transport
@@ -87,6 +91,15 @@ async def test_auto_lets_a_call_with_mls_be_mixed_and_nothing_else_does() -> Non
         assert not call.members[MemberId(f"{OTHER.user_id}:{OTHER.device_id}")].mls
     async with calling(ENCRYPTED, encryption=MLS) as (call, _):
         assert not call.session.policy.mixed
+
+
+async def test_who_wants_to_be_seen_by_clients_of_famedly_s_hands_its_keys_out() -> None:
+    async with calling(ENCRYPTED, membership=MembershipFormat.FAMEDLY) as (call, _):
+        assert call.session.encryption is PER_MEMBER
+        assert not call.sticky
+    with pytest.raises(LocalProtocolError):
+        async with calling(ENCRYPTED, encryption=MLS, membership=MembershipFormat.FAMEDLY):
+            pass
 
 
 async def test_what_the_room_showed_before_it_was_decided_is_not_lost() -> None:

@@ -88,6 +88,55 @@ async def test_a_request_sent_again_after_429_does_not_upload_again(scripted: Sc
     assert first == second == {"tree_file": {"v": "v2", "url": "mxc://localhost/m"}}
 
 
+STANDING = {"memberships": [{"device_id": "PHONE", "call_id": "", "x": [1]}, {"device_id": "D", "call_id": "", "n": 1}]}
+OURS = {"device_id": "D", "call_id": "", "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("request_of", "delay"),
+    [
+        (lambda content: SendState("s", "m", "@u:h", content, ("D", "")), {}),
+        (
+            lambda content: ScheduleLeave("s", 18_000, "m", "@u:h", content, entry=("D", "")),
+            {"org.matrix.msc4140.delay": "18000"},
+        ),
+    ],
+    ids=["sent", "scheduled"],
+)
+async def test_of_an_event_with_entries_of_other_devices_only_ours_is_replaced(  # type: ignore[no-untyped-def]
+    scripted: Scripted, request_of, delay: dict[str, str]
+) -> None:
+    scripted.answer = lambda method, *_: web.json_response(STANDING if method == "GET" else {"event_id": "$e"})
+    request = request_of({"memberships": [OURS]})
+    assert await _channel(scripted).send(request) == Accepted(event_id="$e")
+    path = f"/_matrix/client/v3/rooms/{ROOM}/state/m/@u:h"
+    assert scripted.paths() == [f"GET {path}", f"PUT {path}"]
+    assert [query for _, _, query, _ in scripted.asked] == [{}, delay]
+    assert json.loads(scripted.asked[1][3]) == {"memberships": [STANDING["memberships"][0], OURS]}
+
+
+async def test_where_there_is_no_event_yet_our_entry_is_the_first(scripted: Scripted) -> None:
+    scripted.answer = lambda method, *_: error(404, "M_NOT_FOUND") if method == "GET" else web.json_response({})
+    request = SendState("s", "m", "@u:h", {"memberships": [OURS]}, ("D", ""))
+    assert await _channel(scripted).send(request) == Accepted()
+    assert json.loads(scripted.asked[1][3]) == {"memberships": [OURS]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (lambda: error(429, "M_LIMIT_EXCEEDED", retry_after_ms=5), RateLimited(5)),
+        (lambda: web.Response(status=502), RateLimited(1000)),
+        (lambda: error(403, "M_FORBIDDEN"), Refused(403, "M_FORBIDDEN")),
+    ],
+)
+async def test_what_cannot_be_read_is_not_overwritten(scripted, answer, outcome) -> None:  # type: ignore[no-untyped-def]
+    scripted.answer = lambda *_: answer()
+    request = SendState("s", "m", "@u:h", {"memberships": [OURS]}, ("D", ""))
+    assert await _channel(scripted).send(request) == outcome
+    assert len(scripted.asked) == 1
+
+
 async def test_an_answer_to_a_device_brings_its_file(scripted: Scripted) -> None:
     scripted.answer = lambda method, path, query: web.json_response({"content_uri": "mxc://localhost/m"})
     request = SendToDevice("h1", "dev.mlsrtc.have", "@b:localhost", "PHONE", {"file": {}}, attachments={"file": b"x"})

@@ -36,7 +36,10 @@ WRONG = [
     (["--file", "empty.wav"], "--file empty.wav: there is no sound in it"),
     (["--record", "text.wav"], "--record text.wav: File exists"),
     (["--record", "text.wav/below"], "--record text.wav/below: Not a directory"),
-    (["--livekit", "--slot", "m.call#x"], "--slot m.call#x: media of another call than m.call#ROOM need --sticky"),
+    (
+        ["--livekit", "--slot", "m.call#x"],
+        "--slot m.call#x: media of another call than m.call#ROOM need --membership sticky",
+    ),
     (["--well-known", "files"], "--well-known files: not a URL of https:// or http://"),
     (["--seconds", "0"], "--seconds 0: more than 0 are needed"),
 ]

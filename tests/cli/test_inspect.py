@@ -18,6 +18,7 @@ from mlsrtc.testing.party import Party
 from mlsrtc.wire import names
 from mlsrtc.wire.block import encode_block
 from mlsrtc.wire.encoding import encode_base64
+from mlsrtc.wire.membership import MembershipFormat
 from people import ANNA, NOW
 from samples import CHILD, have, need, word
 
@@ -62,7 +63,9 @@ def test_each_kind_of_message_is_told_apart(
 def make_session(*, sticky: bool) -> SessionFactory:
     def factory(device: PartyDevice, records: Mapping[str, bytes], now: Now) -> Session:
         room_id = RoomId(device.world.room_id)
-        return Session(device.matrix, room_id, SlotId("m.call#ROOM"), now=now, records=records, sticky=sticky)
+        membership = MembershipFormat.STICKY if sticky else MembershipFormat.STATE
+        slot_id = SlotId("m.call#ROOM")
+        return Session(device.matrix, room_id, slot_id, now=now, records=records, membership=membership)
 
     return factory
 

@@ -97,6 +97,7 @@ PAGES = (
             Chapter("The call", "mlsrtc.session", ("Session", "Phase", "CallMember", "Device")),
             Chapter("Keys that are handed out", "mlsrtc.sharing_session", ("SharingSession",)),
             Chapter("One key for all", "mlsrtc.shared_key_session", ("SharedKeySession",)),
+            Chapter("Who sees us", "mlsrtc.wire.rtc", ("MembershipFormat",)),
             whole("Policy", "mlsrtc.policy"),
             whole("What a call tells", "mlsrtc.notices"),
             Chapter("The keys it tells", "mlsrtc.media.keys", ("MediaKey", "Sender", "Derivation")),

@@ -1,6 +1,6 @@
 """Parties of sessions that hand their keys out, some of them with MLS, and what each device was told."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -13,6 +13,7 @@ from mlsrtc.policy import Policy, Trust
 from mlsrtc.session import Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Latency, Limits, Party, PartyDevice, RoomSettings
+from mlsrtc.wire.membership import MembershipFormat
 
 SLOT = SlotId("m.call#ROOM")
 STEADY = Latency(client=(0.03, 0.03))
@@ -69,7 +70,10 @@ def _place(sender: Sender) -> tuple[str, str, str]:
 
 
 class Sharers:
-    """`devices` devices in one encrypted room, those of `mls` with MLS. Each has a `Ring` that outlives its process."""
+    """`devices` devices in one encrypted room, those of `mls` with MLS. Each has a `Ring` that outlives its process.
+
+    membership: which event memberships are written as; of several, each device takes the next.
+    """
 
     def __init__(
         self,
@@ -77,14 +81,14 @@ class Sharers:
         seed: int = 1,
         *,
         policy: Policy = EASY,
-        sticky: bool = False,
+        membership: MembershipFormat | Sequence[MembershipFormat] = MembershipFormat.STATE,
         mls: Collection[int] = (),
         **world: Any,
     ) -> None:
         self.mls = mls
         self.rings: list[Ring] = [Ring() for _ in range(devices)]
         self.policy = policy
-        self.sticky = sticky
+        self.memberships = [membership] if isinstance(membership, MembershipFormat) else membership
         encrypted = world.pop("encrypted", True)
         world.setdefault("latency", STEADY)
         world.setdefault("limits", Limits.generous())
@@ -109,7 +113,7 @@ class Sharers:
             SLOT,
             now=now,
             policy=self.policy,
-            sticky=self.sticky,
+            membership=self.memberships[device.index % len(self.memberships)],
             records=saved,
         )
 

@@ -176,6 +176,7 @@ FORMS: list[Case] = [
     ("Famedly: no room", no_famedly("room_id"), "missing_field", "content.room_id"),
     ("Famedly: no call", no_famedly("call_id"), "missing_field", "content.call_id"),
     ("Famedly: call is a number", in_famedly("call_id", to=0), "wrong_type", "content.call_id"),
+    ("Famedly: sent_ts is text", in_famedly("sent_ts", to="now"), "wrong_type", "content.sent_ts"),
     ("request: no call", no_request("conf_id"), "missing_field", "content.conf_id"),
     ("request: no device", no_request("device_id"), "missing_field", "content.device_id"),
     ("request: room without sigil", in_request("room_id", to="room"), "bad_room_id", "content.room_id"),

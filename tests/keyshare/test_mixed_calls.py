@@ -12,6 +12,7 @@ from mlsrtc.outbox import HandOver
 from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
 from mlsrtc.wire import names
+from mlsrtc.wire.membership import MembershipFormat
 
 MIXED = Policy(mixed=True)
 
@@ -32,10 +33,10 @@ def member(sharers: Sharers, index: int) -> Session:
     return session
 
 
-@pytest.mark.parametrize("sticky", [False, True])
+@pytest.mark.parametrize("membership", [MembershipFormat.STATE, MembershipFormat.STICKY])
 @pytest.mark.parametrize("mls", [(0,), (1,), (0, 1), (1, 2), (0, 2, 4)])
-def test_both_kinds_hear_each_other(mls: tuple[int, ...], sticky: bool) -> None:
-    sharers = calling(5 if 4 in mls else 3, mls, sticky=sticky)
+def test_both_kinds_hear_each_other(mls: tuple[int, ...], membership: MembershipFormat) -> None:
+    sharers = calling(5 if 4 in mls else 3, mls, membership=membership)
     for index in mls:
         served = sharers.told(index, Mixed)[-1].devices
         assert len(served) == len(sharers.party) - len(mls)

@@ -14,6 +14,7 @@ from mlsrtc.testing import CrashPoint, Hostility, Limits, PartyDevice
 from mlsrtc.testing.room import Room
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import RoomEvent
+from mlsrtc.wire.membership import MembershipFormat
 
 POSTED = Policy(key_transport=KeyTransport.ROOM)
 IN_CLEAR = Policy(key_transport=KeyTransport.ROOM_CLEAR)
@@ -32,9 +33,9 @@ def posted(sharers: Sharers) -> int:
     return sharers.world.sent()[names.KEYS_ELEMENT]
 
 
-@pytest.mark.parametrize("sticky", [False, True])
-def test_two_hear_each_other_after_one_event_each(sticky: bool) -> None:
-    sharers = calling(2, sticky=sticky)
+@pytest.mark.parametrize("membership", [MembershipFormat.STATE, MembershipFormat.STICKY])
+def test_two_hear_each_other_after_one_event_each(membership: MembershipFormat) -> None:
+    sharers = calling(2, membership=membership)
     sharers.party.run(60)
     assert posted(sharers) == 2
     assert all(len(sharers.told(index, SendKeySwitched)) == 1 for index in (0, 1))

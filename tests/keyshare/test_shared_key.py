@@ -14,6 +14,7 @@ from mlsrtc.notices import Left, MediaKeysChanged, MembersChanged, Muted, NotAdd
 from mlsrtc.outbox import Handed, QueryKeys
 from mlsrtc.testing import CrashPoint, Hostility, PartyDevice
 from mlsrtc.wire import names
+from mlsrtc.wire.membership import MembershipFormat
 
 PHRASE = "correct horse battery staple"
 
@@ -36,7 +37,7 @@ class Circle(Sharers):
             key=self.given.get(device.index, SharedKey(PHRASE)),
             now=now,
             policy=self.policy,
-            sticky=self.sticky,
+            membership=self.memberships[device.index % len(self.memberships)],
             records=saved,
         )
 
@@ -56,11 +57,13 @@ def calling(devices: int, **settings: Any) -> Circle:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-@pytest.mark.parametrize("sticky", [False, True])
-def test_all_have_the_key_at_index_0_and_nothing_is_sent_but_memberships(sticky: bool, encrypted: bool) -> None:
-    circle = calling(3, sticky=sticky, encrypted=encrypted)
+@pytest.mark.parametrize("membership", MembershipFormat)
+def test_all_have_the_key_at_index_0_and_nothing_is_sent_but_memberships(
+    membership: MembershipFormat, encrypted: bool
+) -> None:
+    circle = calling(3, membership=membership, encrypted=encrypted)
     circle.party.run(60)
-    assert set(circle.world.sent()) <= {names.STATE_MEMBER, names.STICKY_MEMBER}
+    assert set(circle.world.sent()) <= names.MEMBER_TYPES
     for ring in circle.rings:
         assert {tuple(held) for held in ring.keys.values()} == {(KeyIndex(0),)}
         assert {key for held in ring.keys.values() for key in held.values()} == {PHRASE.encode()}

@@ -24,6 +24,7 @@ from mlsrtc.testing import CrashPoint, Hostility
 from mlsrtc.upkeep import Phase
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import RoomEvent, ToDevice, Unopened
+from mlsrtc.wire.membership import MembershipFormat
 
 
 def calling(devices: int, **settings: Any) -> Sharers:
@@ -36,12 +37,12 @@ def calling(devices: int, **settings: Any) -> Sharers:
 
 
 def keys_sent(sharers: Sharers) -> int:
-    return sharers.world.sent()[names.KEYS_ELEMENT]
+    return sum(sharers.world.sent()[kind] for kind in names.KEY_TYPES)
 
 
-@pytest.mark.parametrize("sticky", [False, True])
-def test_two_hear_each_other_after_one_message_each(sticky: bool) -> None:
-    sharers = calling(2, sticky=sticky)
+@pytest.mark.parametrize("membership", MembershipFormat)
+def test_two_hear_each_other_after_one_message_each(membership: MembershipFormat) -> None:
+    sharers = calling(2, membership=membership)
     sharers.party.run(60)
     assert keys_sent(sharers) == 2
     assert all(len(sharers.told(index, SendKeySwitched)) == 1 for index in (0, 1))
@@ -289,9 +290,9 @@ def test_who_is_kicked_hears_nothing_more() -> None:
     assert sharers.rings[0].opens(sharers.rings[1])
 
 
-@pytest.mark.parametrize("sticky", [False, True])
-def test_who_was_cut_off_until_its_homeserver_took_it_for_dead_is_heard_again(sticky: bool) -> None:
-    sharers = calling(3, sticky=sticky)
+@pytest.mark.parametrize("membership", MembershipFormat)
+def test_who_was_cut_off_until_its_homeserver_took_it_for_dead_is_heard_again(membership: MembershipFormat) -> None:
+    sharers = calling(3, membership=membership)
     sharers.party.run(120)
     connection = sharers.party[0].connection
     assert connection is not None
@@ -392,9 +393,11 @@ def test_a_lobby_hands_the_key_out_before_the_join() -> None:
     assert sharers.hear_each_other()
 
 
-@pytest.mark.parametrize("sticky", [False, True])
-def test_a_long_lobby_hands_it_out_again_since_nobody_keeps_a_strangers_key_for_ever(sticky: bool) -> None:
-    sharers = Sharers(2, policy=Policy(share_in_lobby=True), sticky=sticky)
+@pytest.mark.parametrize("membership", MembershipFormat)
+def test_a_long_lobby_hands_it_out_again_since_nobody_keeps_a_strangers_key_for_ever(
+    membership: MembershipFormat,
+) -> None:
+    sharers = Sharers(2, policy=Policy(share_in_lobby=True), membership=membership)
     sharers.party.join(0)
     sharers.party.run(5)
     sharers.party.start(1)

@@ -28,6 +28,7 @@ from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Hostility, Limits, PartyDevice
 from mlsrtc.testing.schedule import Restart, Step, make_peace, play
 from mlsrtc.wire.incoming import Incoming, Now, PostedKey, RoomEvent, ToDevice
+from mlsrtc.wire.membership import MembershipFormat
 from searching import CAMPAIGN, any_schedule, searched
 
 DEVICES, SERVERS = 5, 2
@@ -39,7 +40,13 @@ WORLDS: dict[str, Mapping[str, Any]] = {
         "hostility": Hostility(duplicate=0.1, reorder=1.0, to_device_delay=2.0, answer_loss=0.05, failure=0.05)
     },
     "Synapse's own limits": {"limits": Limits()},
-    "sticky events": {"sticky": True},
+    "sticky events": {"membership": MembershipFormat.STICKY},
+    "Famedly's memberships": {"membership": MembershipFormat.FAMEDLY, "devices_per_user": 2},
+    "memberships of all kinds": {
+        "membership": tuple(MembershipFormat),
+        "devices_per_user": 2,
+        "hostility": Hostility(duplicate=0.1, reorder=1.0, to_device_delay=2.0, answer_loss=0.05, failure=0.05),
+    },
     "Element Call's pace": {"policy": Policy.element_call()},
     "the dart SDK's pace": {"policy": Policy.famedly()},
     "two devices to a user": {"devices_per_user": 2},
@@ -134,7 +141,7 @@ MIXED: dict[str, Mapping[str, Any]] = {
     "two with MLS": {"mls": {0, 3}},
     "all but one": {"mls": {0, 1, 3, 4}},
     "a hostile network": {**WORLDS["a hostile network"], "mls": {0, 3}},
-    "sticky events": {"mls": {0, 3}, "sticky": True},
+    "sticky events": {"mls": {0, 3}, "membership": MembershipFormat.STICKY},
     "two devices to a user": {"mls": {0, 1, 2}, "devices_per_user": 2},
     "commits that take their time": {"mls": {0, 3}, "policy": Policy(mixed=True, batch_window=4.0, batch_limit=4.0)},
 }

@@ -20,6 +20,7 @@ from mlsrtc.adapters.store import Store
 from mlsrtc.testing.devices import TestDevice, cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.wire import names
+from mlsrtc.wire.membership import MembershipFormat
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 PATIENCE = 30.0
@@ -83,12 +84,12 @@ async def agreed(heard: list[Heard], members: int) -> bytes:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-@pytest.mark.parametrize("sticky", [False, True])
+@pytest.mark.parametrize("membership", [MembershipFormat.STATE, MembershipFormat.STICKY])
 async def test_three_devices_agree_and_a_leaver_is_locked_out(
-    synapse: Synapse, three: list[TestDevice], encrypted: bool, sticky: bool
+    synapse: Synapse, three: list[TestDevice], encrypted: bool, membership: MembershipFormat
 ) -> None:
     room_id = await make_room(synapse, three, encrypted=encrypted)
-    async with calling(room_id, *three, sticky=sticky) as heard:
+    async with calling(room_id, *three, membership=membership) as heard:
         first = await agreed(heard, 3)
         leaver, *stayers = heard
         await leaver.call.leave()

@@ -21,6 +21,7 @@ from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.wire import names
+from mlsrtc.wire.membership import MembershipFormat
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
@@ -62,13 +63,13 @@ def is_opened(ring: Ring, device: TestDevice, peer: JsSdk) -> bool:
     return newest is not None and (newest.index, newest.key) == (ring.sending, ring.sent_under())
 
 
-@pytest.mark.parametrize("sticky", [False, True])
+@pytest.mark.parametrize("membership", MembershipFormat)
 async def test_three_devices_hear_each_other_and_a_leaver_is_locked_out(
-    synapse: Synapse, three: list[TestDevice], sticky: bool
+    synapse: Synapse, three: list[TestDevice], membership: MembershipFormat
 ) -> None:
     room_id = await make_room(synapse, three, encrypted=True)
     async with AsyncExitStack() as stack:
-        calls = [await stack.enter_async_context(calling(room_id, device, sticky=sticky)) for device in three]
+        calls = [await stack.enter_async_context(calling(room_id, device, membership=membership)) for device in three]
         rings = [ring for _, ring in calls]
         await until(lambda: all(one.opens(other) for one in rings for other in rings if one is not other))
         leaver, stayers = rings[0], rings[1:]
@@ -86,7 +87,7 @@ async def test_matrix_js_sdk_and_we_hear_each_other_through_joins_leaves_rotatio
     synapse: Synapse, onlooker: TestDevice, membership: Membership
 ) -> None:
     policy = Policy(trust=Trust.ANY_DEVICE, join_throttle=2.0)  # the peers have no cross-signing
-    options: dict[str, Any] = {"policy": policy, "sticky": membership == "sticky", "encryption": AUTO}
+    options: dict[str, Any] = {"policy": policy, "membership": MembershipFormat(membership), "encryption": AUTO}
     async with calling_js(synapse, onlooker, "ada", "ben") as (room_id, [ada, ben]):
         await ada.join(membership)
         await until(lambda: ada.members)

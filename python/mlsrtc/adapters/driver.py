@@ -34,14 +34,14 @@ from mlsrtc.notices import (
     SendKeySwitched,
 )
 from mlsrtc.outbox import Request, SendEvent, SendState
-from mlsrtc.policy import AUTO, MLS, Encryption, Policy
+from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy
 from mlsrtc.saved import PIN, changed_pins
 from mlsrtc.session import CallMember, Device, Phase, Session
 from mlsrtc.shared_key_session import SharedKeySession
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.trust import Pins
 from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now, PostedKey, RoomEvent, ToDevice
-from mlsrtc.wire.membership import RtcMembership
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership
 from mlsrtc.wire.membership import Transport as Focus
 from mlsrtc.wire.names import KEY_TYPES
 
@@ -101,14 +101,16 @@ class Call:
         encryption: Encryption | SharedKey = MLS,
         policy: Policy,
         intent: str = "audio",
-        sticky: bool = False,
+        membership: MembershipFormat = MembershipFormat.STATE,
     ) -> None:
+        if encryption is AUTO and membership is MembershipFormat.FAMEDLY:
+            encryption = PER_MEMBER  # whom we want to be seen by has no MLS
         if encryption is AUTO:
             # Whoever goes by what the others have is content with both kinds.
             policy = replace(policy, mixed=True)
         self._transport = transport
         self._store = store
-        self._sticky = sticky
+        self._membership = membership
         self._scope = f"{device.user_id}/{device.device_id}/{room_id}/{slot_id}"
         self._shared_scope = f"{device.user_id}/pins"  # pinned master keys hold in every call
         self._make = partial(
@@ -118,7 +120,7 @@ class Call:
             slot_id=slot_id,
             policy=policy,
             intent=intent,
-            sticky=sticky,
+            membership=membership,
         )
         # What the room shows until it is known how the call is keyed; None once it is.
         self._undecided: list[Incoming] | None = [] if encryption is AUTO else None
@@ -234,7 +236,7 @@ class Call:
     @property
     def sticky(self) -> bool:
         """Whether our membership is a sticky event (MSC4354), and not a state event."""
-        return self._sticky
+        return self._membership is MembershipFormat.STICKY
 
     @property
     def memberships(self) -> Sequence[RtcMembership]:

@@ -42,6 +42,7 @@ from mlsrtc.notices import (
     Stranded,
 )
 from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy, Trust
+from mlsrtc.wire.membership import MembershipFormat
 
 if TYPE_CHECKING:
     import nio
@@ -59,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("room", metavar="ROOM", help="its id (!...) or alias (#...); it is joined if need be")
     parser.add_argument("--slot", default="m.call#ROOM", help="which call of the room (default: %(default)s, its own)")
     parser.add_argument("--intent", choices=("audio", "video"), default="audio", help="shown to the others")
-    parser.add_argument("--sticky", action="store_true", help="write the membership as a sticky event (MSC4354)")
+    parser.add_argument(
+        "--membership",
+        choices=[one.value for one in MembershipFormat],
+        default=MembershipFormat.STATE.value,
+        help="who sees us: those of Element Call, by a state event or by a sticky one (MSC4354), or those of Famedly's "
+        "clients (default: %(default)s)",
+    )
     parser.add_argument(
         "--encryption",
         choices=ENCRYPTIONS,
@@ -176,7 +183,7 @@ class _TakingPart:
                     encryption=self._encryption,
                     policy=Policy(trust=Trust(options.trust)),
                     intent=options.intent,
-                    sticky=options.sticky,
+                    membership=MembershipFormat(options.membership),
                 )
             )
             self.entered = True

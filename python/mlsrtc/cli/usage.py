@@ -30,8 +30,8 @@ def _refused_media(options: argparse.Namespace) -> str | None:
     from mlsrtc.adapters.focus.token import LEGACY_SLOT
     from mlsrtc.adapters.livekit.audio import SAMPLE_RATE
 
-    if options.slot != LEGACY_SLOT and not options.sticky:
-        return f"--slot {options.slot}: media of another call than {LEGACY_SLOT} need --sticky"
+    if options.slot != LEGACY_SLOT and options.membership == "state":
+        return f"--slot {options.slot}: media of another call than {LEGACY_SLOT} need --membership sticky"
     if options.tone is not None and not 0 < options.tone < SAMPLE_RATE / 2:
         return f"--tone {options.tone:g}: more than 0 and less than {SAMPLE_RATE // 2} Hz are needed"
     if options.file is not None and (wrong := _unreadable(options.file)) is not None:

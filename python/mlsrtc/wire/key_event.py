@@ -128,13 +128,15 @@ def encode_key_event(event: KeyEvent) -> dict[str, Any]:
                 "format": 0,
             }
         case KeyFormat.FAMEDLY:
-            return {
+            content: dict[str, Any] = {
                 "keys": [{"index": item.index, "key": _padded(item.secret)} for item in event.keys],
                 "call_id": _call_id(event),
                 "conf_id": _call_id(event),
                 "device_id": event.device_id,
                 "room_id": event.room_id,
             }
+            # The dart SDK neither writes nor reads it: among ourselves it tells which of two keys is the newer one.
+            return content if event.sent_ts is None else content | {"sent_ts": event.sent_ts}
 
 
 def encode_room_key_event(event: KeyEvent) -> dict[str, Any]:
@@ -200,6 +202,7 @@ def _famedly(root: Field) -> KeyEvent:
         root["device_id"].device_id(),
         None,
         _keys(root["keys"]),
+        root["sent_ts"].optional(Field.integer),
     )
 
 

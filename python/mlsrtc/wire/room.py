@@ -14,6 +14,7 @@ from mlsrtc.wire.incoming import RoomEvent
 
 USERS_LIMIT = 5000
 EVENTS_LIMIT = 1000
+OWNED_STATE = "msc3757"  # in the name of the room versions that have it: org.matrix.msc3757.11
 CREATOR_VERSION = 12  # from this room version on, creators stand above every power level (MSC4289)
 
 MEMBERSHIPS = frozenset({"join", "leave", "invite", "ban", "knock"})
@@ -54,6 +55,11 @@ class Creation:
     def creators_stand_above(self) -> bool:
         """Whether creators may do everything whatever the power levels say (room version 12 on)."""
         return not self.version.isdecimal() or int(self.version[:9]) >= CREATOR_VERSION
+
+    @property
+    def owned_state(self) -> bool:
+        """Whether state keys that begin with a user's id and an underscore are that user's own (MSC3757)."""
+        return OWNED_STATE in self.version
 
 
 @dataclass(frozen=True, slots=True)

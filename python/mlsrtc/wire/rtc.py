@@ -11,16 +11,15 @@ from mlsrtc.wire.key_event import KeyFormat
 
 
 class MembershipFormat(Enum):
-    """Which event a membership is written as."""
+    """Which event a membership is written as, and so who sees it.
+
+    `STATE`: ``org.matrix.msc3401.call.member``, one for each device, on every homeserver; Element Call's. `STICKY`:
+    MSC4143's, over MSC4354. `FAMEDLY`: ``com.famedly.call.member``, one for each user; the dart SDK's, without MLS.
+    """
 
     STATE = "state"
-    """``org.matrix.msc3401.call.member``, one for each device: Element Call's, on every homeserver."""
-
     STICKY = "sticky"
-    """MSC4143's, over MSC4354."""
-
     FAMEDLY = "famedly"
-    """``com.famedly.call.member``, one for each user: that of Famedly's dart SDK. Without MLS."""
 
 
 @dataclass(frozen=True, slots=True)

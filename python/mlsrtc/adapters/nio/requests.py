@@ -28,6 +28,7 @@ from mlsrtc.outbox import (
     SendState,
     SendToDevice,
 )
+from mlsrtc.wire.famedly import amended
 from mlsrtc.wire.incoming import Attachment, DeviceKeys, Incoming
 
 STICKY = "org.matrix.msc4354.sticky_duration_ms"
@@ -75,7 +76,7 @@ class Executor:
         match request:
             case SendState():
                 target = room_path(self._room_id, "state", request.type, request.state_key)
-                return _sent(await ask(self._client, "PUT", target, request.content))
+                return _sent(await ask(self._client, "PUT", target, await self._content(request, target)))
             case SendEvent():
                 return await self._send_event(request)
             case SendToDevice():
@@ -145,8 +146,18 @@ class Executor:
             target = room_path(self._room_id, "state", request.type, request.state_key)
         else:
             target = room_path(self._room_id, "send", request.type, request.id)
+        content = await self._content(request, target)
         query = {DELAY: request.delay_ms, STICKY: request.sticky_ms}
-        return _sent(await ask(self._client, "PUT", with_query(target, query), request.content))
+        return _sent(await ask(self._client, "PUT", with_query(target, query), content))
+
+    async def _content(self, request: SendState | ScheduleLeave, target: str) -> Mapping[str, Any]:
+        """What is to be written: where only an entry of it is ours, with what stands there now. Raises Failed."""
+        if request.entry is None:
+            return request.content
+        reply = await ask(self._client, "GET", target)
+        if not reply.ok and reply.status != 404:
+            raise Failed(reply.failure())
+        return amended(reply.body if reply.ok else {}, request.content, request.entry)
 
     async def _delayed(self, action: str, delay_id: str) -> Outcome:
         """MSC4140: the newer form, one endpoint per action; else the older, with the action in the body."""

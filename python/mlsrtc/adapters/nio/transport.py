@@ -27,6 +27,7 @@ from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
 from mlsrtc.media.shared import SharedKey
 from mlsrtc.policy import MLS, Encryption, Policy
+from mlsrtc.wire.membership import MembershipFormat
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
 ATTACHMENT_LIMIT = 8 * 1024 * 1024  # bytes; the tree and Welcome of 1,000 members are below 1 MB
@@ -148,15 +149,16 @@ class NioTransport:
         encryption: Encryption | SharedKey = MLS,
         policy: Policy | None = None,
         intent: str = "audio",
-        sticky: bool = False,
+        membership: MembershipFormat = MembershipFormat.STATE,
     ) -> Call:
         """A call in a room, joined while its block is open: ``async with transport.call(room_id) as call: ...``
 
         slot_id: MSC4143's; the default is the room's own call. store: keeps the call over restarts; by default in
         memory. encryption: how the call is keyed: `MLS`, `PER_MEMBER`, `SharedKey(...)`, or `AUTO`, by what the room
         says. intent:
-        "audio" or "video", shown to the others. sticky: write the membership as a sticky event (MSC4354) instead of a
-        state event; the homeserver must have it. Entering raises CannotSend if the room's power levels forbid what a
+        "audio" or "video", shown to the others. membership: which event our membership is written as, and so who sees
+        us: the state event of Element Call; a sticky event (MSC4354), which the homeserver must have; or that of
+        Famedly's clients, whose calls have no MLS. Entering raises CannotSend if the room's power levels forbid what a
         call needs, and LocalProtocolError if the client has no device keys.
         """
         return Call(
@@ -168,7 +170,7 @@ class NioTransport:
             encryption=encryption,
             policy=policy or Policy(),
             intent=intent,
-            sticky=sticky,
+            membership=membership,
         )
 
     @asynccontextmanager
