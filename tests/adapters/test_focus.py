@@ -133,7 +133,16 @@ def test_who_leads_nobody_anywhere_is_passed_over(passed_over: RtcMembership) ->
 def test_what_others_have_named_on_this_machine_is_taken() -> None:
     ours = Focus("http://127.0.0.1:6080", Source.HOMESERVER)
     named = [membership(9, at("http://127.0.0.1:6379/x")), membership(1, at("http://127.0.0.1:6080/"))]
-    assert oldest_focus(named, NOW, [ours]) is ours
+    assert oldest_focus(named, NOW, [ours]) == ours
+
+
+def test_an_alias_counts_where_the_dart_sdk_has_written_it() -> None:
+    place = Transport("livekit", "https://focus.example", "a room of the SFU")
+    theirs = membership(9, place, format=MembershipFormat.FAMEDLY)
+    assert oldest_focus([theirs], NOW) == Focus("https://focus.example", Source.MEMBERSHIP, "a room of the SFU")
+    assert oldest_focus([membership(9, place)], NOW) == Focus("https://focus.example", Source.MEMBERSHIP)
+    ours = Focus("https://focus.example", Source.HOMESERVER)
+    assert oldest_focus([theirs], NOW, [ours]) == replace(ours, alias="a room of the SFU")
 
 
 def event(kind: str, key: str, content: dict[str, Any], sender: str = "@ben:localhost") -> dict[str, Any]:
@@ -297,6 +306,17 @@ async def test_what_is_asked_before_matrix_2(scripted: Scripted) -> None:
     assert bodies(scripted, "/sfu/get") == [{"room": ROOM, "openid_token": OPENID, "device_id": "DEVICE"}]
     assert token.identity == "@ada:localhost:DEVICE"
     assert token.may_publish
+
+
+async def test_what_is_asked_for_where_a_membership_of_the_dart_sdk_leads(scripted: Scripted) -> None:
+    """By the identity that its `CallParticipant.id` forms, and for the alias that its backend names."""
+    answers(scripted, {OPENID_PATH: OPENID, "/sfu/get": sold()})
+    focus = Focus(scripted.client.homeserver, Source.HOMESERVER, "its alias")
+    for slot in (SLOT, "m.call#standup"):
+        token = await FocusTokens(scripted.client, focus, ROOM, slot).grant()
+        assert token.identity == "@ada:localhost:DEVICE"
+    asked = {"room": "its alias", "openid_token": OPENID, "device_id": "DEVICE"}
+    assert bodies(scripted, "/sfu/get") == [asked, asked]
 
 
 async def test_what_is_asked_in_matrix_2(scripted: Scripted) -> None:

@@ -22,7 +22,7 @@ from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.wire.encoding import encode_base64
-from mlsrtc.wire.membership import RtcMembership, Transport
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, Transport
 from people import NOW
 
 US, DEVICE = UserId("@ada:localhost"), DeviceId("DEVICE")
@@ -37,6 +37,7 @@ class FakeCall:
     age: int | None = 5
     others: list[RtcMembership] = field(default_factory=list)
     said: list[str | None] = field(default_factory=list)
+    aliases: list[str | None] = field(default_factory=list)
     session: Any = field(
         default_factory=lambda: SimpleNamespace(
             user_id=US, device_id=DEVICE, member_id="join1", room_id=ROOM, slot_id=SLOT
@@ -52,7 +53,8 @@ class FakeCall:
 
     def announce(self, transports: list[Transport]) -> None:
         [transport] = transports
-        assert (transport.type, transport.alias) == ("livekit", ROOM)
+        assert transport.type == "livekit"
+        self.aliases.append(transport.alias)
         self.said.append(transport.service_url)
 
 
@@ -124,7 +126,21 @@ async def test_we_follow_the_oldest_membership_and_say_where_we_are_once_we_are_
     await focus.grant()
     assert (place.asked(), place.call.said) == (["old"], [])
     focus.arrived()
-    assert place.call.said == [place.url("old")]
+    assert (place.call.said, place.call.aliases) == ([place.url("old")], [ROOM])
+
+
+async def test_where_the_dart_sdk_has_named_a_room_of_the_sfu_we_go_there_and_say_so(place: Place) -> None:
+    at_alias = Transport("livekit", place.url("theirs"), "a room of the SFU")
+    theirs = membership(9, at_alias, format=MembershipFormat.FAMEDLY, key="theirs")
+    place.call.others.append(theirs)
+    focus = place.focus("theirs")
+    await arrive(focus)
+    assert [body["room"] for body in bodies(place.server, "/theirs/sfu/get")] == ["a room of the SFU"]
+    assert (place.call.said, place.call.aliases) == ([place.url("theirs")], ["a room of the SFU"])
+    assert not await moves(focus)
+    other = Transport("livekit", place.url("theirs"), "another")
+    place.call.others[:] = [membership(9, other, format=MembershipFormat.FAMEDLY, key="theirs")]
+    assert await moves(focus)
 
 
 async def test_who_is_alone_goes_where_its_homeserver_says_now(place: Place) -> None:

@@ -68,7 +68,7 @@ class CallFocus:
         """We are connected by the last token: our membership says so."""
         assert self._asked is not None
         self._here, self._tries = self._asked, 0
-        self._call.announce([Transport(LIVEKIT, self._here.service_url, self._call.session.room_id)])
+        self._call.announce([Transport(LIVEKIT, *self._place(self._here))])
 
     async def moved(self) -> None:
         """Returns when a membership that is older than ours leads elsewhere than where we are. Where ours is the
@@ -83,7 +83,11 @@ class CallFocus:
         if found is None or self._here is None or not ours:
             return False
         membership, focus = found
-        return age(membership) < min(ours) and focus.service_url != self._here.service_url
+        return age(membership) < min(ours) and self._place(focus) != self._place(self._here)
+
+    def _place(self, focus: Focus) -> tuple[str, str]:
+        """The service, and the room that it is asked for."""
+        return focus.service_url, focus.alias or self._call.session.room_id
 
     async def _where(self) -> Focus:
         memberships = self._call.memberships

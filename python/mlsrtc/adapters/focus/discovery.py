@@ -6,7 +6,7 @@ its own: what its homeserver announces (`/rtc/transports`), else the file of its
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import nio
@@ -21,7 +21,7 @@ from mlsrtc.outbox import RateLimited, Refused
 from mlsrtc.wire.fields import Field
 from mlsrtc.wire.foci import TRANSPORTS_LIMIT
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import RtcMembership, RtcRoll, decode_membership
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, RtcRoll, decode_membership
 from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
@@ -40,10 +40,12 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Focus:
-    """A token service by its URL, without a slash at the end, and where it was announced."""
+    """A token service by its URL, without a slash at the end, and where it was announced. `alias`: the room of the SFU
+    that a membership of Famedly's form names; None for that of the Matrix room."""
 
     service_url: str
     source: Source
+    alias: str | None = None
 
 
 def age(membership: RtcMembership) -> tuple[int, str, str]:
@@ -58,11 +60,11 @@ def leading(
     known = {focus.service_url: focus for focus in local}
     standing = [one for one in memberships if one.expires_ts is None or one.expires_ts >= now_ms]
     for membership in sorted(standing, key=age):
-        for url in _services(membership):
+        for url, alias in _services(membership):
             if url in known:
-                return membership, known[url]
+                return membership, replace(known[url], alias=alias)
             if not web.is_local(url):
-                return membership, Focus(url, Source.MEMBERSHIP)
+                return membership, Focus(url, Source.MEMBERSHIP, alias)
     return None
 
 
@@ -81,15 +83,18 @@ def oldest_focus(memberships: Iterable[RtcMembership], now_ms: int, local: Itera
 
 def name_this_machine(memberships: Iterable[RtcMembership]) -> bool:
     """Whether a service on this machine itself is named, which counts if our homeserver announces it as well."""
-    return any(web.is_local(url) for membership in memberships for url in _services(membership))
+    return any(web.is_local(url) for membership in memberships for url, _ in _services(membership))
 
 
-def _services(membership: RtcMembership) -> Iterator[str]:
-    """The LiveKit services of a membership whose URL holds, in its order."""
+def _services(membership: RtcMembership) -> Iterator[tuple[str, str | None]]:
+    """The LiveKit services of a membership whose URL holds, in its order. Each with its alias where it counts: Element
+    Call writes one too, and goes by the name that the service makes of the Matrix room."""
+    counts = membership.format is MembershipFormat.FAMEDLY
     for transport in membership.transports:
         if transport.type == LIVEKIT and transport.service_url is not None:
             with suppress(RemoteProtocolError):
-                yield web.checked_url(Field(transport.service_url), "https", "http")
+                url = web.checked_url(Field(transport.service_url), "https", "http")
+                yield url, transport.alias if counts else None
 
 
 async def present_memberships(client: nio.AsyncClient, room_id: str, slot_id: str) -> list[RtcMembership]:

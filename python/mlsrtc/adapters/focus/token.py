@@ -80,7 +80,7 @@ class FocusTokens:
     timeout: seconds for one request to the service; 10 by default.
 
     Raises LocalProtocolError if the client is not logged in, or for another slot than that of the room's own call
-    without member_id: `/sfu/get` has no word for it.
+    without member_id: `/sfu/get` has no word for it, unless a membership names the SFU's room (`Focus.alias`).
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class FocusTokens:
     ) -> None:
         if not client.user_id or not client.device_id or not client.access_token:
             raise LocalProtocolError("the nio client is not logged in")
-        if member_id is None and slot_id != LEGACY_SLOT:
+        named = isinstance(focus, Focus) and focus.alias is not None
+        if member_id is None and slot_id != LEGACY_SLOT and not named:
             raise LocalProtocolError(f"{SFU_GET} knows the slot {LEGACY_SLOT} only: give a member_id")
         self._client = client
         self._focus = focus
@@ -138,7 +139,8 @@ class FocusTokens:
         asked_at = time.monotonic()
         if self._member_id is None:
             endpoint = SFU_GET
-            body = {"room": self._room_id, "openid_token": openid, "device_id": self._client.device_id}
+            room = focus.alias or self._room_id
+            body = {"room": room, "openid_token": openid, "device_id": self._client.device_id}
         else:
             endpoint = GET_TOKEN
             member = {
