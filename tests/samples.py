@@ -78,7 +78,8 @@ def famedly() -> dict[str, Any]:
         "expires": 7_200_000,
         "membershipID": "c2Vzc2lvbg==",
     }
-    return {"memberships": [{**entry, "device_id": ANNA.device}, {**entry, "device_id": "LAPTOP"}]}
+    devices = ANNA.device, "LAPTOP"
+    return {"memberships": [copy.deepcopy({**entry, "device_id": device}) for device in devices]}
 
 
 def root_commit() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mlsrtc.wire.commit_data import CommitData, decode_commit_data
 from mlsrtc.wire.encoding import decode_identity, encode_base64, lp
 from mlsrtc.wire.fields import Field
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import RtcLeave, RtcMembership, decode_membership
+from mlsrtc.wire.membership import RtcLeave, RtcMembership, RtcRoll, decode_membership
 from mlsrtc.wire.room import decode_power_levels, decode_room_member, decode_slot
 from mlsrtc.wire.to_device import decode_have, decode_need
 from people import ANNA, ANNA_AGAIN, BERT, HOUR, NOW, ROOM, SLOT, epoch
@@ -68,7 +68,15 @@ def sticky(change: Callable[[dict[str, Any]], Any]) -> Callable[[], object]:
 def famedly(*path: str | int, to: Any, key: str | None = ANNA.user) -> Callable[[], object]:
     content = spoilt(samples.famedly(), path, to) if path else to
     event = RoomEvent(names.FAMEDLY_MEMBER, ANNA.user, "$event", NOW, content, key)
-    return lambda: decode_membership(event)
+
+    def decode() -> object:
+        found = decode_membership(event)
+        if isinstance(found, RtcRoll) and found.refused:
+            [(reason, where)] = found.refused
+            raise RemoteProtocolError(reason, where=where)
+        return found
+
+    return decode
 
 
 def commit(*path: str, to: Any) -> Callable[[], object]:
@@ -161,7 +169,7 @@ FAMEDLY: list[Case] = [
     ),
     (
         "Famedly: another device than its state key's",
-        famedly("memberships", to=samples.famedly()["memberships"], key=f"{ANNA.user}_OTHER"),
+        famedly("memberships", to=samples.famedly()["memberships"][:1], key=f"{ANNA.user}_OTHER"),
         "wrong_device",
         f"{E}.device_id",
     ),

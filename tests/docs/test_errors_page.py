@@ -39,7 +39,7 @@ def rows(cases: Iterable[tuple[str, object, str, str]]) -> list[Row]:
 
 SECTIONS: dict[str, tuple[str, list[Row]]] = {
     "Memberships": ("State and sticky memberships as JSON, without our block.", rows(wire.MEMBERSHIPS)),
-    "Memberships of Famedly's form": ("A broken entry refuses the event whole.", rows(wire.FAMEDLY)),
+    "Memberships of Famedly's form": ("An entry that does not hold is left out, the others count.", rows(wire.FAMEDLY)),
     "Joins and leaves": ("The block of a membership: its fields, binding and signatures.", rows(wire.BLOCKS)),
     "Device keys": ("The chain from a master key to a device, and answers of keys/query.", rows(wire.CHAINS)),
     "Commit events": ("The JSON of a commit, and its files.", rows(wire.COMMITS)),

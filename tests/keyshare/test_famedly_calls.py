@@ -2,22 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sharing import Sharers
 
 from mlsrtc.errors import CannotSend, LocalProtocolError
-from mlsrtc.identifiers import RoomId, SlotId
+from mlsrtc.identifiers import DeviceId, RoomId, SlotId, UserId
 from mlsrtc.keyshare.rotation import SMALL_RING
-from mlsrtc.notices import Left, SendKeySwitched
+from mlsrtc.notices import Left, MembersChanged, NotAddable, SendKeySwitched
 from mlsrtc.outbox import SendState
 from mlsrtc.policy import Policy
 from mlsrtc.session import Session
 from mlsrtc.testing import Limits, RoomSettings
 from mlsrtc.wire import names
 from mlsrtc.wire.famedly import GRACE_MS
+from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import MembershipFormat, Transport
+from watching import Watch
 
 FAMEDLY, STATE = MembershipFormat.FAMEDLY, MembershipFormat.STATE
 Content = Mapping[str, Any]
@@ -42,7 +45,7 @@ def entries(sharers: Sharers, index: int = 0, key: str | None = None) -> Sequenc
 
 
 def who(sharers: Sharers, index: int = 0, key: str | None = None) -> list[str]:
-    return [entry["device_id"] for entry in entries(sharers, index, key)]
+    return [entry["device_id"] for entry in entries(sharers, index, key) if isinstance(entry, dict)]
 
 
 def write(sharers: Sharers, index: int, found: Sequence[Any]) -> None:
@@ -257,3 +260,103 @@ def test_no_key_has_an_index_that_the_dart_sdk_s_key_rings_have_no_place_for() -
     sharers.party.run(5)
     assert sharers.hear_each_other()
     assert all(ring.sending is not None and ring.sending <= SMALL_RING for ring in sharers.rings)
+
+
+# -- a homeserver that lies ------------------------------------------------------------------------------------------
+
+
+def shown(sharers: Sharers, index: int, found: Sequence[Any], *, number: int = 1) -> RoomEvent:
+    """The event of a user as its homeserver makes it up."""
+    user = sharers.party[index].matrix.user_id
+    now = sharers.world.network.wall_ms
+    content = {"memberships": list(found)}
+    return RoomEvent(names.FAMEDLY_MEMBER, user, f"$forged{number}", now, content, user)
+
+
+def test_a_device_that_a_homeserver_makes_up_gets_no_key() -> None:
+    sharers = calling(2, membership=(FAMEDLY, STATE))
+    sharers.party.run(15)
+    server = sharers.world.server_of(sharers.party[0].matrix.user_id)
+    ghost = {**entries(sharers)[0], "device_id": "GHOST", "membershipID": "ghost"}
+    server.inject(shown(sharers, 0, [*entries(sharers), ghost]))
+    before = sharers.rings[1].sent_under()
+    sharers.party.run(20)
+    assert [(told.device_id, told.reason) for told in sharers.told(1, NotAddable)] == [("GHOST", "unknown_device")]
+    assert sharers.rings[1].sent_under() == before
+    assert sharers.hear_each_other()
+
+
+def test_an_event_that_does_not_hold_changes_nothing_and_the_next_one_counts() -> None:
+    sharers = calling(3, membership=(FAMEDLY, STATE))
+    server = sharers.world.server_of(sharers.party[0].matrix.user_id)
+    for number, spoilt in enumerate(([{}] * 300, {"a": 1}, 7, "x")):
+        event = shown(sharers, 0, [], number=number)
+        server.inject(replace(event, content={"memberships": spoilt}))
+    sharers.party.run(3)
+    refused = [(error.reason, error.where) for error in sharers.party[1].refused]
+    place = "content.memberships"
+    assert refused == [("oversized", place), ("wrong_type", place), ("wrong_type", place), ("wrong_type", place)]
+    assert len(sharers.session(1).members) == 2
+    assert sharers.hear_each_other()
+    sharers.party.leave(0)
+    sharers.party.run(5)
+    assert len(sharers.session(1).members) == 1
+
+
+def test_a_leave_is_seen_whatever_else_stands_in_the_event() -> None:
+    sharers = calling(2, membership=(FAMEDLY, STATE))
+    sharers.party.run(15)
+    held = sharers.rings[1].sent_under()
+    write(sharers, 0, [*entries(sharers), {"device_id": "PHONE"}, "nonsense"])
+    sharers.party.run(3)
+    assert sharers.hear_each_other()
+    sharers.party.leave(0)
+    sharers.party.run(5)
+    assert len(sharers.session(1).members) == 0
+    assert sharers.rings[1].sent_under() != held
+
+
+@pytest.mark.parametrize("content", [{"memberships": ["x"]}, {"memberships": 7}, {}], ids=str)
+def test_what_somebody_has_overwritten_is_back_when_its_owner_has_seen_it(content: Any) -> None:
+    """As a moderator may in rooms with MSC3757, whatever stands in it; here each in the name of the other."""
+    sharers = calling(2)
+    for index in (0, 1):
+        other = sharers.party[1 - index].matrix.user_id
+        event = replace(shown(sharers, index, [], number=index), content=content, state_key=other)
+        sharers.world.server_of(other).inject(event)
+    sharers.party.run(3)
+    assert all(told.left for index in (0, 1) for told in sharers.told(index, MembersChanged)[1:2])
+    sharers.party.run(10)
+    assert sharers.hear_each_other()
+    assert [who(sharers, index) for index in (0, 1)] == [["DEVICE00"], ["DEVICE01"]]
+
+
+def test_any_number_of_entries_costs_keys_for_so_many_devices_at_most() -> None:
+    sharers = calling(2, membership=(FAMEDLY, STATE))
+    accounts = sharers.world.server_of(sharers.party[0].matrix.user_id).accounts
+    user = sharers.party.users[0]
+    for number in range(40):
+        device = user.add_device(f"MORE{number:02}")
+        sharers.world.log_in(device.name, keys=user.keys())
+    assert accounts.mailboxes
+    crowd = [
+        {**entries(sharers)[0], "device_id": f"MORE{number:02}", "membershipID": f"{number}"} for number in range(40)
+    ]
+    sharers.world.server_of(user.user_id).inject(shown(sharers, 0, [*crowd, *entries(sharers)]))
+    sharers.party.run(5)
+    assert len(sharers.session(1).members) == sharers.policy.devices_per_user
+
+
+def test_a_call_with_mls_tells_who_gets_no_key() -> None:
+    watch = Watch(2)
+    watch.join_all()
+    user = "@moderator:one.test"
+    now = watch.world.network.wall_ms
+    entry = {"call_id": "", "device_id": "PHONE", "expires_ts": now, "foci_active": [{"type": "mesh"}]}
+    watch.world.moderate(names.FAMEDLY_MEMBER, user, {"memberships": [entry]})
+    watch.party.run(2)
+    assert watch.ledgers[0].notices(NotAddable) == [NotAddable(UserId(user), DeviceId("PHONE"), "no_mls")]
+    assert "PHONE" in [one.device_id for one in watch.session(0).memberships]
+    watch.world.moderate(names.FAMEDLY_MEMBER, user, {"memberships": []})
+    watch.party.run(2)
+    assert "PHONE" not in [one.device_id for one in watch.session(0).memberships]

@@ -47,6 +47,10 @@ DECODERS: dict[str, tuple[Any, Callable[[Any], object]]] = {
         samples.sticky_leave(),
         lambda c: decode_membership(samples.event(c, names.STICKY_MEMBER)),
     ),
+    "famedly": (
+        samples.famedly(),
+        lambda c: decode_membership(samples.event(c, names.FAMEDLY_MEMBER, state_key=ANNA.user)),
+    ),
     "sealed": (samples.state_leave(), lambda c: decode_membership(samples.event(c, names.ENCRYPTED))),
     "root": (samples.root_commit(), decode_commit),
     "commit": (samples.child_commit(), decode_commit),

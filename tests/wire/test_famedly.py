@@ -90,6 +90,18 @@ def test_who_stands_in_it_no_more_has_left(content: Any) -> None:
     assert roll(content).memberships == ()
 
 
+def test_an_entry_that_does_not_hold_is_left_out_with_its_reason_and_the_others_count() -> None:
+    content = sample()["content"]
+    content["memberships"][0]["expires_ts"] = "soon"
+    content["memberships"].append("x")
+    found = roll(content)
+    assert [one.device_id for one in found.memberships] == ["ADALAPTOP"]
+    assert found.refused == (
+        ("wrong_type", "content.memberships[0].expires_ts"),
+        ("wrong_type", "content.memberships[2]"),
+    )
+
+
 def test_a_call_of_some_users_is_none_of_the_room_s() -> None:
     content = sample()["content"]
     content["memberships"][0]["scope"] = "m.user"

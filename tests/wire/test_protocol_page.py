@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 EXAMPLES: dict[str, Any] = {
     "state join": samples.state_join(),
     "sticky join": samples.sticky_join(),
+    "famedly": samples.famedly(),
     "state leave": samples.state_leave(),
     "root commit": samples.root_commit(),
     "commit": samples.child_commit(),

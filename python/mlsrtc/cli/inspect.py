@@ -150,6 +150,7 @@ def _membership(kind: str, event: dict[str, Any], content: Mapping[str, Any]) ->
                 "format": said.format.value,
                 "user_id": said.user_id,
                 "memberships": [{**_facts(one), "expires_ts": one.expires_ts} for one in said.memberships],
+                "refused": [{"reason": reason, "where": where} for reason, where in said.refused],
             }
         case RtcMembership():
             facts = _facts(said)

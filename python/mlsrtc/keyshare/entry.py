@@ -11,7 +11,7 @@ from typing import TypeAlias
 from mlsrtc.identifiers import DeviceId, SlotId, UserId
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import RtcEvent, RtcMembership, RtcRoll
+from mlsrtc.wire.membership import RtcEvent, RtcMembership, RtcRoll, decode_membership
 
 Other: TypeAlias = tuple[DeviceId | None, SlotId, str]
 """Another device of our user in one participation, or this one in another call."""
@@ -34,10 +34,10 @@ class OwnEntry:
         self._others = self._beside(event)
 
     def see(self, event: RoomEvent) -> None:
-        """An event of the room, after it was decoded."""
+        """An event of the room, one that holds."""
         if event.type == names.FAMEDLY_MEMBER and event.sender == self.user_id and not self._shown:
-            entries = event.content.get("memberships") or ()
-            self._shown = any(entry.get("membershipID") == self.rtc_member_id for entry in entries)
+            decoded = decode_membership(event)
+            self._shown = isinstance(decoded, RtcRoll) and self.standing(decoded) is not None
 
     def others_changed(self, event: RtcEvent | None) -> bool:
         """Whether others stand beside our entry than when this was asked last."""

@@ -8,6 +8,7 @@ All of them are read. Whoever writes the event leaves the entries of other devic
 from collections.abc import Mapping
 from typing import Any
 
+from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.wire.fields import Field, refuse
 from mlsrtc.wire.foci import decode_foci, encode_foci
@@ -24,21 +25,25 @@ GRACE_MS = 6 * 60_000  # for so long past `expires_ts` an entry still counts; th
 def decode_famedly(event_key: str | None, user_id: UserId, stamp: Stamp, content: Field) -> RtcRoll | RtcErased:
     """Which devices of the sender take part in calls of the room; entries of another scope are left out.
 
-    Raises RemoteProtocolError with the reasons of `Field`, and bad_state_key, wrong_device.
+    So are entries that do not hold, as the SDK does: the others count, and whoever has left is not in it. `refused` has
+    their reasons, those of `Field` and wrong_device. Raises RemoteProtocolError with the reasons of `Field` and
+    bad_state_key, for what is wrong with the event itself.
     """
     key = Field(event_key, "state_key").text(KEY_LIMIT)
     if not (key == user_id or key.startswith(f"{user_id}_") or key.endswith(f"_{user_id}")):
         return RtcErased(_owner(key), key, stamp, user_id, MembershipFormat.FAMEDLY)
     entries = content["memberships"]
     memberships: list[RtcMembership] = []
+    refused: list[tuple[str, str]] = []
     for entry in () if entries.absent else entries.list(ENTRIES_LIMIT):
-        membership = _entry(entry, key, user_id, stamp)
-        device = membership.device_id
-        if key not in (user_id, f"{user_id}_{device}", f"{device}_{user_id}"):
-            refuse("wrong_device", entry["device_id"].where, "not the device that the state key names")
-        if entry["scope"].optional(Field.text) in (None, SCOPE):
+        try:
+            membership, scope = _entry(entry, key, user_id, stamp), entry["scope"].optional(Field.text)
+        except RemoteProtocolError as error:
+            refused.append((error.reason, error.where))
+            continue
+        if scope in (None, SCOPE):
             memberships.append(membership)
-    return RtcRoll(MembershipFormat.FAMEDLY, user_id, key, stamp, tuple(memberships))
+    return RtcRoll(MembershipFormat.FAMEDLY, user_id, key, stamp, tuple(memberships), tuple(refused))
 
 
 def encode_famedly(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
@@ -74,6 +79,8 @@ def famedly_key(user_id: UserId, device_id: DeviceId, *, owned: bool) -> str:
 
 def _entry(entry: Field, key: str, user_id: UserId, stamp: Stamp) -> RtcMembership:
     device_id = entry["device_id"].device_id()
+    if key not in (user_id, f"{user_id}_{device_id}", f"{device_id}_{user_id}"):
+        refuse("wrong_device", entry["device_id"].where, "not the device that the state key names")
     application = entry["application"].optional(Field.text) or APPLICATION
     return RtcMembership(
         format=MembershipFormat.FAMEDLY,
@@ -92,7 +99,8 @@ def _entry(entry: Field, key: str, user_id: UserId, stamp: Stamp) -> RtcMembersh
 
 
 def _owner(key: str) -> UserId:
-    """Whose the event is by its state key, if it is not its sender's."""
+    """Whose the event is by its state key, if it is not its sender's: a moderator may overwrite `<device>_<user>`
+    anywhere, and any other one in rooms with MSC3757."""
     localpart, colon, rest = key[key.find("@") :].partition(":") if "@" in key else ("", "", "")
     if not colon:
         refuse("bad_state_key", "state_key")

@@ -83,13 +83,17 @@ class RtcErased:
 
 @dataclass(frozen=True, slots=True)
 class RtcRoll:
-    """Every device of one user that says it takes part, in one event (Famedly): whoever is not in it does no more."""
+    """Every device of one user that says it takes part, in one event (Famedly): whoever is not in it does no more.
+
+    refused: why entries that do not hold were left out, and where each is wrong.
+    """
 
     format: MembershipFormat
     user_id: UserId
     key: str
     stamp: Stamp
     memberships: tuple[RtcMembership, ...]
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
