@@ -76,7 +76,7 @@ async def make_room(
     body = {
         "preset": "public_chat",
         "initial_state": state,
-        "power_level_content_override": {"events": {MEMBER: 0}},
+        "power_level_content_override": {"events": {MEMBER: 0, names.FAMEDLY_MEMBER: 0}},
     }
     answer = await server.demand("POST", "/_matrix/client/v3/createRoom", token=owner.access_token, body=body)
     room_id: str = answer["room_id"]
