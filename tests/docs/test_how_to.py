@@ -45,7 +45,14 @@ def test_every_reason_for_which_a_frame_is_refused_stands_in_the_table() -> None
 
 @pytest.mark.parametrize(
     ("page", "title"),
-    [(CALL, "bot.py"), (SFRAME, "bot.py"), (LIVEKIT, "bot.py"), (SHARING, "bot.py"), ("../README.md", None)],
+    [
+        (CALL, "bot.py"),
+        (SFRAME, "bot.py"),
+        (LIVEKIT, "bot.py"),
+        (SHARING, "bot.py"),
+        (SHARING, "famedly.py"),
+        ("../README.md", None),
+    ],
 )
 def test_a_program_on_nio_has_the_adapters_types(page: str, title: str | None, tmp_path: Path) -> None:
     ((_, code),) = pages.blocks(page, title=title)
