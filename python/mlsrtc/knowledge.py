@@ -30,7 +30,7 @@ from mlsrtc.wire.chain import DeviceChain
 from mlsrtc.wire.commit import WordEvent, decode_commit, decode_word, encode_commit, encode_word
 from mlsrtc.wire.encoding import encode_base64url
 from mlsrtc.wire.incoming import TOLD, DeviceKeys, Json, Now, RoomEvent, claimed_id, told_id
-from mlsrtc.wire.membership import RtcMembership, RtcSealed, decode_membership
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, RtcSealed, decode_membership
 from mlsrtc.wire.room import decode_room_member
 from mlsrtc.wire.to_device import reduced, reduced_membership
 
@@ -283,10 +283,11 @@ class Knowledge:
         return self.room.encrypted and (slot is None or slot.encryption != names.ENCRYPTION_TYPE)
 
     def guests(self, now: Now) -> list[RtcMembership]:
-        """The memberships of the slot that stand of devices that have never joined with MLS."""
+        """The memberships of the slot that stand of devices that have never joined with MLS, and that see those who
+        have: Famedly's clients see none but their own kind of membership."""
         standing = self.roster.guests(now.wall_ms, self._skew_ms).values()
-        here = [guest for guest in standing if guest.membership.slot_id == self.slot_id]
-        return [guest.membership for guest in here if guest.reason == "no_mls"]
+        here = [guest for guest in standing if guest.membership.slot_id == self.slot_id and guest.reason == "no_mls"]
+        return [guest.membership for guest in here if guest.membership.format is not MembershipFormat.FAMEDLY]
 
     def not_addable(self, now: Now) -> dict[tuple[UserId, DeviceId | None], str]:
         """Devices that are in the call and get no keys, and why: their suite or version, no MLS, or no trust."""

@@ -11,7 +11,7 @@ from sharing import Sharers
 from mlsrtc.errors import CannotSend, LocalProtocolError
 from mlsrtc.identifiers import DeviceId, RoomId, SlotId, UserId
 from mlsrtc.keyshare.rotation import SMALL_RING
-from mlsrtc.notices import Left, MembersChanged, NotAddable, SendKeySwitched
+from mlsrtc.notices import Left, MembersChanged, Mixed, NotAddable, SendKeySwitched
 from mlsrtc.outbox import SendState
 from mlsrtc.policy import Policy
 from mlsrtc.session import Session
@@ -347,8 +347,10 @@ def test_any_number_of_entries_costs_keys_for_so_many_devices_at_most() -> None:
     assert len(sharers.session(1).members) == sharers.policy.devices_per_user
 
 
-def test_a_call_with_mls_tells_who_gets_no_key() -> None:
-    watch = Watch(2)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_call_with_mls_tells_who_gets_no_key(mixed: bool) -> None:
+    """They do not see its members, and an epoch's index may be beyond their key rings."""
+    watch = Watch(2, policy=Policy(mixed=mixed), room=RoomSettings(encrypted=True))
     watch.join_all()
     user = "@moderator:one.test"
     now = watch.world.network.wall_ms
@@ -356,6 +358,7 @@ def test_a_call_with_mls_tells_who_gets_no_key() -> None:
     watch.world.moderate(names.FAMEDLY_MEMBER, user, {"memberships": [entry]})
     watch.party.run(2)
     assert watch.ledgers[0].notices(NotAddable) == [NotAddable(UserId(user), DeviceId("PHONE"), "no_mls")]
+    assert watch.ledgers[0].notices(Mixed) == []
     assert "PHONE" in [one.device_id for one in watch.session(0).memberships]
     watch.world.moderate(names.FAMEDLY_MEMBER, user, {"memberships": []})
     watch.party.run(2)
