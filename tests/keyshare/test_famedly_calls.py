@@ -158,6 +158,18 @@ def test_whom_a_sibling_s_client_has_overwritten_writes_itself_in_again() -> Non
     assert sharers.hear_each_other()
 
 
+def test_devices_of_one_user_that_join_at_the_same_time_are_all_in_the_end() -> None:
+    """Each has read the event before another has written it, so that all but the last are written away at first."""
+    sharers = Sharers(4, membership=FAMEDLY, devices_per_user=3)
+    for index in range(4):
+        sharers.party.join(index)
+    sharers.party.run(0.2)
+    assert len(who(sharers)) == 1
+    sharers.party.run_until(lambda: sorted(who(sharers)) == ["DEVICE00", "DEVICE01", "DEVICE02"], timeout=20)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+
+
 def test_an_old_event_of_the_user_is_no_leave() -> None:
     sharers = calling(2, devices_per_user=2)
     sharers.party.run(60)

@@ -8,10 +8,10 @@ outcomes, in one list in the order of arrival. It never calls the client: `take`
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from mlsrtc.outbox import Outcome, RateLimited, Request
+from mlsrtc.outbox import Outcome, RateLimited, Request, ScheduleLeave, SendState
 from mlsrtc.testing.homeserver import RETRY_MS, Homeserver, Reply
 from mlsrtc.testing.network import Work
 from mlsrtc.testing.room import DeviceName, StateKey, StoredEvent
@@ -101,7 +101,7 @@ class Connection:
         self._paused = False
         self._cut = False
         self._poll_due = False  # a sync answer is on its way
-        self._last_sent = 0.0
+        self._last_sent = self._last_amended = 0.0
         self._changed: dict[str, None] = {}  # users whose devices changed since the last sync
         self._fills = 0  # gaps that are being filled
         self._outdated: dict[StateKey, None] = {}  # state of which a back-fill has shown an older event last
@@ -171,6 +171,10 @@ class Connection:
     # -- requests --
 
     def _reach(self, request: Request) -> None:
+        match request:
+            case SendState() | ScheduleLeave() if request.entry is not None:
+                self._write_later(replace(request, content=self.server.content_of(request), entry=None))
+                return
         detour = self.server.detour(request)
         work, messages = self.server.work_of(request)
 
@@ -181,6 +185,15 @@ class Connection:
             self._return(request, self.server.handle(self.device, request))
 
         self.network.after(detour, arrive)
+
+    def _write_later(self, written: Request) -> None:
+        """A transport has read the event that holds our entry, and writes it when it has the answer: others may write
+        it in between."""
+        network = self.network
+        moment = network.time + network.draw(network.latency.client) + network.draw(network.latency.client)
+        if network.hostility.reorder == 0.0:
+            moment = self._last_amended = max(moment, self._last_amended)
+        network.at(moment, lambda: self._reach(written))
 
     def _return(self, request: Request, reply: Reply) -> None:
         network = self.network

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from canonicaljson import encode_canonical_json
 
@@ -49,7 +49,6 @@ Rewrite = Callable[[RoomEvent, DeviceName], Iterable[RoomEvent]]
 """What this homeserver shows a device in place of an event: none, one or several events."""
 
 Predicate = Callable[[RoomEvent], bool]
-Amends = TypeVar("Amends", SendState, ScheduleLeave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +156,19 @@ class Homeserver:
 
     def _send_state(self, device: DeviceName, request: SendState) -> Outcome:
         stored = self.room.state.get((request.type, request.state_key))
-        request = self._amended(request)
-        if stored and stored.event.sender == device[0] and stored.event.content == request.content:
+        content = self.content_of(request)
+        if stored and stored.event.sender == device[0] and stored.event.content == content:
             # The same user's same content again is not a new event (Synapse: deduplicate_state_event).
             wait = self._limited(device[0])
             return wait or Accepted(event_id=stored.event.event_id)
-        return self._send(device, request.type, request.content, state_key=request.state_key)
+        return self._send(device, request.type, content, state_key=request.state_key)
 
-    def _amended(self, request: Amends) -> Amends:
-        """What a transport makes of a request that holds an entry of a state event: the event. Nobody comes between the
-        reading and the writing of it."""
+    def content_of(self, request: SendState | ScheduleLeave) -> Mapping[str, Any]:
+        """What a transport makes of a request: where only an entry of a state event is ours, with what stands now."""
         if request.entry is None or request.state_key is None:
-            return request
+            return request.content
         standing = self.room.current(request.type, request.state_key)
-        content = amended({} if standing is None else standing.content, request.content, request.entry)
-        return replace(request, content=content)
+        return amended({} if standing is None else standing.content, request.content, request.entry)
 
     def _send_event(self, device: DeviceName, request: SendEvent) -> Outcome:
         content = self._with_uploads(request)
@@ -378,7 +375,7 @@ class Homeserver:
         if request.delay_ms > self.limits.max_delay_ms:
             return Refused(400, "ORG.MATRIX.MSC4140_DELAY_TOO_LARGE")
         delay_id = "delay_" + self._opaque("delay")[:20]
-        self.delayed.schedule(delay_id, device, self._amended(request))
+        self.delayed.schedule(delay_id, device, replace(request, content=self.content_of(request)))
         return Accepted(delay_id=delay_id)
 
     def _fire(self, owner: DeviceName, request: ScheduleLeave) -> Outcome:
