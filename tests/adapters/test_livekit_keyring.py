@@ -154,6 +154,17 @@ def test_whose_own_key_is_withdrawn_sends_where_nobody_has_the_key() -> None:
         assert room.slots[OURS, 7] != key("a", 7).secret.expose()
 
 
+def test_a_leaf_of_ours_that_is_left_over_takes_our_key_not_with_it() -> None:
+    room = Room(tracks=[Cryptor(OURS)])
+    left_over, ours = key("a", 7, "x" * 43), key("a", 7, "y" * 43)
+    kept = ring(room, frozenset({ours.member_id}))
+    kept.tell(MediaKeysChanged(epoch_id(7), 7, (ours, left_over)))
+    kept.tell(SendKeySwitched(epoch_id(7), 7, KeyIndex(7)))
+    kept.tell(MediaKeysChanged(epoch_id(7), 7, (), withdrawn=(left_over.sender,)))
+    assert (room.tracks[0].index, room.last, kept.sends) == (7, (OURS, 7), True)
+    assert room.slots[OURS, 7] == ours.secret.expose()
+
+
 def test_a_switch_to_an_epoch_in_which_we_have_no_key_sends_where_nobody_has_it() -> None:
     room = Room(tracks=[Cryptor(OURS)])
     kept = ring(room)

@@ -6,7 +6,7 @@ import pytest
 
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey
-from mlsrtc.mls import random_bytes
+from mlsrtc.mls import Secret, random_bytes
 from mlsrtc.notices import MediaKeysChanged, Muted, Notice, SendKeySwitched
 
 keyring = pytest.importorskip("mlsrtc.adapters.livekit.keyring", reason="the extra `test` installs LiveKit")
@@ -121,3 +121,35 @@ def test_after_the_end_of_a_call_nothing_of_it_is_left() -> None:
         ring.tell(notice)
     assert [room.holds(key) for key in keys] == [False, False, False]
     assert (room.last, room.track.index, ring.sends) == ((OURS, 0), 0, False)
+
+
+def _of(member: str, secret: Secret) -> MediaKey:
+    """The key of one of Ben's participations: his device has one name in LiveKit for all of them."""
+    user, device = UserId("@ben:one.test"), DeviceId("B")
+    return MediaKey(MemberId(member), user, device, None, KeyIndex(4), secret)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one key for both", "a key for each"])
+def test_a_participation_that_ends_leaves_the_key_of_the_next_one_of_the_same_device(same: bool) -> None:
+    room = Room()
+    ring = _ring(room)
+    secret = random_bytes(32)
+    before, after = _of("before", secret), _of("after", secret if same else random_bytes(32))
+    ring.tell(_told(before))
+    ring.tell(_told(after))
+    ring.tell(_told(over=(before,)))
+    assert room.holds(after)
+    assert room.keys[after.hashed_livekit_identity, 4] == after.secret.expose()
+    if not same:
+        assert room.keys[before.hashed_livekit_identity, 4] != before.secret.expose()
+    ring.tell(_told(over=(after,)))
+    assert not room.holds(after)
+
+
+def test_where_the_later_of_two_participations_ends_the_key_of_the_earlier_one_is_back() -> None:
+    room = Room()
+    ring = _ring(room)
+    before, after = _of("before", random_bytes(32)), _of("after", random_bytes(32))
+    for notice in (_told(before, after), _told(over=(after,))):
+        ring.tell(notice)
+    assert room.holds(before)

@@ -20,9 +20,9 @@ NOWHERE = KeyIndex(0)
 """The index of no epoch: what is sent there is read by nobody."""
 
 
-Place = tuple[EpochId | None, KeyIndex]
-"""Where a key lies, and of which epoch it is: that of a participant without MLS may have the index of an epoch, and
-stays when the epoch retires."""
+Whose = tuple[EpochId | None, MemberId]
+"""Whose a key is, and of which epoch: that of a participant without MLS may have the index of an epoch, and stays when
+the epoch retires."""
 
 
 class KeyProvider(Protocol):
@@ -64,7 +64,9 @@ class KeyRing:
         self._cryptors = cryptors
         self._standing = standing
         self._own: dict[KeyIndex, Secret] = {NOWHERE: nobodys_key()}
-        self._held: dict[Place, set[str]] = {}  # whose keys lie where
+        # The keys of each slot: last the one that lies there, before it those that other participations of the same
+        # device have put there.
+        self._held: dict[tuple[str, KeyIndex], dict[Whose, Secret]] = {}
         self._index = NOWHERE
         self._set_own()
 
@@ -78,7 +80,8 @@ class KeyRing:
         match notice:
             case MediaKeysChanged(id=epoch, keys=keys, withdrawn=withdrawn):
                 for sender in withdrawn:
-                    self._empty((epoch, sender.index), identities(sender))
+                    for identity in self._names(sender):
+                        self._withdraw(identity, sender.index, (epoch, sender.member_id))
                 standing = frozenset(self._standing())
                 # A device can have two leaves for a moment, under one identity: the one that is here comes last.
                 for key in sorted(keys, key=lambda one: one.member_id in standing):
@@ -92,7 +95,11 @@ class KeyRing:
             case MediaKeysRetired(id=epoch, index=index):
                 if index == self._index:
                     self._switch(NOWHERE)
-                self._empty((epoch, index), tuple(self._held.get((epoch, index), ())))
+                slots = [(identity, tuple(held)) for (identity, at), held in self._held.items() if at == index]
+                for identity, whose in slots:
+                    for one in whose:
+                        if one[0] == epoch:
+                            self._withdraw(identity, index, one)
                 self._set_own()
             case Muted():
                 self._own[NOWHERE] = nobodys_key()
@@ -107,25 +114,34 @@ class KeyRing:
                 cryptor.set_key_index(self._index)
 
     def _install(self, epoch: EpochId | None, key: MediaKey) -> None:
-        ours = (key.user_id, key.device_id) == self._us
-        if ours:
-            self._own[key.index] = key.secret
-        for identity in (self._identity,) if ours else identities(key):
-            self._set(identity, key.index, key.secret)
-            self._held.setdefault((epoch, key.index), set()).add(identity)
+        for identity in self._names(key):
+            held = self._held.setdefault((identity, key.index), {})
+            held.pop((epoch, key.member_id), None)
+            held[epoch, key.member_id] = key.secret
+            self._put(identity, key.index, key.secret)
 
-    def _empty(self, place: Place, whose: Iterable[str]) -> None:
-        held, index = self._held.get(place, set()), place[1]
-        for identity in held.intersection(whose):
-            held.discard(identity)
-            if any(identity in others for (_, other), others in self._held.items() if other == index):
-                continue  # A device that was here without MLS and is with it now, or the other way round.
-            self._set(identity, index, nobodys_key())
-            if identity == self._identity and index != NOWHERE:
-                # Index 0 is that of nobody's key, and stays so.
-                self._own.pop(index, None)
-        if not held:
-            self._held.pop(place, None)
+    def _withdraw(self, identity: str, index: KeyIndex, whose: Whose) -> None:
+        """The key of another participation of the same device stays, or comes back."""
+        held = self._held.get((identity, index), {})
+        if held.pop(whose, None) is None:
+            return
+        if held:
+            self._put(identity, index, [*held.values()][-1])
+            return
+        del self._held[identity, index]
+        if identity == self._identity:
+            self._own.pop(index, None)
+        self._set(identity, index, nobodys_key())
+
+    def _put(self, identity: str, index: KeyIndex, secret: Secret) -> None:
+        if identity == self._identity:
+            self._own[index] = secret
+        self._set(identity, index, secret)
+
+    def _names(self, sender: Sender) -> tuple[str, ...]:
+        """Under which its key lies: ours under the one that we have in this room."""
+        ours = (sender.user_id, sender.device_id) == self._us
+        return (self._identity,) if ours else identities(sender)
 
     def _switch(self, index: KeyIndex) -> None:
         """Send under this index, or, if there is no key of ours, where nobody reads it."""
