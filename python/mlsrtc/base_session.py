@@ -359,6 +359,10 @@ class BaseSession(ABC):
         self._upkeep.announce(tuple(transports), now.monotonic)
         self._stir(now)
 
+    @abstractmethod
+    def mark_heard(self, member_id: MemberId, now: Now, *, heard: bool) -> None:
+        """A media adapter says whether a member's frames open with the keys that were told."""
+
     def accept_master_key(self, user_id: UserId, key: bytes, now: Now, *, verified: bool = False) -> None:
         """The application says that `key` (Ed25519, 32 bytes) is the user's master key, whatever was pinned before.
 

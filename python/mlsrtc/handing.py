@@ -22,6 +22,7 @@ from mlsrtc.mls import Secret
 from mlsrtc.notices import KeyMissing, KeyUndelivered, MediaKeysChanged, MessageNotOpened
 from mlsrtc.outbox import Accepted, Handed, HandOver, Outcome, PostKey, RateLimited
 from mlsrtc.policy import KeyTransport, Policy
+from mlsrtc.recovery import Bucket
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import Now, PostedKey, ToDevice, Unopened
 from mlsrtc.wire.key_event import (
@@ -68,8 +69,10 @@ class Handing:
     _delivery: Delivery | Posting = field(init=False)
     _inbox: Inbox = field(init=False)
     _around: Collection[Guest] = field(default=(), init=False)  # all of them, whatever we think of them
+    _unheard: set[DeviceIdentity] = field(default_factory=set, init=False)  # whose frames do not open, as media say
     _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
     _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
+    _asking: dict[DeviceIdentity, Bucket] = field(default_factory=dict, init=False)  # that was asked for its key
     _unopened: dict[tuple[UserId, str], MessageNotOpened] = field(default_factory=dict, init=False)
     _lamented: set[tuple[UserId, str]] = field(default_factory=set, init=False)  # the part of them that was told
 
@@ -124,6 +127,12 @@ class Handing:
             oldest = next(iter(self._unopened))
             del self._unopened[oldest]
             self._lamented.discard(oldest)
+
+    def mark_heard(self, member: MemberId, *, heard: bool) -> None:
+        """Whether the frames of a participant open with the keys that we have of its device."""
+        for device, guest in self.guests.items():
+            if member in guest.member_ids:
+                (self._unheard.discard if heard else self._unheard.add)(device)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -211,6 +220,7 @@ class Handing:
         for request in desk.outbox.waiting():
             if isinstance(request, Handed) and desk.withdraw(request.id):
                 _wipe(request)
+        self._unheard.clear()
         self._silent.clear()
         self._missed.clear()
         self._unopened.clear()
@@ -245,9 +255,11 @@ class Handing:
         return (*device[:2], NOBODYS_WORD) if self.clear else device
 
     def _look_for_silent(self, desk: Desk) -> None:
-        """Whose key has not come: told, and asked for where the client can be asked."""
+        """Whose key has not come, or does not open what it sends: told, and asked for where the client can be asked."""
         now, ours = desk.now.monotonic, self.ourselves
-        silent = [device for device in self.guests if not self.hears(device)]
+        self._unheard &= self.guests.keys()
+        self._asking = {device: bucket for device, bucket in self._asking.items() if device in self.guests}
+        silent = [device for device in self.guests if device in self._unheard or not self.hears(device)]
         self._silent = {device: self._silent.get(device, now) for device in silent}
         self._missed &= self._silent.keys()
         for device, since in self._silent.items():
@@ -258,9 +270,14 @@ class Handing:
                 continue
             self._missed.add(device)
             desk.tell(KeyMissing(device[0], device[1]))
-            if self.guests[device].format is KeyFormat.FAMEDLY:
+            if self.guests[device].format is KeyFormat.FAMEDLY and self._may_ask(device, now):
                 request = KeyRequest(ours.room_id, ours.slot_id, ours.device_id)
                 desk.draft(HandOver(desk.new_id("ask"), request, (device,)))
+
+    def _may_ask(self, device: DeviceIdentity, now: float) -> bool:
+        """Whether a device may be asked for its key once more: as often as we would answer it, within the budget."""
+        bucket = self._asking.setdefault(device, Bucket(self.policy.key_requests_per_device))
+        return bucket.take(now) and self._delivery.may_ask(now)
 
 
 def _sender_of(event: ToDevice | PostedKey, claimed: DeviceId | None) -> DeviceIdentity:

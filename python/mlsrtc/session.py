@@ -142,6 +142,12 @@ class Session(BaseSession):
         """Every membership of this call that stands, with MLS and without, oldest first: where media is published."""
         return self.known.memberships(self._desk.now)
 
+    def mark_heard(self, member_id: MemberId, now: Now, *, heard: bool) -> None:
+        """A media adapter says whether a member's frames open with the keys that were told. Of a participant without
+        MLS, the key is taken for missing if they do not for a while; that of a member follows from the epoch."""
+        self._mixing.handing.mark_heard(member_id, heard=heard)
+        self._stir(now)
+
     def key_notices(self) -> Sequence[KeyNotice]:
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
         return [*self._mixing.standing(), *self._keying.standing()]

@@ -55,6 +55,9 @@ class SharedKeySession(PlainSession):
         """Everybody in the call but ourselves. `flagged`: nobody has asked whose device it is."""
         return self._others
 
+    def mark_heard(self, member_id: MemberId, now: Now, *, heard: bool) -> None:
+        """Nobody hands a key out: there is none to be asked for."""
+
     def key_notices(self) -> Sequence[KeyNotice]:
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
         if not self._given:

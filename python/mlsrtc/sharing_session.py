@@ -54,6 +54,12 @@ class SharingSession(PlainSession):
         """Everybody in the call but ourselves: device, whether we have its key, and why it gets none of ours."""
         return participants.guests(self._sharing.handing, self._guests)
 
+    def mark_heard(self, member_id: MemberId, now: Now, *, heard: bool) -> None:
+        """A media adapter says whether a member's frames open with the keys that were told. If they do not for a while,
+        its key is taken for missing: `KeyMissing` is told, and it is asked for where the client can be asked."""
+        self._sharing.handing.mark_heard(member_id, heard=heard)
+        self._stir(now)
+
     def key_notices(self) -> Sequence[KeyNotice]:
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
         return self._sharing.standing()

@@ -182,6 +182,39 @@ def test_a_key_that_does_not_come_is_told_once() -> None:
     assert told.device_id == sharers.party[1].matrix.device_id
 
 
+def test_whom_media_do_not_hear_for_a_while_is_told_once_until_it_is_heard() -> None:
+    sharers = calling(2)
+    session, wanted_after = sharers.session(0), sharers.policy.key_wanted_after
+    (member,) = session.members
+
+    def mark(heard: bool) -> None:
+        session.mark_heard(member, sharers.world.network.now, heard=heard)
+
+    mark(False)
+    sharers.party.run(wanted_after - 1)
+    mark(True)
+    sharers.party.run(wanted_after)
+    assert not sharers.told(0, KeyMissing), "a key that is a little late"
+    for times in (1, 2):
+        mark(False)
+        sharers.party.run(60)
+        assert [one.device_id for one in sharers.told(0, KeyMissing)] == [sharers.party[1].matrix.device_id] * times
+        mark(True)
+        sharers.party.run(10)
+
+
+def test_who_is_not_heard_and_leaves_is_not_told() -> None:
+    sharers = calling(2)
+    session = sharers.session(0)
+    (member,) = session.members
+    session.mark_heard(member, sharers.world.network.now, heard=False)
+    sharers.party.leave(1)
+    sharers.party.run(60)
+    session.mark_heard(member, sharers.world.network.now, heard=False)
+    sharers.party.run(60)
+    assert not sharers.told(0, KeyMissing)
+
+
 def test_a_restart_enters_anew_with_another_key_at_another_place() -> None:
     sharers = calling(3)
     sharers.party.run(15)

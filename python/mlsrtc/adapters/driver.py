@@ -248,6 +248,12 @@ class Call:
         self.session.announce(focus, now())
         self._wake.set()
 
+    def mark_heard(self, member_id: MemberId, *, heard: bool) -> None:
+        """Say whether a member's frames open, as far as keys are concerned. Where keys are handed out, who is not heard
+        for a while is asked for its key again."""
+        self.session.mark_heard(member_id, now(), heard=heard)
+        self._wake.set()
+
     def attach(self, sink: MediaSink) -> None:
         """Tell `sink` the keys of this moment, and every notice from now on, each before the application reads it."""
         for notice in self.session.key_notices():

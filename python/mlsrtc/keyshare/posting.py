@@ -144,6 +144,10 @@ class Posting:
             letter.reached -= {holder for holder in letter.reached if _device(holder) == device}
         return True
 
+    def may_ask(self, now: float) -> bool:
+        """Whether the budget lets one more request for somebody else's key out."""
+        return self._budget.take(now)
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _of(self, request_id: str) -> list[_Letter]:
