@@ -113,6 +113,24 @@ def test_ours_is_withdrawn_after_the_switch_and_what_others_have_at_its_index_st
     assert (room.last, room.track.index) == ((OURS, 2), 2)
 
 
+def test_the_keys_of_one_participant_are_set_anew_and_ours_after_them() -> None:
+    room = Room()
+    ring = _ring(room)
+    ours, bens, newer, cems = _key(OURS, 1, 32), _key(BENS, 3), _key(BENS, 4), _key(CEMS, 3)
+    for notice in (_told(ours, bens, newer, cems), _switched(ours)):
+        ring.tell(notice)
+    expected = dict(room.keys)
+    expected[OURS, 1] = ours.secret.expose()
+    room.keys.clear()
+    ring.set_anew(BENS)
+    assert room.keys == {slot: expected[slot] for slot in [(BENS, 3), (BENS, 4), (OURS, 1)]}
+    assert room.last == (OURS, 1)
+    room.keys.clear()
+    for identity in (OURS, "@dan:one.test:D"):
+        ring.set_anew(identity)
+    assert not room.keys
+
+
 def test_after_the_end_of_a_call_nothing_of_it_is_left() -> None:
     room = Room()
     ring = _ring(room)

@@ -72,3 +72,17 @@ def test_a_key_that_was_wiped_before_it_was_told_is_nobodys() -> None:
     secret.wipe()
     ring.tell(told)
     assert len(provider.set[0][0]) == 32
+
+
+def test_it_is_set_anew_for_whoever_is_not_heard_while_it_is_there() -> None:
+    provider = Provider()
+    ring = shared_ring.SharedRing(provider)
+    ring.set_anew("@ann:h:D")
+    assert not provider.set
+    for notice in (_told("ann"), SWITCHED):
+        ring.tell(notice)
+    ring.set_anew("@ann:h:D")
+    assert provider.set == [(PHRASE, 0)] * 2
+    ring.tell(Muted("left"))
+    ring.set_anew("@ann:h:D")
+    assert len(provider.set) == 3

@@ -61,6 +61,7 @@ class FakeCall:
     members: dict[str, Any] = field(default_factory=dict)
     sinks: list[Any] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
+    marked: list[bool] = field(default_factory=list)  # whether the other one is heard
 
     def attach(self, sink: Any) -> None:
         self.sinks.append(sink)
@@ -71,6 +72,9 @@ class FakeCall:
 
     def tell(self, notice: Any) -> None:
         self.told.append(notice)
+
+    def mark_heard(self, member_id: Any, *, heard: bool) -> None:
+        self.marked.append(heard)
 
     def rejoin(self, member_id: str) -> None:
         """A new participation, and its notice."""

@@ -107,6 +107,14 @@ class KeyRing:
             case _:
                 pass
 
+    def set_anew(self, identity: str) -> None:
+        """Put the keys of a participant where they lie already; nothing if there are none, or if it is us."""
+        slots = [(index, held) for (name, index), held in self._held.items() if name == identity != self._identity]
+        for index, held in slots:
+            self._set(identity, index, [*held.values()][-1])
+        if slots:
+            self._set_own()
+
     def published(self) -> None:
         """A track of ours is new: it goes to the index that the others are at."""
         for cryptor in self._cryptors():

@@ -22,7 +22,6 @@ from mlsrtc.adapters.livekit.notices import (
     DataReceived,
     DataRefused,
     Decryption,
-    DecryptionChanged,
     MediaConnected,
     MediaLost,
     MediaRefused,
@@ -34,6 +33,7 @@ from mlsrtc.adapters.livekit.notices import (
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.adapters.livekit.shared_ring import SharedRing
 from mlsrtc.adapters.livekit.signalling import Signalling
+from mlsrtc.adapters.livekit.states import States
 from mlsrtc.errors import RemoteProtocolError
 from mlsrtc.media.keys import Derivation, hashed_livekit_identity, livekit_identity
 from mlsrtc.media.shared import SharedKey
@@ -94,7 +94,7 @@ class Link:
         self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
         self._refused: set[str] = set()  # track sids
         self._refused_data: set[tuple[str, str]] = set()  # by identity, and why
-        self._states: dict[str, Decryption] = {}
+        self._states = States(call, self._members, self._set_anew)
         self._ending: asyncio.Future[None] | None = None
         self._settled = asyncio.Event()  # the SDK does not connect anew by itself
         self._settled.set()
@@ -149,6 +149,7 @@ class Link:
         try:
             await self._end()
         finally:
+            self._states.close()
             self.over.set()
 
     async def _end(self) -> None:
@@ -191,6 +192,7 @@ class Link:
         self._ring.tell(notice)
         if isinstance(notice, MediaKeysChanged | MembersChanged):
             self._look()
+            self._states.look()
 
     async def publish(self, track: rtc.LocalTrack, options: rtc.TrackPublishOptions) -> rtc.LocalTrackPublication:
         """Publish a track that nobody feeds yet. Raises MediaError if it would not be encrypted; it is withdrawn. Also
@@ -254,10 +256,11 @@ class Link:
         room.on("track_published", lambda publication, participant: self._look())
         room.on("participant_connected", lambda participant: self._look())
         room.on("track_subscribed", self._subscribed)
-        room.on("track_unsubscribed", lambda track, publication, participant: self._ended(publication.sid))
+        room.on("track_unsubscribed", lambda track, publication, participant: self._gone(publication.sid, participant))
         room.on("track_muted", lambda participant, publication: self._muted(publication.sid, muted=True))
         room.on("track_unmuted", lambda participant, publication: self._muted(publication.sid, muted=False))
-        room.on("track_unpublished", lambda publication, participant: self._ended(publication.sid))
+        room.on("track_unpublished", lambda publication, participant: self._gone(publication.sid, participant))
+        room.on("participant_disconnected", lambda participant: self._states.forget(participant.identity))
         room.on("local_track_republished", lambda publication, previous_sid: self._republished())
         room.on("reconnecting", self._reconnecting)
         room.on("reconnected", self._reconnected)
@@ -306,6 +309,11 @@ class Link:
         if (heard := self._heard.get(sid)) is not None:
             self._call.tell(MuteChanged(*heard, muted))
 
+    def _gone(self, sid: str, participant: rtc.RemoteParticipant) -> None:
+        self._ended(sid)
+        if not self._heard.keys() & participant.track_publications.keys():
+            self._states.forget(participant.identity)
+
     def _ended(self, sid: str) -> None:
         if (heard := self._heard.pop(sid, None)) is not None:
             self._call.tell(TrackEnded(*heard))
@@ -349,11 +357,12 @@ class Link:
 
     def _state(self, participant: rtc.Participant | None, state: rtc.EncryptionState.ValueType) -> None:
         told = STATES.get(state)
-        if participant is None or told is None or self._states.get(participant.identity) == told:
-            return
-        self._states[participant.identity] = told
-        member = self._members().get(participant.identity)
-        self._call.tell(DecryptionChanged(participant.identity, member, told))
+        if participant is not None and told is not None:
+            self._states.tell(participant.identity, told, ours=participant.identity == self.identity)
+
+    def _set_anew(self, identity: str) -> None:
+        assert self._ring is not None
+        self._ring.set_anew(identity)
 
     def _data(self, packet: rtc.DataPacket) -> None:
         topic = packet.topic or ""
@@ -382,6 +391,7 @@ class Link:
     def _finish(self) -> None:
         for sid in tuple(self._heard):
             self._ended(sid)
+        self._states.close()
         self._settled.set()
         self.over.set()
 

@@ -23,7 +23,7 @@ class SharedRing:
 
     def __init__(self, provider: SharedKeyProvider) -> None:
         self._provider = provider
-        self._held = False
+        self._secret: Secret | None = None
         self._sends = False
 
     @property
@@ -34,16 +34,21 @@ class SharedRing:
     def tell(self, notice: Notice) -> None:
         """Do what a notice asks of a key ring. Who comes and goes asks nothing: the key is everybody's."""
         match notice:
-            case MediaKeysChanged(keys=(key, *_)) if not self._held:
-                self._held = True
+            case MediaKeysChanged(keys=(key, *_)) if self._secret is None:
+                self._secret = key.secret
                 self._set(key.secret)
             case SendKeySwitched():
-                self._sends = self._held
+                self._sends = self._secret is not None
             case Muted():
-                self._held = self._sends = False
+                self._secret, self._sends = None, False
                 self._set(nobodys_key())
             case _:
                 pass
+
+    def set_anew(self, identity: str) -> None:
+        """Put the key where it lies already, whoever is not heard: it is everybody's."""
+        if self._secret is not None:
+            self._set(self._secret)
 
     def published(self) -> None:
         """A track of ours is new: it is at the index of the key already."""
