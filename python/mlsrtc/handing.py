@@ -171,7 +171,11 @@ class Handing:
             key: {holder: formats[holder] for holder in sorted(holders) if holder in formats}
             for key, holders in wanted.items()
         }
-        heard = [device for device in self.guests if self._inbox.holds(self._known_as(device))]
+        heard = [
+            device
+            for device, guest in self.guests.items()
+            if self._inbox.holds(self._known_as(device), guest.member_ids)
+        ]
         for batch in self._delivery.settle(desk.now.monotonic, addressed, heard):
             event = KeyEvent(
                 batch.format,
@@ -233,9 +237,9 @@ class Handing:
         """The keys of the others that were told."""
         return tuple(_installed(self._inbox.standing()))
 
-    def hears(self, device: DeviceIdentity | None) -> bool:
-        """Whether we hold a key of a device."""
-        return device is not None and not self._inbox.lacks(self._known_as(device))
+    def hears(self, device: DeviceIdentity | None, member: MemberId) -> bool:
+        """Whether we hold a key of a device, for this participation."""
+        return device is not None and not self._inbox.lacks(self._known_as(device), (member,))
 
     @property
     def flagged(self) -> frozenset[MemberId]:
@@ -259,7 +263,11 @@ class Handing:
         now, ours = desk.now.monotonic, self.ourselves
         self._unheard &= self.guests.keys()
         self._asking = {device: bucket for device, bucket in self._asking.items() if device in self.guests}
-        silent = [device for device in self.guests if device in self._unheard or not self.hears(device)]
+        silent = [
+            device
+            for device, guest in self.guests.items()
+            if device in self._unheard or self._inbox.lacks(self._known_as(device), guest.member_ids)
+        ]
         self._silent = {device: self._silent.get(device, now) for device in silent}
         self._missed &= self._silent.keys()
         for device, since in self._silent.items():

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from mlsrtc import saved
 from mlsrtc.desk import Desk
-from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.handing import Handing
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.keyshare.audience import Audience, Guest
@@ -167,10 +166,6 @@ class Mixing:
         """The notices that tell the keys of this moment to who has heard none before."""
         keys = self.handing.standing()
         return [MediaKeysChanged(None, None, keys, (), self.handing.flagged)] if keys else []
-
-    def hears(self, device: DeviceIdentity | None) -> bool:
-        """As `Handing.hears`."""
-        return self.handing.hears(device)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

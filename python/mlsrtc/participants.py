@@ -92,7 +92,7 @@ def guests(handing: Handing, guests: Collection[Guest]) -> Mapping[MemberId, Cal
             member,
             guest.user_id,
             guest.device_id,
-            keyed=handing.hears(guest.device),
+            keyed=handing.hears(guest.device, member),
             reason=guest.reason,
             flagged=guest.flagged,
             mls=False,

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from mlsrtc.desk import Desk
-from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.handing import Handing, Ourselves
 from mlsrtc.keyshare.audience import Guest
 from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, OwnKey, Rotation
@@ -88,10 +87,6 @@ class Sharing:
         if self._sending is not None:
             notices.append(SendKeySwitched(None, None, self._told[self._sending].index))
         return notices
-
-    def hears(self, device: DeviceIdentity | None) -> bool:
-        """As `Handing.hears`."""
-        return self.handing.hears(device)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from mlsrtc.wire.key_event import IndexedKey
 
 ANNA: DeviceIdentity = (UserId("@anna:one.test"), DeviceId("ANNA"), bytes(32))
 EVE: DeviceIdentity = (UserId("@anna:one.test"), DeviceId("ANNA"), bytes([1]) * 32)  # a new login of the same name
-HERE = {ANNA: frozenset({MemberId("m1")})}
+IDS = frozenset({MemberId("m1")})
+HERE = {ANNA: IDS}
 POLICY = Policy()
 GRACE = OTHERS_DELAY + POLICY.old_media_key_seconds
 
@@ -68,7 +69,7 @@ def test_only_so_many_wait_and_the_newest_stay() -> None:
     strangers = [(UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)) for n in range(POLICY.keys_waiting + 10)]
     for moment, stranger in enumerate(strangers):
         ear.inbox.take(stranger, None, [key(1)], float(moment) / 100)
-    waiting = [stranger for stranger in strangers if ear.inbox.holds(stranger)]
+    waiting = [stranger for stranger in strangers if ear.inbox.holds(stranger, IDS)]
     assert waiting == strangers[10:]
 
 
@@ -104,7 +105,7 @@ def test_who_was_here_and_comes_back_is_heard_again_without_handing_its_key_over
     ear.settle(1000.0, {})
     assert ear.inbox.next_timer() == 1000.0 + AWAY_SECONDS
     ear.settle(1000.0 + AWAY_SECONDS, {})
-    assert not ear.inbox.holds(ANNA)
+    assert not ear.inbox.holds(ANNA, IDS)
 
 
 def test_who_has_a_membership_is_not_pushed_out_before_it_is_known_whether_to_trust_it() -> None:
@@ -113,7 +114,7 @@ def test_who_has_a_membership_is_not_pushed_out_before_it_is_known_whether_to_tr
     ear.inbox.settle(0.0, {}, [other[:2] for other in others])
     for other in others:
         ear.inbox.take(other, None, [key(1)], 1.0)
-    assert all(ear.inbox.holds(other) for other in others)
+    assert all(ear.inbox.holds(other, IDS) for other in others)
 
 
 def test_who_is_gone_is_heard_no_more() -> None:
@@ -204,7 +205,7 @@ def test_at_the_end_every_key_is_withdrawn_and_wiped() -> None:
     (effect,) = ear.inbox.stop()
     assert isinstance(effect, Withdrawn)
     assert not given.secret
-    assert ear.inbox.lacks(ANNA)
+    assert ear.inbox.lacks(ANNA, IDS)
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -216,3 +217,14 @@ def test_one_key_serves_both_memberships_of_a_device(late: bool) -> None:
         ear.settle(1.0)
     ear.settle(2.0, both)
     assert sorted(ear.ring) == [("m1", 1), ("m2", 1)]
+
+
+def test_a_key_for_one_participation_says_nothing_of_the_next_one() -> None:
+    ear, next_one = Ear(), frozenset({MemberId("m2")})
+    ear.inbox.take(ANNA, "m1", [key(1)], 0.0)
+    ear.settle(0.0, {ANNA: IDS | next_one})
+    assert (ear.inbox.lacks(ANNA, IDS), ear.inbox.holds(ANNA, IDS)) == (False, True)
+    assert (ear.inbox.lacks(ANNA, next_one), ear.inbox.holds(ANNA, next_one)) == (True, False)
+    ear.inbox.take(ANNA, None, [key(2)], 1.0)
+    ear.settle(1.0, {ANNA: IDS | next_one})
+    assert (ear.inbox.lacks(ANNA, next_one), ear.inbox.holds(ANNA, next_one)) == (False, True)

@@ -101,6 +101,20 @@ def test_a_lost_message_is_sent_again_to_who_was_never_heard_from() -> None:
     assert sharers.hear_each_other()
 
 
+def test_who_joins_anew_is_sent_the_key_again_whatever_came_from_it_before() -> None:
+    """What its device handed out in its last participation does not say that it has heard us in this one."""
+    sharers = calling(2, membership=MembershipFormat.STICKY)
+    sharers.party.leave(1)
+    sharers.party.run(2)
+    sharers.world.network.hostility.to_device_loss = 1.0
+    sharers.party.join(1)
+    sharers.party.run(4)
+    assert not sharers.rings[1].opens(sharers.rings[0])
+    sharers.world.network.hostility.to_device_loss = 0.0
+    sharers.party.run(12)
+    assert sharers.rings[1].opens(sharers.rings[0])
+
+
 def test_a_device_that_is_not_cross_signed_gets_no_key_and_is_not_heard() -> None:
     sharers = Sharers(3)
     for index in (0, 1):

@@ -119,13 +119,16 @@ class Inbox:
         ]
         return [Installed(tuple(keys))] if keys else []
 
-    def lacks(self, device: Device) -> bool:
-        """Whether there is no key that we receive a device with."""
-        return not any(one.told for one in self._held.get(device, {}).values())
+    def lacks(self, device: Device, ids: Collection[MemberId]) -> bool:
+        """Whether there is no key that we receive any of these participations of a device with."""
+        held = self._held.get(device, {}).values()
+        return not any(sender.member_id in ids for one in held for sender in one.told)
 
-    def holds(self, device: Device) -> bool:
-        """Whether a device has handed us a key, whether or not it counts at this moment."""
-        return device in self._held
+    def holds(self, device: Device, ids: Collection[MemberId]) -> bool:
+        """Whether a device has handed us a key for one of these participations, whether or not it counts at this
+        moment. One that names none is for all of them."""
+        named = {one.named for one in self._held.get(device, {}).values()}
+        return None in named or any(one in named for one in ids)
 
     def stop(self) -> list[Effect]:
         """Forget every key: we are in the call no more."""
