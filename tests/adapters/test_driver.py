@@ -146,6 +146,27 @@ async def test_a_focus_that_is_announced_goes_into_the_membership() -> None:
         assert entered.transport is transport
 
 
+async def test_who_waits_for_a_change_finds_the_membership_that_came_and_waits_while_nothing_does() -> None:
+    transport, other = Transport(), LabUser("@bert:one.test", b"b" * 32).add_device("B")
+    content = {
+        "application": "m.call",
+        "call_id": "",
+        "device_id": other.device_id,
+        "foci_preferred": [],
+        "expires": 2**52,
+        "created_ts": 1,
+    }
+    key = f"_{other.user_id}_{other.device_id}_m.call"
+    async with call(transport) as entered:
+        await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(entered.changed(), 0.05)
+        transport.channel.feed.put_nowait(RoomEvent(names.STATE_MEMBER, other.user_id, "$m", 1, content, key))
+        async with asyncio.timeout(5):
+            await entered.changed()
+        assert [one.user_id for one in entered.memberships] == [other.user_id]
+
+
 async def test_two_readers_are_told_the_same_and_the_next_one_what_nobody_has_read() -> None:
     async with call(Transport()) as entered:
         heard = [Heard() for _ in range(3)]

@@ -38,6 +38,7 @@ class FakeCall:
     others: list[RtcMembership] = field(default_factory=list)
     said: list[str | None] = field(default_factory=list)
     aliases: list[str | None] = field(default_factory=list)
+    looks: int = 0
     session: Any = field(
         default_factory=lambda: SimpleNamespace(
             user_id=US, device_id=DEVICE, member_id="join1", room_id=ROOM, slot_id=SLOT
@@ -50,6 +51,10 @@ class FakeCall:
             return self.others
         transports = [at(url) for url in self.said[-1:] if url is not None]
         return [*self.others, membership(self.age, *transports, user_id=US, device_id=DEVICE, key="ours")]
+
+    async def changed(self) -> None:
+        self.looks += 1
+        await asyncio.sleep(0 if self.looks < 10 else 60)
 
     def announce(self, transports: list[Transport]) -> None:
         [transport] = transports
@@ -97,7 +102,6 @@ class Place:
 
 @pytest.fixture
 def place(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(call_module, "LOOK_SECONDS", 0.005)
     monkeypatch.setattr(call_module, "_now_ms", lambda: NOW)
     made = Place(scripted, FakeCall(NioTransport(scripted.client)))
     scripted.answer = made.answer
@@ -110,7 +114,7 @@ async def arrive(focus: CallFocus) -> None:
 
 
 async def moves(focus: CallFocus) -> bool:
-    """Whether the call has moved, on the second look at the latest."""
+    """Whether the call has moved, on one of the next looks."""
     try:
         await asyncio.wait_for(focus.moved(), 0.05)
     except TimeoutError:
@@ -238,6 +242,20 @@ async def test_nobody_moves_for_a_membership_that(place: Place, which: str) -> N
             place.call.said.clear()
             place.call.others.append(membership(1, at("https://other.example")))
     assert not await moves(focus)
+
+
+async def test_we_look_again_only_when_something_has_changed(place: Place) -> None:
+    place.own = "own"
+    focus = place.focus("theirs")
+    await arrive(focus)
+    place.call.looks = 8
+    waiting = asyncio.create_task(focus.moved())
+    await asyncio.sleep(0.05)
+    place.names("theirs", 6)
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    assert place.call.looks == 10
+    waiting.cancel()
 
 
 async def test_before_we_are_anywhere_there_is_nowhere_to_move_from(place: Place) -> None:

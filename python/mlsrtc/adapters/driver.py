@@ -128,6 +128,7 @@ class Call:
         CALLS.add(self)
         self._telling = Telling[Notice | MediaNotice](NOTICES_KEPT, KEPT_ALWAYS)
         self._wake = asyncio.Event()
+        self._turned = asyncio.Event()  # set for a moment at each turn of the loop
         self._begun = self._joined = False
         self._entered, self._keyed, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._end: BaseException | None = None  # once the call is over: CallOver, or the error that ended it
@@ -243,6 +244,10 @@ class Call:
         """Every membership of the call, with MLS and without, oldest first: they say where media is published."""
         return self.session.memberships
 
+    async def changed(self) -> None:
+        """Wait until something has come in or become due, so that `memberships` may be others than they were."""
+        await self._turned.wait()
+
     def announce(self, focus: Sequence[Focus]) -> None:
         """Say in our membership where we publish media."""
         self.session.announce(focus, now())
@@ -312,6 +317,8 @@ class Call:
                     self.session.tick(now())
                     self._step()
                     self._enter()
+                    self._turned.set()
+                    self._turned.clear()
         except TransportClosed as closed:
             self._lost = closed
             self.session.close(closed.reason)

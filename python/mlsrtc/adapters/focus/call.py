@@ -1,6 +1,5 @@
 """The focus of a call that goes on: found in its memberships, followed where they move, and said in our own."""
 
-import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,8 +12,6 @@ from mlsrtc.adapters.focus.token import FocusTokens, Grant
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire.membership import RtcMembership, Transport
-
-LOOK_SECONDS = 1.0  # between two looks at where the call meets
 
 
 class CallFocus:
@@ -73,8 +70,8 @@ class CallFocus:
     async def moved(self) -> None:
         """Returns when a membership that is older than ours leads elsewhere than where we are. Where ours is the
         oldest, the others come to us."""
-        while not self._elsewhere():  # noqa: ASYNC110 - no notice tells that a membership names another focus
-            await asyncio.sleep(LOOK_SECONDS)
+        while not self._elsewhere():
+            await self._call.changed()
 
     def _elsewhere(self) -> bool:
         memberships = self._call.memberships
