@@ -4,10 +4,7 @@ import pytest
 from sframing import CallOfThree, Ourselves, member
 
 from mlsrtc.errors import RemoteProtocolError
-from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
-from mlsrtc.media.keys import MediaKey
-from mlsrtc.mls import random_bytes
-from mlsrtc.notices import MediaKeysChanged, Muted, SendKeySwitched
+from mlsrtc.notices import Muted
 
 livekit = pytest.importorskip("mlsrtc.adapters.livekit", reason="the extra `test` installs LiveKit")
 seals = pytest.importorskip("mlsrtc.adapters.livekit.seal", reason="the extra `test` installs LiveKit")
@@ -91,14 +88,3 @@ def test_nothing_is_sealed_while_muted() -> None:
             ann.seal(b"said", "topic", reliable=reliable)
     ann.tell(call.switch())
     assert ann.seal(b"said", "topic")
-
-
-def test_in_a_call_that_hands_its_keys_out_nothing_is_sealed_and_nothing_opens() -> None:
-    seal = seals.DataSeal(Ourselves(member("ann")))
-    key = MediaKey(member("ann"), UserId("@ann:one.test"), DeviceId("A"), None, KeyIndex(1), random_bytes(32))
-    for notice in (MediaKeysChanged(None, None, (key,)), SendKeySwitched(None, None, KeyIndex(1))):
-        seal.tell(notice)
-    with pytest.raises(livekit.MediaError) as caught:
-        seal.seal(b"said", "topic")
-    assert caught.value.reason == "no_epochs"
-    assert _refusal(seal, CallOfThree().sender("ben").encrypt(b"said")) == "unknown_kid"

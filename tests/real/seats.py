@@ -11,7 +11,7 @@ from livekit import rtc
 from rooms import make_room
 from withholding import Withholding
 
-from mlsrtc import MLS, Notice
+from mlsrtc import MLS, PER_MEMBER, Notice
 from mlsrtc.adapters.driver import Call, MediaNotice
 from mlsrtc.adapters.livekit import LiveKitMedia, RemoteTrack, TrackReady, tone
 from mlsrtc.identifiers import MemberId
@@ -143,9 +143,9 @@ class Stage:
     @asynccontextmanager
     async def seat(self, device: TestDevice, pitch: float, **options: Any) -> AsyncIterator[Seat]:
         """A device in the call, that sends its tone if it has one."""
+        options.setdefault("encryption", MLS)
         async with AsyncExitStack() as stack:
             transport = await stack.enter_async_context(Withholding(device.client))
-            options.setdefault("encryption", MLS)
             call = await stack.enter_async_context(transport.call(self.room_id, **options))
             door = self.door(call)
             media = await stack.enter_async_context(LiveKitMedia.connect(call, focus=door))
@@ -168,9 +168,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice]) -> AsyncIterator[Stage]:
+async def stage(
+    synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice], *, encrypted: bool = False
+) -> AsyncIterator[Stage]:
     """A room that all the devices are in, on both servers."""
-    room_id = await make_room(synapse, devices)
+    room_id = await make_room(synapse, devices, encrypted=encrypted)
     await livekit.create_room(room_id)
     yield Stage(synapse, livekit, room_id)
 
@@ -180,7 +182,8 @@ async def seats(
     synapse: Synapse, livekit: LiveKitServer, devices: list[TestDevice], first: int | None = None, **options: Any
 ) -> AsyncIterator[tuple[Stage, list[Seat]]]:
     """A room with all of them in it, and the first ones (None: all) in its call, each with a tone of its own."""
-    async with stage(synapse, livekit, devices) as room, AsyncExitStack() as stack:
+    encrypted = options.get("encryption") is PER_MEMBER  # keys are handed out in no other room
+    async with stage(synapse, livekit, devices, encrypted=encrypted) as room, AsyncExitStack() as stack:
         pairs = zip(devices[:first], PITCHES, strict=False)
         yield room, [await stack.enter_async_context(room.seat(device, pitch, **options)) for device, pitch in pairs]
 

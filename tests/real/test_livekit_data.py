@@ -9,7 +9,7 @@ import sfu
 from seats import Seat, all_hear, seats
 from tapping import tapping
 
-from mlsrtc import Policy, SendKeySwitched
+from mlsrtc import PER_MEMBER, Policy, SendKeySwitched
 from mlsrtc.adapters.livekit import DataReceived, DataRefused, MediaError
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.devices import TestDevice
@@ -113,6 +113,21 @@ async def test_packets_are_told_with_who_sent_them_through_switches_of_the_epoch
             assert other.notices(DataRefused) == []
         assert _got(one) == []
         assert len(sent) > 20
+
+
+async def test_where_keys_are_handed_out_packets_are_told_with_who_sent_them_too(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    async with seats(synapse, livekit, three, 2, encryption=PER_MEMBER) as (_, (one, other)):
+        assert await all_hear([one, other])
+        for number in range(3):
+            await one.media.send_data(b"%d" % number, topic="topic")
+            await other.media.send_data(b"%d" % number, topic="topic", reliable=False)
+        expected = [(one.user_id, b"%d" % number, "topic") for number in range(3)]
+        await other.until(lambda: _got(other) == expected)
+        await one.until(lambda: bool(_got(one)))
+        assert {who for who, _, _ in _got(one)} == {other.user_id}
+        assert one.notices(DataRefused) == other.notices(DataRefused) == []
 
 
 async def test_a_packet_of_60_000_bytes_comes_and_one_of_64_000_is_refused(

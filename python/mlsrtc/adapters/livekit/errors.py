@@ -10,8 +10,8 @@ class MediaError(MlsrtcError):
 
     reason: connect (the server cannot be reached, or does not take the token), publish (the server did not take a track
     or a packet), not_permitted (the token lets us receive only), not_encrypted and no_cryptor (it would have gone out
-    as it is), muted (there is no epoch that we may send under), no_epochs (a data packet, in a call that hands its
-    keys out), not_connected (the connection is gone, and will come back or not).
+    as it is), muted (there is no key that we may send under), passphrase (a data packet, in a call whose key is one),
+    not_connected (the connection is gone, and will come back or not).
     detail: in words, partly the server's: no more than a line of it, and nothing that a terminal would obey.
     """
 
