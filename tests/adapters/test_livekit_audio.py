@@ -86,8 +86,50 @@ async def test_who_is_behind_with_a_track_loses_the_oldest(
         async def aclose(self) -> None: ...
 
     monkeypatch.setattr(rtc, "AudioStream", Stream)
-    assert [frame async for frame in livekit.frames(None, **behind)] == []
+    assert [frame async for frame in livekit.frames(Track(), **behind)] == []
     assert made == [{"sample_rate": 48_000, "num_channels": 1, "capacity": kept}]
+
+
+async def test_what_is_heard_ends_with_its_track_and_with_the_last_frame_that_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The trap: the SDK's stream goes on, and brings nothing."""
+    came: asyncio.Queue[Any] = asyncio.Queue()
+    closed: list[bool] = []
+
+    class Stream:
+        def __init__(self, track: object, **options: Any) -> None: ...
+
+        def __aiter__(self) -> "Stream":
+            return self
+
+        async def __anext__(self) -> Any:
+            return SimpleNamespace(frame=await came.get())
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(rtc, "AudioStream", Stream)
+    track: Any = Track()
+    for number in range(3):
+        came.put_nowait(number)
+    heard = livekit.frames(track)
+    assert await anext(heard) == 0
+    audio.over(track).set()
+    async with asyncio.timeout(5):
+        assert [frame async for frame in heard] == [1, 2]
+        assert [frame async for frame in livekit.frames(track)] == [], "of one that has ended before"
+    other = livekit.frames(Track())
+    waiting = asyncio.create_task(anext(other))
+    await asyncio.sleep(0.01)
+    assert not waiting.done(), "another track has not ended"
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert len(closed) == 3
+
+
+class Track:
+    """One of the SDK's, as far as it is looked at."""
 
 
 class Call:

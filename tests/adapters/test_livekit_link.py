@@ -19,6 +19,7 @@ pytest.importorskip("livekit.rtc", reason="the extra `test` installs LiveKit")
 from livekit import rtc
 
 from mlsrtc.adapters import livekit
+from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.keyring import KeyRing
 from mlsrtc.adapters.livekit.link import GCM, Link, room_options
 from mlsrtc.adapters.livekit.seal import DataSeal
@@ -52,6 +53,13 @@ class Publication:
 
     def set_subscribed(self, subscribed: bool) -> None:
         self.subscribed = subscribed
+
+
+@dataclass(eq=False)
+class Track:
+    """What is heard."""
+
+    sid: str
 
 
 @dataclass
@@ -176,6 +184,17 @@ async def test_a_track_that_is_decrypted_is_handed_on() -> None:
     track: Any = SimpleNamespace(sid="TR_1")
     link._subscribed(track, Publication(), SimpleNamespace(identity=THEIRS))
     assert call.told == [livekit.TrackReady(call.members[member("ben")], track)]
+
+
+async def test_what_is_heard_on_a_track_ends_with_it() -> None:
+    link, _, call = connected(Cryptor(THEIRS, "TR_1"))
+    ben, track = call.members[member("ben")], Track("TR_1")
+    who: Any = SimpleNamespace(identity=THEIRS, track_publications={})
+    link._subscribed(track, Publication(), who)
+    assert not audio.over(track).is_set()
+    link._gone("TR_1", who)
+    assert audio.over(track).is_set()
+    assert call.told[-1] == livekit.TrackEnded(ben, track)
 
 
 async def test_a_track_that_is_muted_is_told_so_and_one_that_is_not_ready_is_not() -> None:

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing, closing
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from livekit import rtc
 
@@ -21,6 +22,7 @@ CAPTURED_FRAMES = 10  # of a microphone, for who is behind: what is older is los
 HEARD_FRAME_MS = 10  # as the SDK gives them
 RECORDER_BEHIND = 30.0  # seconds that a disk may be busy
 _FRAME = SAMPLE_RATE * FRAME_MS // 1000
+_OVER: WeakKeyDictionary[rtc.Track, asyncio.Event] = WeakKeyDictionary()
 
 
 async def tone(hertz: float, *, seconds: float | None = None, level: float = 0.3) -> AsyncIterator[rtc.AudioFrame]:
@@ -98,11 +100,29 @@ async def frames(track: rtc.Track, *, behind: float = 1.0) -> AsyncGenerator[rtc
     while nothing is said, and while nothing decrypts. Who is more than `behind` seconds behind loses the oldest."""
     kept = max(1, round(1000 * behind / HEARD_FRAME_MS))
     stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1, capacity=kept)
+    ending = asyncio.ensure_future(over(track).wait())
     try:
-        async for event in stream:
+        while (event := await _next(stream, ending)) is not None:
             yield event.frame
     finally:
+        ending.cancel()
         await stream.aclose()
+
+
+def over(track: rtc.Track) -> asyncio.Event:
+    """Set when a track of somebody else's has ended. The SDK's own streams go on and bring nothing."""
+    return _OVER.setdefault(track, asyncio.Event())
+
+
+async def _next(stream: rtc.AudioStream, ending: asyncio.Future[Any]) -> rtc.AudioFrameEvent | None:
+    """What has come, or comes unless it ends before; None at the end."""
+    coming: asyncio.Future[rtc.AudioFrameEvent | None] = asyncio.ensure_future(anext(stream, None))
+    waiting: list[asyncio.Future[Any]] = [coming, ending]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return coming.result() if coming.done() else None
+    finally:
+        coming.cancel()
 
 
 async def record(track: rtc.Track, path: str | Path) -> None:

@@ -16,6 +16,7 @@ from livekit import rtc
 from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
 
 from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.keyring import KEY_RING_SIZE, KeyRing, nobodys_key
 from mlsrtc.adapters.livekit.notices import (
@@ -316,6 +317,7 @@ class Link:
 
     def _ended(self, sid: str) -> None:
         if (heard := self._heard.pop(sid, None)) is not None:
+            audio.over(heard[1]).set()
             self._call.tell(TrackEnded(*heard))
 
     def _republished(self) -> None:
