@@ -85,6 +85,7 @@ async def _moving() -> AsyncIterator[Any]:
         await asyncio.sleep(1 / len(made))
 
 
+@pytest.mark.media
 async def test_what_is_shown_of_media_does_it(
     synapse: Synapse,
     livekit: LiveKitServer,

@@ -32,7 +32,7 @@ from mlsrtc.testing.sound import listen, loudest
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 PATIENCE = 20.0
 SOON = 4.0  # seconds for a second and a half of sound

@@ -26,7 +26,7 @@ from mlsrtc.identifiers import DeviceId, UserId
 from mlsrtc.media.keys import livekit_identity
 from mlsrtc.testing.livekit import LiveKitServer
 
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
