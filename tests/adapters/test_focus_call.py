@@ -306,3 +306,44 @@ async def test_outside_of_the_call_there_is_no_token(place: Place, sticky: bool)
 def test_a_call_on_another_transport_finds_no_focus_by_itself() -> None:
     with pytest.raises(LocalProtocolError, match="on matrix-nio"):
         CallFocus(cast(Call, FakeCall(object())))
+
+
+async def test_who_sends_to_a_focus_of_its_own_is_heard_there(place: Place) -> None:
+    place.own = "own"
+    focus = place.focus("theirs", "another", "oldest's", "sticky")
+    place.call.others += [
+        membership(9, at(place.url("oldest's")), key="a"),
+        membership(8, at(place.url("theirs")), focus_selection="multi_sfu", key="b"),
+        membership(7, at(place.url("theirs")), at(place.url("another")), focus_selection="multi_sfu", key="c"),
+        membership(6, at(place.url("another")), focus_selection="oldest_membership", key="d"),
+        membership(4, at(place.url("oldest's")), focus_selection="multi_sfu", key="e"),
+        membership(3, at(place.url("sticky")), format=MembershipFormat.STICKY, key="f"),
+        membership(2, at(place.url("any/port")), at("https://far.example"), focus_selection="multi_sfu", key="g"),
+        membership(1, focus_selection="multi_sfu", key="h"),
+        membership(1, at("https://over.example"), focus_selection="multi_sfu", key="i", expires_ts=NOW - 1),
+    ]
+    assert focus.further() == []
+    await arrive(focus)
+    assert focus.further() == [place.url("theirs"), place.url("sticky"), "https://far.example"]
+    grant = await focus.grant_at(place.url("theirs"))
+    assert grant.token
+    assert place.asked() == ["oldest's", "theirs"]
+    assert place.call.said == [place.url("oldest's")], "we send nothing there"
+
+
+async def test_nobody_has_us_connected_to_any_number_of_servers(place: Place) -> None:
+    place.own = "own"
+    focus = place.focus()
+    await arrive(focus)
+    for number in range(20):
+        one = membership(number, at(f"https://s{number}.example"), focus_selection="multi_sfu", key=f"{number}")
+        place.call.others.append(one)
+    assert len(focus.further()) == call_module.FURTHER_LIMIT
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+async def test_outside_of_the_call_there_is_no_further_token(place: Place, sticky: bool) -> None:
+    place.call.session.member_id, place.call.sticky = None, sticky
+    with pytest.raises(LocalProtocolError, match="we are not in the call"):
+        await place.focus().grant_at("https://one.example")
+    assert not place.server.asked

@@ -15,6 +15,7 @@ from mlsrtc.adapters.livekit import (
     MediaMoved,
     MediaNotMoved,
     MediaRefused,
+    MediaUnreached,
     MuteChanged,
     RecordingFailed,
     TrackEnded,
@@ -82,6 +83,10 @@ SAID = [
     (
         MediaNotMoved("token_refused"),
         "warning: the call meets at another server, and we do not get there (token_refused)",
+    ),
+    (
+        MediaUnreached("https://rtc.there", "token_refused"),
+        "warning: whoever sends to the server of https://rtc.there is not heard: we do not get there (token_refused)",
     ),
     (MuteChanged(member(), TRACK, muted=True), "@ada:here D is muted"),
     (MuteChanged(member(), TRACK, muted=False), "@ada:here D is muted no more"),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sfu
@@ -31,6 +32,7 @@ from mlsrtc.testing.livekit import KEY, LiveKitServer
 from mlsrtc.testing.sound import listen, loudest
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
+from mlsrtc.wire.names import STATE_MEMBER
 
 pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.asyncio(loop_scope="session")]
 
@@ -131,6 +133,63 @@ async def test_two_who_begin_at_once_with_different_services_meet(
         assert ben.told == [MediaMoved(livekit.url)]
         assert ada.told == [], "who is older stays"
         assert {url for party in (ada, ben) for url in announced(party.call)} == {one.url}
+
+
+class Staying(CallFocus):
+    """Sends to the focus of its own homeserver, wherever the others meet: as Element Call does."""
+
+    async def _where(self) -> Focus:
+        return await self._own_focus()
+
+    async def moved(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def say_that_it_stays(synapse: Synapse, device: TestDevice, call: Call) -> None:
+    """Its membership, in Element Call's words."""
+    (ours,) = [one for one in call.memberships if one.user_id == device.account.user_id]
+    token = device.account.access_token
+    path = f"/_matrix/client/v3/rooms/{quote(call.session.room_id)}/state/{STATE_MEMBER}/{quote(ours.key)}"
+    content = await synapse.demand("GET", path, token=token)
+    content["focus_active"] = {"type": "livekit", "focus_selection": "multi_sfu"}
+    await synapse.demand("PUT", path, token=token, body=content)
+
+
+async def test_who_sends_to_a_server_of_its_own_is_heard_there(synapse: Synapse, livekit: LiveKitServer) -> None:
+    homeservers = {"localhost": synapse.base_url}
+    async with AsyncExitStack() as stack:
+        other = await stack.enter_async_context(LiveKitServer(sfu.server()))
+        one = await stack.enter_async_context(TokenService(livekit, homeservers))
+        two = await stack.enter_async_context(TokenService(other, homeservers))
+        base = await stack.enter_async_context(files({"one": one.url, "two": two.url}))
+        devices = await stack.enter_async_context(cross_signed_devices(synapse, ["here", "there"]))
+        room_id = await make_room(synapse, devices)
+        ada = await stack.enter_async_context(joined(devices[0], room_id))
+        local = [Focus(service.url, Source.WELL_KNOWN) for service in (one, two)]
+        focus = CallFocus(ada.call, well_known=f"{base}/one", local=local)
+        media = await stack.enter_async_context(LiveKitMedia.connect(ada.call, focus=focus))
+        await media.publish(tone(400))
+        server = await stack.enter_async_context(api.LiveKitAPI(other.url.replace("ws:", "http:"), KEY, other._secret))
+
+        async def there() -> int:
+            request = api.ListParticipantsRequest(room=room_alias(room_id, SLOT))
+            return len((await server.room.list_participants(request)).participants)
+
+        async with joined(devices[1], room_id) as ben:
+            staying = Staying(ben.call, well_known=f"{base}/two", local=local)
+            async with LiveKitMedia.connect(ben.call, focus=staying) as theirs:
+                await theirs.publish(tone(700))
+                async with asyncio.timeout(PATIENCE):
+                    while two.url not in announced(ada.call):
+                        await ada.call.changed()
+                await say_that_it_stays(synapse, devices[1], ben.call)
+                assert await ada.hears(700)
+                assert await there() == 2
+        async with asyncio.timeout(PATIENCE):
+            while await there():  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.1)
+        assert ada.told == [], "where we send nothing has happened"
+        assert announced(ada.call) == [one.url]
 
 
 def announced(call: Call) -> list[str | None]:

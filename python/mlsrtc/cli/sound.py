@@ -24,6 +24,7 @@ from mlsrtc.adapters.livekit import (
     MediaMoved,
     MediaNotMoved,
     MediaRefused,
+    MediaUnreached,
     MuteChanged,
     RecordingFailed,
     TrackEnded,
@@ -117,6 +118,8 @@ class Sound:
                 _say(f"the call meets at {url}: moved there")
             case MediaNotMoved(reason=reason):
                 _say(f"warning: the call meets at another server, and we do not get there ({reason})")
+            case MediaUnreached(service=service, reason=reason):
+                _say(f"warning: whoever sends to the server of {service} is not heard: we do not get there ({reason})")
             case MediaConnected():
                 _say("connected to LiveKit again")
             case _:

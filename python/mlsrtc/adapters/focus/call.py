@@ -6,12 +6,23 @@ from contextlib import suppress
 
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import web
-from mlsrtc.adapters.focus.discovery import LIVEKIT, Focus, age, leading, name_this_machine, own_focus
+from mlsrtc.adapters.focus.discovery import (
+    LIVEKIT,
+    Focus,
+    Source,
+    age,
+    further_foci,
+    leading,
+    name_this_machine,
+    own_focus,
+)
 from mlsrtc.adapters.focus.errors import FocusError
 from mlsrtc.adapters.focus.token import FocusTokens, Grant
 from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire.membership import RtcMembership, Transport
+
+FURTHER_LIMIT = 8  # servers beside our own: whoever may write a membership chooses them
 
 
 class CallFocus:
@@ -50,16 +61,9 @@ class CallFocus:
     async def grant(self) -> Grant:
         """A new token for where the call is now. Raises what `FocusTokens.grant` raises, and what `own_focus` raises
         where it is asked; LocalProtocolError before the call was entered."""
-        session = self._call.session
-        if session.member_id is None:
-            raise LocalProtocolError("we are not in the call: its media are connected inside its block")
-        focus = await self._where()
-        member_id = session.member_id if self._call.sticky else None
-        tokens = FocusTokens(
-            self._client, focus, session.room_id, session.slot_id, member_id=member_id, timeout=self._timeout
-        )
-        self._asked = focus
-        return await tokens.grant()
+        self._check_inside()
+        self._asked = await self._where()
+        return await self._buy(self._asked)
 
     def arrived(self) -> None:
         """We are connected by the last token: our membership says so."""
@@ -72,6 +76,24 @@ class CallFocus:
         oldest, the others come to us."""
         while not self._elsewhere():
             await self._call.changed()
+
+    def further(self) -> list[str]:
+        """The services, other than where we have arrived, at whose servers others publish: at most eight, those of the
+        oldest first. None before we are anywhere."""
+        if self._here is None:
+            return []
+        others = [one for one in self._call.memberships if not self._is_ours(one)]
+        found = [focus.service_url for focus in further_foci(others, _now_ms(), self._known)]
+        return [url for url in found if url != self._here.service_url][:FURTHER_LIMIT]
+
+    async def grant_at(self, service_url: str) -> Grant:
+        """A new token for one of the `further` services. Raises what `FocusTokens.grant` raises."""
+        known = {focus.service_url: focus for focus in self._known}
+        return await self._buy(known.get(service_url) or Focus(service_url, Source.MEMBERSHIP))
+
+    async def changed(self) -> None:
+        """Returns when `further` may be others than before."""
+        await self._call.changed()
 
     def _elsewhere(self) -> bool:
         memberships = self._call.memberships
@@ -113,6 +135,19 @@ class CallFocus:
             with suppress(FocusError, RemoteProtocolError):
                 await self._own_focus()
         return self._known
+
+    async def _buy(self, focus: Focus) -> Grant:
+        self._check_inside()
+        session = self._call.session
+        member_id = session.member_id if self._call.sticky else None
+        tokens = FocusTokens(
+            self._client, focus, session.room_id, session.slot_id, member_id=member_id, timeout=self._timeout
+        )
+        return await tokens.grant()
+
+    def _check_inside(self) -> None:
+        if self._call.session.member_id is None:
+            raise LocalProtocolError("we are not in the call: its media are connected inside its block")
 
     async def _own_focus(self) -> Focus:
         self._own = await own_focus(self._client, well_known=self._well_known)

@@ -26,6 +26,7 @@ from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
 LIVEKIT = "livekit"
+MULTI_SFU = "multi_sfu"  # of `focus_selection`: each sends to a focus of its own
 WELL_KNOWN = "/.well-known/matrix/client"
 WELL_KNOWN_FIELD = "org.matrix.msc4143.rtc_foci"
 
@@ -57,15 +58,35 @@ def leading(
     memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus] = ()
 ) -> tuple[RtcMembership, Focus] | None:
     """The oldest of these memberships that names a focus we can use, and that focus: as `oldest_focus`."""
+    return next(_usable(memberships, now_ms, local), None)
+
+
+def further_foci(memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus] = ()) -> list[Focus]:
+    """Where these members publish that do not all meet at the focus of the oldest: that of the oldest member first.
+
+    Element Call sends to the focus of its own homeserver and says so (`multi_sfu`), and MSC4143's memberships name
+    where their device publishes. now_ms, local: as in `oldest_focus`.
+    """
+    found = [focus for one, focus in _usable(memberships, now_ms, local) if _publishes_where_it_says(one)]
+    return list(dict.fromkeys(found))
+
+
+def _publishes_where_it_says(membership: RtcMembership) -> bool:
+    return membership.format is MembershipFormat.STICKY or membership.focus_selection == MULTI_SFU
+
+
+def _usable(
+    memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus]
+) -> Iterator[tuple[RtcMembership, Focus]]:
+    """The memberships that name a focus we can use, the oldest first, each with the first one that it names."""
     known = {focus.service_url: focus for focus in local}
     standing = [one for one in memberships if one.expires_ts is None or one.expires_ts >= now_ms]
     for membership in sorted(standing, key=age):
         for url, alias in _services(membership):
-            if url in known:
-                return membership, replace(known[url], alias=alias)
-            if not web.is_local(url):
-                return membership, Focus(url, Source.MEMBERSHIP, alias)
-    return None
+            if url in known or not web.is_local(url):
+                focus = known.get(url) or Focus(url, Source.MEMBERSHIP)
+                yield membership, replace(focus, alias=alias)
+                break
 
 
 def oldest_focus(memberships: Iterable[RtcMembership], now_ms: int, local: Iterable[Focus] = ()) -> Focus | None:

@@ -2,7 +2,7 @@
 
 from mlsrtc.adapters.livekit.audio import frames, microphone, tone, wav
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.granter import Follower, Grant, Granter
+from mlsrtc.adapters.livekit.granter import Follower, Grant, Granter, Spread
 from mlsrtc.adapters.livekit.handles import Playing, Recording
 from mlsrtc.adapters.livekit.keyring import Cryptor, KeyProvider, KeyRing
 from mlsrtc.adapters.livekit.link import room_options
@@ -17,6 +17,7 @@ from mlsrtc.adapters.livekit.notices import (
     MediaMoved,
     MediaNotMoved,
     MediaRefused,
+    MediaUnreached,
     MuteChanged,
     RecordingFailed,
     RemoteTrack,
@@ -43,11 +44,13 @@ __all__ = [
     "MediaMoved",
     "MediaNotMoved",
     "MediaRefused",
+    "MediaUnreached",
     "MuteChanged",
     "Playing",
     "Recording",
     "RecordingFailed",
     "RemoteTrack",
+    "Spread",
     "TrackEnded",
     "TrackReady",
     "TrackWithdrawn",

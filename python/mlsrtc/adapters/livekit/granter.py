@@ -1,5 +1,6 @@
 """Who says where media are connected, and lets us in there: what `LiveKitMedia` asks of it. Connects nowhere."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -34,3 +35,17 @@ class Follower(Granter, Protocol):
 
     async def moved(self) -> None:
         """Returns when the call meets elsewhere than where we have arrived last. What it raises is a fault."""
+
+
+@runtime_checkable
+class Spread(Granter, Protocol):
+    """A granter that knows where members publish beside where we do, as `CallFocus` does: they are heard there."""
+
+    def further(self) -> Sequence[str]:
+        """The services, other than that of the last token that we are connected by, at whose servers others publish."""
+
+    async def grant_at(self, service_url: str) -> Grant:
+        """A token for one of them. Raises as `grant`."""
+
+    async def changed(self) -> None:
+        """Returns when `further` may be others than before."""

@@ -44,11 +44,14 @@ from mlsrtc.shared_key_session import SharedKeySession
 
 T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
+PLACE_SECONDS = 2.0  # that the server's name of the room may come late
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
 SETTLING_SECONDS = 5.0  # that we wait for the end of a new connection of the SDK's own
 UNWANTED = frozenset({"replayed", "too_late", "crowded"})  # of data packets: sealed by a member, and yet not told
 GCM = rtc.EncryptionType.GCM
 KDF = rtc.KeyDerivationFunction
+FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
+"""To connect again would be to fight over a name, or against a moderator."""
 STATES = {
     rtc.EncryptionState.OK: Decryption.OK,
     rtc.EncryptionState.ENCRYPTION_FAILED: Decryption.FAILED,
@@ -79,14 +82,19 @@ def room_options(shared: SharedKey | None = None) -> rtc.RoomOptions:
 
 
 class Link:
-    """One connection, to the server at `url`. `over` is set when it has ended, and `reason` says why."""
+    """One connection, to the server at `url`. `over` is set when it has ended, and `reason` says why.
 
-    def __init__(self, call: Call, seal: DataSeal) -> None:
+    sends: what becomes of it is told; of one that only receives it is not.
+    """
+
+    def __init__(self, call: Call, seal: DataSeal, *, sends: bool = True) -> None:
         self.room = rtc.Room()
         self.url = ""
+        self.place = ""  # the server's own name of the room, another one for each that it makes; empty if it told none
         self.over = asyncio.Event()
         self.reason: rtc.DisconnectReason.ValueType | None = None
         self._closing = False
+        self._sends = sends
         self._call = call
         self._seal = seal
         self._ring: KeyRing | SharedRing | None = None
@@ -120,6 +128,8 @@ class Link:
                 raise MediaError("connect", error.message) from None
             raise
         try:
+            with suppress(TimeoutError, RuntimeError):
+                self.place = await asyncio.wait_for(self.room.sid, PLACE_SECONDS)
             self._begin()
         except BaseException:
             await self.close()
@@ -327,7 +337,8 @@ class Link:
 
     def _reconnecting(self) -> None:
         self._settled.clear()
-        self._call.tell(MediaLost("reconnecting", retried=True))
+        if self._sends:
+            self._call.tell(MediaLost("reconnecting", retried=True))
 
     def _reconnected(self) -> None:
         """The SDK has connected anew by itself. What we subscribed to meanwhile, it has not heard. If the server does
@@ -338,7 +349,8 @@ class Link:
             self._ending = asyncio.ensure_future(self.close())
             return
         self._look()
-        self._call.tell(MediaConnected())
+        if self._sends:
+            self._call.tell(MediaConnected())
 
     def _flaw(self, publication: rtc.TrackPublication, identity: str) -> str | None:
         """Why a track is not to be fed or played; None if it is encrypted."""

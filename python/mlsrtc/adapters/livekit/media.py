@@ -13,9 +13,10 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.focus import CallFocus
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit.errors import MediaError
-from mlsrtc.adapters.livekit.granter import Follower, Granter
+from mlsrtc.adapters.livekit.further import Further
+from mlsrtc.adapters.livekit.granter import Follower, Granter, Spread
 from mlsrtc.adapters.livekit.handles import Playing, Recording
-from mlsrtc.adapters.livekit.link import Link, in_any_case
+from mlsrtc.adapters.livekit.link import FINAL, Link, in_any_case
 from mlsrtc.adapters.livekit.notices import (
     MediaConnected,
     MediaLost,
@@ -33,8 +34,6 @@ from mlsrtc.notices import Notice, Rejoining
 
 LOGGER = logging.getLogger("mlsrtc")
 MOVE_PAUSE = 5.0  # seconds between two moves: who names one server after another moves us no more often
-FINAL = frozenset({rtc.DisconnectReason.DUPLICATE_IDENTITY, rtc.DisconnectReason.PARTICIPANT_REMOVED})
-"""To connect again would be to fight over a name, or against a moderator."""
 
 
 class LiveKitMedia:
@@ -50,6 +49,7 @@ class LiveKitMedia:
         self._granter = granter
         self._link: Link | None = None
         self._seal = DataSeal(call.session)
+        self._further = Further(call, self._seal, granter, self._last) if isinstance(granter, Spread) else None
         self._published: list[Published] = []
         self._jobs: set[asyncio.Task[None]] = set()
 
@@ -71,6 +71,8 @@ class LiveKitMedia:
             raise
         self._call.attach(self)
         self._start(self._stay_connected())
+        if self._further is not None:
+            self._start(self._further.run())
         return self
 
     async def __aexit__(
@@ -156,11 +158,17 @@ class LiveKitMedia:
             return
         if not self._is_for_all(self._link):
             self._start(self._link.close())
+            if self._further is not None:
+                self._start(self._further.renew())
 
     @property
     def _present(self) -> Link:
         if self._link is None or self._link.over.is_set():
             raise MediaError("not_connected", "there is no connection to the media server now")
+        return self._link
+
+    def _last(self) -> Link:
+        assert self._link is not None
         return self._link
 
     async def _publish(self, one: Published) -> rtc.LocalTrackPublication:
@@ -202,6 +210,8 @@ class LiveKitMedia:
             await in_any_case(before.close())
         if isinstance(self._granter, Follower):
             self._granter.arrived()
+        if self._further is not None:
+            self._further.moved()
         try:
             for one in tuple(self._published):
                 await self._publish_anew(link, one)
@@ -264,12 +274,16 @@ class LiveKitMedia:
                 continue
             await link.close()
             reason = "closed" if link.reason is None else rtc.DisconnectReason.Name(link.reason).lower()
-            retried = link.reason not in FINAL
+            retried = link.reason not in FINAL or await self._was_us(link)
             self._call.tell(MediaLost(reason, retried))
             if not retried:
                 return
             await self._open_again(reason)
             self._call.tell(MediaConnected())
+
+    async def _was_us(self, link: Link) -> bool:
+        """Whether another connection of this call has taken our place: not somebody to fight with."""
+        return self._further is not None and await self._further.took(link)
 
     async def _elsewhere(self, link: Link, pause: float) -> bool:
         """Waits until the call meets elsewhere, but so many seconds at least: True. False if the connection ends."""

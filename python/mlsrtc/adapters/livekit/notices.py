@@ -137,6 +137,19 @@ class MediaConnected(MediaNotice):
 
 
 @dataclass(frozen=True, slots=True)
+class MediaUnreached(MediaNotice):
+    """Members publish at another server than we do, at that of the token service `service`, and we do not get there:
+    they are not heard. It is tried again, unless we were sent away there (duplicate_identity, participant_removed).
+
+    reason: of the `FocusError`, `RemoteProtocolError` or `MediaError` that keeps us out, unforeseen, or LiveKit's. Told
+    again when it changes.
+    """
+
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class MediaMoved(MediaNotice):
     """The call meets at another server than where we were: we are connected there, at `url`, and our tracks are
     published anew. The tracks of others that were there have ended, those of others that are here are ready."""
