@@ -59,6 +59,15 @@ def test_members_with_mls_hand_each_other_nothing() -> None:
         assert not {(key.user_id, key.device_id) for key in told} & others
 
 
+def test_only_of_a_guest_whom_media_do_not_hear_the_key_is_missing() -> None:
+    sharers = calling(3, (0, 1))
+    session = member(sharers, 0)
+    for one in session.members:
+        session.mark_heard(one, sharers.world.network.now, heard=False)
+    sharers.party.run(30)
+    assert [told.device_id for told in sharers.told(0, KeyMissing)] == [sharers.party[2].matrix.device_id]
+
+
 def held_by(sharers: Sharers, index: int) -> set[bytes]:
     return {key for ring in sharers.rings[index].keys.values() for key in ring.values()}
 
