@@ -74,6 +74,23 @@ def test_a_removal_hurries_a_switch_that_an_add_had_scheduled() -> None:
     assert table.next_timer() == pytest.approx(1.6)
 
 
+def test_those_who_go_on_leaving_do_not_postpone_the_switch() -> None:
+    """A commit every 0.4 s, and a leave 0.1 s before the delay after it is over."""
+    table = KeyTable(POLICY)
+    table.settle(0.0, stand(1), None, SURE)
+    table.settle(5.0, stand(1, blocked=GONE), GONE, SURE)
+    for number, moment in ((2, 5.3), (3, 5.7), (4, 6.1)):
+        table.settle(moment, stand(number, removes=True), GONE, SURE)
+        table.settle(moment + 0.3, stand(number, removes=True, blocked=GONE), GONE, SURE)
+        assert table.in_use == epoch_id(1)
+    limit = 5.0 + POLICY.batch_limit + POLICY.switch_delay_remove
+    table.settle(6.45, stand(5, removes=True), GONE, SURE)
+    assert table.next_timer() == pytest.approx(limit)
+    table.settle(6.48, stand(5, removes=True, blocked=GONE), GONE, SURE)
+    effects = table.settle(6.9, stand(6, removes=True), GONE, SURE)
+    assert [type(effect) for effect in effects] == [Installed, Switched], "past the limit at once"
+
+
 def test_old_keys_stay_for_the_grace_period_and_are_wiped_after_it() -> None:
     table = KeyTable(POLICY)
     first = keys_of(1)

@@ -199,9 +199,17 @@ class KeyTable:
         row.superseded = None
         if self.in_use != stand.id and row.clean and self._switch_at is None and stand.id not in self.closed:
             delay = self.policy.switch_delay_remove if stand.removes else self.policy.switch_delay_add
-            self._switch_at = now + delay if self.in_use is not None else now
+            self._switch_at = self._soon(now, delay) if self.in_use is not None else now
         elif self.in_use != stand.id and stand.removes and self._switch_at is not None:
             self._switch_at = min(self._switch_at, now + self.policy.switch_delay_remove)
+
+    def _soon(self, now: float, delay: float) -> float:
+        """After the delay. While people go on leaving, each epoch is barred before its delay is over: so the delay does
+        not begin anew with each of them, or whoever left first would listen until the last one has gone."""
+        if self._barred_since is None:
+            return now + delay
+        limit = self._barred_since + self.policy.batch_limit + self.policy.switch_delay_remove
+        return max(now, min(now + delay, limit))
 
     def _send(self, now: float, stand: Stand | None, in_use_blocked: Blocked | None) -> list[Effect]:
         ready = stand is not None and stand.id in self._rows and stand.blocked is None and stand.id not in self.closed
