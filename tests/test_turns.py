@@ -17,7 +17,7 @@ from mlsrtc.evidence import Committed, Joined, Leaf, Left
 from mlsrtc.identifiers import EpochId, MemberId
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
-from mlsrtc.turns import Kind, Lapses, Need, Scene, Turn, creators_ranking, moment, next_turn, ranking
+from mlsrtc.turns import Echo, Kind, Lapses, Need, Scene, Turn, creators_ranking, moment, next_turn, ranking
 
 POLICY = Policy()
 HEAD = fake_id("head")
@@ -91,6 +91,27 @@ def test_the_rank_is_recomputed_when_the_first_leaves() -> None:
     found = turn(scene(SECOND, **left))
     assert (found.rank, found.at, found.need.removes) == (0, 100.0, (FIRST,))
     assert next_turn(scene(FIRST, **left), POLICY) is None
+
+
+def test_where_events_take_long_to_come_back_a_rank_waits_for_the_commit_of_the_one_before() -> None:
+    change: dict[str, Any] = {"roster": FIVE | members("x"), "since": {"x": 100.0}}
+    assert turn(scene(**change, echo=7.0)).at == 100.0
+    assert turn(scene(SECOND, **change, echo=7.0)).at == 114.0
+    assert turn(scene(SECOND, **change, echo=0.3)).at == 100.0 + POLICY.failover_step
+
+
+def test_an_echo_counts_for_a_time_and_within_a_bound() -> None:
+    assert Echo().lately(0.0, POLICY) == 0
+    assert Echo(3.0, 50.0).lately(51.0, POLICY) == 3.0
+    assert Echo(3.0, 50.0).lately(50.0 + POLICY.echo_kept, POLICY) == 0
+    assert Echo(500.0, 50.0).lately(51.0, POLICY) == POLICY.echo_limit
+
+
+def test_a_commit_that_has_come_without_its_file_is_waited_for() -> None:
+    change: dict[str, Any] = {"roster": FIVE | members("x"), "since": {"x": 100.0}, "awaited_since": 101.0}
+    until = 101.0 + POLICY.external_commit_after
+    assert turn(scene(**change)).at == until
+    assert turn(scene(SECOND, **change)).at == until + POLICY.failover_step
 
 
 def test_a_leaf_whose_join_is_unseen_stays_and_has_no_turn() -> None:

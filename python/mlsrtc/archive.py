@@ -152,16 +152,16 @@ class Archive:
         """Whether a download was answered, if only with "not there"."""
         return uri in self._files
 
-    def wanted_files(self, joined: Collection[UserId]) -> Iterator[str]:
-        """Addresses of commits that cannot be judged before they are fetched. Whose sender has neither a leaf in the
-        parent nor a join (`joined`) cannot have made one."""
+    def wanted_files(self, joined: Collection[UserId]) -> Iterator[tuple[EpochId | None, str]]:
+        """Parents and addresses of commits that cannot be judged before they are fetched. Whose sender has neither a
+        leaf in the parent nor a join (`joined`) cannot have made one."""
         for event, parts, _ in self._waiting.values():
             uri = self.lacks(parts.commit)
             if uri is None or not (parts.parent is None or parts.parent in self.judged):
                 continue
             leaves = {} if parts.parent is None else self.judged[parts.parent].committed.leaves
             if event.sender in joined or any(leaf.user_id == event.sender for leaf in leaves.values()):
-                yield uri
+                yield parts.parent, uri
 
     def missing_parents(self) -> frozenset[EpochId]:
         """Epochs that waiting commits build on and that nobody has shown us."""

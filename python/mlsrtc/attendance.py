@@ -14,6 +14,7 @@ from mlsrtc.identifiers import EpochId, MemberId
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.notices import Rejoining
 from mlsrtc.presence import Presence
+from mlsrtc.turns import Echo
 from mlsrtc.upkeep import Upkeep
 
 REJOIN_PAUSE = 0.5  # seconds between rejoins, doubled each time
@@ -27,6 +28,8 @@ class Attendance(Upkeep[Presence]):
 
     n: int = 0  # commits and words of this participation
     joined_at: float | None = None  # when our own join came back
+    echo: Echo = field(default_factory=Echo)  # of our last event that came back
+    _entered_at: float | None = field(default=None, init=False)  # when our join was written
     _rejoins: int = field(default=0, init=False)
     _rejoin_at: float = field(default=0.0, init=False)
 
@@ -71,6 +74,7 @@ class Attendance(Upkeep[Presence]):
         own = participation.leaf.device_identity
         replaces = {member for member, joined in known.roster.joins.items() if joined.leaf.device_identity == own}
         self.joined_at, self.n = None, 0
+        self._entered_at = desk.now.monotonic
         desk.keep("participation", saved.dump_participation(participation))
         assert participation.key_package is not None
         desk.keep("key_package", participation.key_package.save().expose())
@@ -93,6 +97,8 @@ class Attendance(Upkeep[Presence]):
         join = known.roster.joins.get(member)
         if self.joined_at is None and join is not None:
             self.joined_at = desk.now.monotonic
+            if self._entered_at is not None:
+                self.echo = Echo(self.joined_at - self._entered_at, self.joined_at)
         if join is not None and known.is_early(join, desk.now):
             # Our clock was wrong when we joined: nobody counts us in before that moment comes.
             return "clock"

@@ -36,6 +36,7 @@ class Committing:
     policy: Policy
     done: set[EpochId | None] = field(default_factory=set)
     limited_until: float | None = None  # our homeserver takes nothing from us before; monotonic seconds
+    _made: dict[EpochId, float] = field(default_factory=dict)  # when: our own that have not come back
 
     def settle(
         self,
@@ -57,6 +58,7 @@ class Committing:
             return None
         epochs, situation = footing.epochs, footing.situation
         assert situation is not None
+        self._hear(known, attendance)
         self._withdraw_passed(desk, epochs, situation.head)
         visits = mixing.visits(known, epochs.stand, closed)
         scene = self._scene(desk, known, attendance, epochs, situation, closed, visits)
@@ -81,6 +83,7 @@ class Committing:
             attendance.n += 1
             self._have_done(desk, draft.parent)
             epochs.drafts[draft.parent] = draft
+            self._made[draft.id] = desk.now.monotonic
             desk.keep(f"draft/{draft.id.hex()}", saved.dump_draft(draft))
             desk.draft(request)
         return None
@@ -90,8 +93,15 @@ class Committing:
         for parent in self.done:
             desk.drop(saved.committed_key(parent))
         self.done.clear()
+        self._made.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _hear(self, known: Knowledge, attendance: Attendance) -> None:
+        """How long our commits took to come back."""
+        for identifier in self._made.keys() & known.seen.keys():
+            seen = known.seen[identifier]
+            attendance.echo = turns.Echo(seen - self._made.pop(identifier), seen)
 
     def _have_done(self, desk: Desk, parent: EpochId | None) -> None:
         self.done.add(parent)
@@ -132,10 +142,11 @@ class Committing:
         """A commit that waits for its rate limit and that the call has passed is not sent (rule section 3.5)."""
         drafts = [draft.id for draft in epochs.drafts.values() if draft.parent not in (head, epochs.stand)]
         waiting = [request for request in desk.outbox.waiting() if isinstance(request, SendEvent)] if drafts else []
-        passed = {encoding.encode_base64(draft) for draft in drafts} if waiting else set()
+        passed = {encoding.encode_base64(draft): draft for draft in drafts} if waiting else {}
         for request in waiting:
-            if request.content.get("id") in passed:
-                desk.withdraw(request.id)
+            draft = passed.get(request.content.get("id", ""))
+            if draft is not None and desk.withdraw(request.id):
+                self._made.pop(draft, None)
 
     def _scene(
         self,
@@ -184,6 +195,8 @@ class Committing:
             idle=judged.idle_members if judged is not None else frozenset(),
             contested=epochs.stand is not None and epochs.stand != head,
             limited_until=self.limited_until,
+            awaited_since=known.awaited_since(epoch, desk.now),
+            echo=attendance.echo.lately(desk.now.monotonic, self.policy),
             closed_since=head_since if epoch in closed else None,
             visits=visits,
         )

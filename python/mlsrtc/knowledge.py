@@ -117,6 +117,7 @@ class Knowledge:
     _spoilt: frozenset[MemberId] = frozenset()
     _view: View | None = None
     _path: tuple[tuple[View, Ordering, int], tuple[EpochId, ...]] | None = None  # and what it follows from
+    _awaited: dict[EpochId | None, float] = field(default_factory=dict)  # by parent; see `awaited_since`
     _beside: dict[EpochId, float] = field(default_factory=dict)  # of `seen`: those not known to be on the head path
     _pruned: EpochId | None = None  # the head when that was last asked
 
@@ -329,7 +330,14 @@ class Knowledge:
 
     def wanted_files(self) -> Iterator[str]:
         """Addresses of commits to fetch before they can be judged."""
-        return self.archive.wanted_files(self._joined_users)
+        return (uri for _, uri in self.archive.wanted_files(self._joined_users))
+
+    def awaited_since(self, parent: EpochId | None, now: Now) -> float | None:
+        """Since when a commit on `parent` has been seen whose file is still on its way; None if there is none. Of
+        several, one after the other, the first one counts."""
+        if all(parent != other for other, _ in self.archive.wanted_files(self._joined_users)):
+            return None
+        return self._awaited.setdefault(parent, now.monotonic)
 
     def next_timer(self, now: Now) -> float | None:
         """When `tick` has something to do: a join from the future, or an expiry; monotonic seconds."""

@@ -98,6 +98,8 @@ class Policy:
     batch_window: float = 0.4  # gathers joins and leaves into one commit; simulation, the talk
     batch_limit: float = 1.0  # a change never waits longer than this for others
     failover_step: float = 2.0  # each rank waits this much longer than the one before; simulation
+    echo_limit: float = 10.0  # or twice what our events take to come back, of which this counts at most; simulation
+    echo_kept: float = 300.0  # for so long after one came back
     skipped_turns: int = 2  # a member that let this many turns pass ranks last until it is heard
     external_commit_after: float = 10.0  # seconds a joiner waits for a committer before it commits itself
 

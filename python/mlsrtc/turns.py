@@ -98,6 +98,8 @@ class Scene:
         another such commit on it (section 2, valid).
     contested: our epoch is not the head, or is about to lose it: then only removals are committed.
     limited_until: our homeserver answered 429 and takes nothing from us before.
+    awaited_since: since when a commit on `epoch` has been seen that cannot be judged before its file is here.
+    echo: how long our own events took to come back, see `Echo`.
     closed_since: since when we may not begin to send under `epoch`, because an earlier process may have (section 3.7).
     visits: of participants without MLS, in a call that is mixed.
     """
@@ -119,6 +121,8 @@ class Scene:
     idle: frozenset[MemberId] = frozenset()
     contested: bool = False
     limited_until: float | None = None
+    awaited_since: float | None = None
+    echo: float = 0.0
     closed_since: float | None = None
     visits: Visits = NO_VISITS
 
@@ -289,12 +293,16 @@ def _rank(me: MemberId, ranked: tuple[MemberId, ...]) -> int | None:
 
 def _deadline(scene: Scene, start: float, rank: int, policy: Policy) -> float:
     """Each rank waits a failover step longer, counted from when the first could have committed on this
-    parent: a change that several commits have passed by shall not put all ranks in one moment. After a 429
-    ours waits for our homeserver, while the next rank takes over by its own deadline.
+    parent: a change that several commits have passed by shall not put all ranks in one moment. Where everything
+    takes long the step is as long as the commit of the rank before may need to reach us, since it began when its
+    author saw the change and not when we did; and a commit that has come without its file is waited for. After a
+    429 ours waits for our homeserver, while the next rank takes over by its own deadline.
     """
     if scene.last_commit is not None:
         start = max(start, scene.last_commit)
-    at = start + rank * policy.failover_step
+    if scene.awaited_since is not None:
+        start = max(start, scene.awaited_since + policy.external_commit_after)
+    at = start + rank * max(policy.failover_step, 2 * scene.echo)
     return at if scene.limited_until is None else max(at, scene.limited_until)
 
 
@@ -303,6 +311,24 @@ def _at(times: Mapping[MemberId, float], member_id: MemberId) -> float:
         return times[member_id]
     except KeyError:
         raise LocalProtocolError(f"no time is known for {member_id}") from None
+
+
+# -- how slow it all is ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """How long an event of ours took to come back to us, judged if it was a commit, and when that was. Local: it makes
+    our own waiting longer. Without it a homeserver that needs seconds for everything is given rival commits of all
+    ranks to carry, and needs longer still.
+    """
+
+    seconds: float = 0.0
+    at: float = 0.0
+
+    def lately(self, now: float, policy: Policy) -> float:
+        """What counts of it now, bounded: who was offline shall not be late for ever."""
+        return min(self.seconds, policy.echo_limit) if now < self.at + policy.echo_kept else 0.0
 
 
 # -- who lets turns pass -------------------------------------------------------------------------------------

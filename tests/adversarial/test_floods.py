@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from test_lies import STEADY, Eve, forged_presence
 
 from mlsrtc.archive import FILES_BYTES, Archive
@@ -10,6 +11,7 @@ from mlsrtc.knowledge import EARLY_LIMIT
 from mlsrtc.outbox import FetchAttachment, Request, SendEvent, SendState, SendToDevice
 from mlsrtc.policy import Policy
 from mlsrtc.testing import RoomSettings
+from mlsrtc.testing.homeserver import Homeserver
 from mlsrtc.testing.identities import LabDevice
 from mlsrtc.wire import names
 from mlsrtc.wire.attachment import encode_file, encrypt_attachment
@@ -116,6 +118,23 @@ def test_files_of_an_outsider_are_not_fetched_and_those_of_a_member_are_not_kept
     assert [watch.session(n).known.archive._files for n in range(3)] == [{}] * 3
     watch.party.leave(2)
     watch.until_agreed(2)
+
+
+def test_files_that_a_member_announces_one_after_the_other_hold_up_a_removal_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No download ever ends."""
+    monkeypatch.setattr(Homeserver, "detour", lambda self, request: 1e4 * isinstance(request, FetchAttachment))
+    watch = Watch(4, 1, latency=STEADY)
+    watch.join_all()
+    watch.party.run(2)
+    junk_in_file(watch, watch.party[1].matrix, 0, 1000)
+    watch.party.run(2)
+    watch.party.leave(3)
+    for number in range(1, 12):
+        watch.party.run(1)
+        junk_in_file(watch, watch.party[1].matrix, number, 1000)
+    assert watch.agreed(3)
 
 
 def test_downloads_are_kept_within_a_number_of_bytes() -> None:

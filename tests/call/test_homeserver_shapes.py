@@ -27,7 +27,7 @@ from mlsrtc.policy import Policy, Trust
 from mlsrtc.recovery import QUESTIONS
 from mlsrtc.session import Phase
 from mlsrtc.simulate.network import NetworkModel, ServedNetwork
-from mlsrtc.testing import Limits, RoomSettings, Twins
+from mlsrtc.testing import Latency, Limits, RoomSettings, Twins
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import encode_base64
 from mlsrtc.wire.incoming import RoomEvent
@@ -407,6 +407,35 @@ def test_who_still_waits_for_the_file_with_its_welcome_takes_no_turn(seed: int) 
         watch.party.join(index, after=index / 2)
     watch.party.run(40)
     watch.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_everything_takes_seconds_no_rank_takes_its_turn_before_the_commit_of_another_can_have_come(
+    seed: int,
+) -> None:
+    """The files of each commit keep the homeserver busy for longer than a failover step. When the ranks went by the
+    policy's step alone, rival commits kept it busier still, and one call in four had not agreed after two minutes."""
+    network = ServedNetwork(Random(seed), NetworkModel(changed={"other request": 0.2}))
+    limits = Limits(message_rate=None, max_delay_ms=None)
+    watch = Watch(16, seed, policy=Policy(content_limit=4000), network=network, limits=limits)
+    for index in range(16):
+        watch.party.join(index, after=index / 2)
+    watch.party.run(10)
+    watch.until_agreed(16, timeout=110)
+    assert watch.world.sent()[names.COMMIT] < 30
+    watch.check()
+
+
+def test_a_member_sees_from_its_join_and_its_commits_how_long_events_take() -> None:
+    watch = Watch(3, latency=Latency(client=(2.0, 2.0)))
+    watch.join_all()
+    assert all(2.0 < watch.session(index)._attendance.echo.seconds < 4.1 for index in range(3))
+    watch.world.network.latency = Latency(client=(0.1, 0.1))
+    watch.party.leave(2)
+    watch.until_agreed(2)
+    echoes = sorted(watch.session(index)._attendance.echo.seconds for index in range(2))
+    assert 0.1 < echoes[0] < 0.3, "the one who committed has seen it anew"
+    assert echoes[1] > 2.0
 
 
 def test_a_crowd_that_leaves_is_removed_by_as_many_commits_as_it_takes() -> None:
