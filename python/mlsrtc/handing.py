@@ -68,8 +68,14 @@ class Handing:
     guests: Mapping[DeviceIdentity, Guest] = field(default_factory=dict, init=False)
     _delivery: Delivery | Posting = field(init=False)
     _inbox: Inbox = field(init=False)
+    holders: frozenset[Holder] = field(default=frozenset(), init=False)  # those who may be handed our key
     _around: Collection[Guest] = field(default=(), init=False)  # all of them, whatever we think of them
     _unheard: set[DeviceIdentity] = field(default_factory=set, init=False)  # whose frames do not open, as media say
+    _names: frozenset[tuple[UserId, DeviceId]] = field(default=frozenset(), init=False)  # of all of them
+    _ids: Mapping[DeviceIdentity, frozenset[MemberId]] = field(default_factory=dict, init=False)
+    _listened: tuple[object, bool] | None = field(default=None, init=False)  # the guests and `clear` of these two
+    _addressed: dict[OwnKey, dict[Holder, KeyFormat]] = field(default_factory=dict, init=False)  # who is to hold which
+    _wanted: list[tuple[OwnKey, frozenset[Holder]]] | None = field(default=None, init=False)  # what that follows from
     _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
     _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
     _asking: dict[DeviceIdentity, Bucket] = field(default_factory=dict, init=False)  # that was asked for its key
@@ -137,46 +143,51 @@ class Handing:
     # -- settling ------------------------------------------------------------------------------------------------------
 
     def look(self, guests: Collection[Guest]) -> None:
-        """Who is in the call without MLS."""
-        self._around = guests
-        self.guests = {device: guest for guest in guests if (device := guest.device) is not None}
-
-    @property
-    def holders(self) -> frozenset[Holder]:
-        """Those who may be handed our key."""
-        return frozenset(holder for guest in self.guests.values() if (holder := guest.holder) is not None)
+        """Who is in the call without MLS. The same list again says that it is as it was."""
+        if guests is not self._around:
+            self._around = guests
+            self.guests = {device: guest for guest in guests if (device := guest.device) is not None}
+            self.holders = frozenset(holder for guest in self.guests.values() if (holder := guest.holder) is not None)
+            self._wanted = None
 
     def listen(self, desk: Desk) -> None:
         """Tell the keys of the others, and whose has not come. Only once we are in the call: before that nobody would
         hear of a key that is told, so it waits."""
-        ids = {self._known_as(device): guest.member_ids for device, guest in self.guests.items()}
-        around = [(guest.user_id, guest.device_id) for guest in self._around]
-        heard = self._inbox.settle(desk.now.monotonic, ids, around)
+        anew = self._listened is None or self._listened[0] is not self.guests or self._listened[1] != self.clear
+        if anew:
+            self._listened = self.guests, self.clear
+            self._ids = {self._known_as(device): guest.member_ids for device, guest in self.guests.items()}
+            self._names = frozenset((guest.user_id, guest.device_id) for guest in self._around)
+        heard = self._inbox.settle(desk.now.monotonic, self._ids, self._names)
         installed, over = _installed(heard), _withdrawn(heard)
         if installed or over:
             desk.tell(MediaKeysChanged(None, None, tuple(installed), tuple(over), self.flagged))
-        users = {guest.user_id for guest in self._around}
+        users = {user for user, _ in self._names} if self._unopened else set()
         for place, lost in self._unopened.items():
             if place[0] in users and place not in self._lamented:
                 self._lamented.add(place)
                 desk.tell(lost)
-        self._look_for_silent(desk)
+        if anew or over or self._silent or self._unheard:
+            self._look_for_silent(desk)
         desk.at(self._inbox.next_timer())
 
-    def hand_out(self, desk: Desk, wanted: Mapping[OwnKey, Iterable[Holder]]) -> None:
+    def hand_out(self, desk: Desk, wanted: Mapping[OwnKey, Collection[Holder]]) -> None:
         """Hand over what has not got there. `wanted`: who is to hold which key of ours, older keys first."""
         ours = self.ourselves
-        formats = {guest.holder: guest.format for guest in self.guests.values()}
-        addressed = {
-            key: {holder: formats[holder] for holder in sorted(holders) if holder in formats}
-            for key, holders in wanted.items()
-        }
+        now_wanted = [(key, frozenset(holders)) for key, holders in wanted.items()]
+        if now_wanted != self._wanted:
+            formats = {guest.holder: guest.format for guest in self.guests.values()}
+            self._addressed = {
+                key: {holder: formats[holder] for holder in sorted(holders) if holder in formats}
+                for key, holders in now_wanted
+            }
+            self._wanted = now_wanted
         heard = [
             device
             for device, guest in self.guests.items()
             if self._inbox.holds(self._known_as(device), guest.member_ids)
         ]
-        for batch in self._delivery.settle(desk.now.monotonic, addressed, heard):
+        for batch in self._delivery.settle(desk.now.monotonic, self._addressed, heard):
             event = KeyEvent(
                 batch.format,
                 ours.room_id,

@@ -221,9 +221,9 @@ class PlainSession(BaseSession):
             if self._entry.others_changed(self._event_of_ours()):
                 self._own.schedule_anew(desk)
         self._settle_keys()
-        for membership in memberships:
-            if membership.expires_ts is not None:
-                desk.at(now.monotonic + (membership.expires_ts + 1 - now.wall_ms) / 1000)
+        expires = min((one.expires_ts for one in memberships if one.expires_ts is not None), default=None)
+        if expires is not None:
+            desk.at(now.monotonic + (expires + 1 - now.wall_ms) / 1000)
         self._keep_pins()
 
     def _tell_members(self, present: frozenset[MemberId]) -> None:

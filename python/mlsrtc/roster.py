@@ -233,13 +233,14 @@ class Roster:
 
     def memberships(self, now_ms: int, skew_ms: int = 0) -> list[RtcMembership]:
         """Every membership that stands, with our block or without, of those who are in the room: oldest first."""
+        latest, absent = now_ms + skew_ms, self.absent
         standing = [
             membership
             for event in self.places.values()
             for membership in _memberships_of(event)
             if (membership.expires_ts is None or membership.expires_ts >= now_ms)
-            and membership.stamp.ts <= now_ms + skew_ms
-            and self.expelled(membership.user_id) is None
+            and membership.stamp.ts <= latest
+            and membership.user_id not in absent
         ]
         return sorted(standing, key=lambda one: (one.created_ts, one.user_id, one.key))
 

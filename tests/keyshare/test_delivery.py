@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
 from mlsrtc.keyshare.delivery import Batch, Delivery
@@ -202,3 +206,31 @@ def test_a_new_key_goes_to_everybody_and_the_old_one_to_nobody() -> None:
     post.key = own(2)
     batches: list[Batch] = post.delivery.settle(1.0, {post.key: post.formats}, ())
     assert [(batch.index, len(batch.devices)) for batch in batches] == [(2, 3)]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 2.0, 8.0, 64.0]), st.integers(0, 5)), max_size=15))
+def test_where_nothing_has_changed_nothing_is_due(steps: list[tuple[float, int]]) -> None:
+    """As whoever is asked to look through everything every time. A budget of two, so that it holds things up."""
+    posts = Post(Policy(key_messages_per_minute=2)), Post(Policy(key_messages_per_minute=2))
+    one, thorough = (post.delivery for post in posts)
+    wanted = {posts[0].key: posts[0].formats}
+    out: list[list[str]] = [[], []]
+    now = 0.0
+    for pause, what in steps:
+        now += pause
+        thorough._settled = None
+        batches = [delivery.settle(now, wanted, posts[0].heard) for delivery in (one, thorough)]
+        assert batches[0] == batches[1]
+        for delivery, requests, found in zip((one, thorough), out, batches, strict=True):
+            for batch in found:
+                requests.append(f"r{now}-{len(requests)}")
+                delivery.sending(batch, requests[-1])
+            if what < 2 and requests:
+                delivery.sent(requests.pop(), {device(1): RateLimited(500)} if what else {}, now)
+            elif what == 2:
+                delivery.renew(now, older_than=1.0)
+            elif what == 3:
+                delivery.asked(device(2), now)
+        if what == 4:
+            posts[0].heard.add(device(3))
+        assert one.next_timer() == pytest.approx(thorough.next_timer())

@@ -1,8 +1,11 @@
 """The keys of the others: whose they are, when they are told, and when they are over."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
@@ -228,3 +231,35 @@ def test_a_key_for_one_participation_says_nothing_of_the_next_one() -> None:
     ear.inbox.take(ANNA, None, [key(2)], 1.0)
     ear.settle(1.0, {ANNA: IDS | next_one})
     assert (ear.inbox.lacks(ANNA, next_one), ear.inbox.holds(ANNA, next_one)) == (False, True)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.1, GRACE, POLICY.keys_waiting_seconds, AWAY_SECONDS]),
+        st.sampled_from([None, (ANNA, None, 1), (ANNA, None, 2), (ANNA, "m1", 1), (EVE, None, 1)]),
+        st.sampled_from(
+            [{}, HERE, {ANNA: frozenset({MemberId("m1"), MemberId("m2")})}, HERE | {EVE: frozenset({MemberId("m9")})}]
+        ),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+def test_what_may_have_changed_is_looked_through_and_nothing_is_missed(
+    steps: list[tuple[float, Any, Any]],
+) -> None:
+    ear, thorough, now = Ear(), Ear(), 0.0
+    for pause, came, members in steps:
+        now += pause
+        if came is not None:
+            device, named, index = came
+            for one in (ear, thorough):
+                one.inbox.take(device, named, [key(index)], now)
+        thorough.inbox._fresh |= thorough.inbox._held.keys()
+        assert ear.settle(now, members) == thorough.settle(now, members)
+        assert ear.ring == thorough.ring
+        assert ear.inbox._held.keys() == thorough.inbox._held.keys()
+        timer = ear.inbox.next_timer()
+        assert timer == thorough.inbox.next_timer()
+        assert timer is None or timer > now

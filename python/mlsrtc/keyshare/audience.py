@@ -59,11 +59,13 @@ class Audience:
     pins: Pins = field(default_factory=Pins)
     _queried: dict[UserId, QueriedUser] = field(default_factory=dict)
     _claims: dict[tuple[UserId, DeviceId], tuple[QueriedUser, Claim]] = field(default_factory=dict)
+    _found: tuple[list[RtcMembership], Pins, list[Guest]] | None = None  # the last answer, and what it follows from
 
     def device_keys(self, keys: DeviceKeys) -> None:
         """Take in what keys/query says of one user. Raises RemoteProtocolError; nothing is changed then."""
         queried = decode_keys_query(UserId(keys.user_id), keys.response)
         self._queried[queried.user_id] = queried
+        self._found = None
 
     def accept(self, user: UserId, key: bytes, *, verified: bool) -> None:
         """The application says that this is the user's master key. Raises LocalProtocolError."""
@@ -86,7 +88,14 @@ class Audience:
 
     def guests(self, memberships: Iterable[RtcMembership]) -> list[Guest]:
         """Every device of these memberships but our own, and what our policy says of it. Master keys are pinned on
-        first use. A membership that does not tell its device is nobody's."""
+        first use. A membership that does not tell its device is nobody's. The same list until something changes."""
+        standing = list(memberships)
+        if self._found is None or self._found[1] is not self.pins or self._found[0] != standing:
+            found = self._judge(standing)
+            self._found = standing, self.pins, found
+        return self._found[2]
+
+    def _judge(self, memberships: Iterable[RtcMembership]) -> list[Guest]:
         by_device: dict[tuple[UserId, DeviceId], list[RtcMembership]] = {}
         for membership in memberships:
             if membership.device_id is not None and (membership.user_id, membership.device_id) != self.own[:2]:

@@ -64,6 +64,8 @@ class Delivery:
     _has: dict[Holder, int] = field(default_factory=dict)  # the newest generation that each was sent
     _troubles: dict[DeviceIdentity, str] = field(default_factory=dict)
     _waiting: float | None = None  # until when the budget holds something up
+    _settled: object = None  # for whom; None: something has happened since
+    _timer: float | None = None  # as it was then
 
     def __post_init__(self) -> None:
         self._budget = Bucket(self.policy.key_messages_per_minute)
@@ -74,8 +76,11 @@ class Delivery:
         self, now: float, wanted: Mapping[OwnKey, Mapping[Holder, KeyFormat]], heard: Collection[DeviceIdentity]
     ) -> list[Batch]:
         """What is to be sent now; call `sending` for each. `wanted`: who is to hold which key. `heard`: the devices
-        that have handed us a key."""
-        self._heard = frozenset(heard)
+        that have handed us a key; what is given again as the same object is as it was."""
+        heard = frozenset(heard)
+        if self._settled is wanted and self._heard == heard and (self._timer is None or now < self._timer):
+            return []
+        self._heard = heard
         addressed = {(holder, key.generation) for key, holders in wanted.items() for holder in holders}
         for place in self._parcels.keys() - addressed:
             del self._parcels[place]
@@ -103,6 +108,7 @@ class Delivery:
                 self._waiting = self._budget.next_at(now)
                 break
             due.setdefault((parcel.key, parcel.format), []).append(device)
+        self._settled, self._timer = wanted, self._next_timer()
         return [
             Batch(format, key.generation, key.index, key.secret, key.made_at, tuple(some))
             for (key, format), devices in due.items()
@@ -111,6 +117,7 @@ class Delivery:
 
     def sending(self, batch: Batch, request_id: str) -> None:
         """A batch goes out under this id."""
+        self._settled = None
         addressed = frozenset(batch.devices)
         for (holder, generation), parcel in self._parcels.items():
             if generation == batch.generation and _device(holder) in addressed:
@@ -118,6 +125,11 @@ class Delivery:
 
     def next_timer(self) -> float | None:
         """When `settle` has something to do although nobody came or went; monotonic seconds."""
+        if self._settled is None:
+            self._timer = self._next_timer()
+        return self._timer
+
+    def _next_timer(self) -> float | None:
         times = [
             parcel.due
             for (holder, _), parcel in self._parcels.items()
@@ -132,6 +144,7 @@ class Delivery:
     def sent(self, request_id: str, failures: Mapping[DeviceIdentity, str | RateLimited], now: float) -> list[Trouble]:
         """The homeserver took a request; `failures`: the devices that could not be written to, and why. Returns what
         there is to tell."""
+        self._settled = None
         troubles: list[Trouble] = []
         for device, parcel in self._of(request_id):
             reason = failures.get(device)
@@ -158,6 +171,7 @@ class Delivery:
 
     def renew(self, now: float, *, older_than: float) -> None:
         """Send again what was sent so long ago (seconds): nobody keeps the key of a stranger for ever."""
+        self._settled = None
         for parcel in self._parcels.values():
             if parcel.request is None and parcel.sent and parcel.sent_at + older_than <= now:
                 parcel.sent, parcel.due = 0, now
@@ -169,6 +183,7 @@ class Delivery:
         bucket = self._asked.setdefault(device, Bucket(self.policy.key_requests_per_device)) if parcels else None
         if bucket is None or not bucket.take(now):
             return False
+        self._settled = None
         for parcel in parcels:
             if parcel.request is None:
                 parcel.sent, parcel.due = 0, now

@@ -58,6 +58,9 @@ class Inbox:
     _here: dict[Device, float | None] = field(default_factory=dict)  # who has been in the call; since when it is not
     _around: frozenset[tuple[UserId, DeviceId]] = frozenset()  # who has a membership, whatever we think of it
     _effects: list[Effect] = field(default_factory=list)
+    _members: Mapping[Device, frozenset[MemberId]] = field(default_factory=dict)  # when it was settled last
+    _fresh: set[Device] = field(default_factory=set)  # whose keys have come since
+    _timers: dict[Device, float] = field(default_factory=dict)  # when a key of a device that is held is over
 
     def take(
         self, device: Device, named: str | None, keys: Iterable[IndexedKey], now: float, *, sent_ts: int | None = None
@@ -82,6 +85,8 @@ class Inbox:
             held[key.index] = _Held(key.secret, named, now, sent_ts)
         while len(held) > KEYS_OF_ONE:
             self._drop(held.pop(min(held, key=lambda index: held[index].came)))
+        self._fresh.add(device)
+        self._set_timer(device)
         self._bound()
 
     def settle(
@@ -93,22 +98,19 @@ class Inbox:
         """What is to be told. `members`: the devices that are in the call and that we trust, with their member ids;
         `around`: users and devices of all memberships."""
         self._around = frozenset(around)
-        self._here = dict.fromkeys(members) | {
-            device: now if since is None else since
-            for device, since in self._here.items()
-            if device not in members and device in self._held
-        }
-        for device, held in list(self._held.items()):
-            ids = members.get(device, frozenset())
-            for index, one in list(held.items()):
-                over = one.superseded is not None and one.superseded + self._grace <= now
-                lost = not ids and self._kept_until(device, one) <= now
-                senders = frozenset() if over else _senders(device, index, one, ids)
-                self._tell(one, senders)
-                if over or lost:
-                    self._drop(held.pop(index))
-            if not held:
-                del self._held[device]
+        if members != self._members:
+            self._members = members
+            self._here = dict.fromkeys(members) | {
+                device: now if since is None else since
+                for device, since in self._here.items()
+                if device not in members and device in self._held
+            }
+            affected = list(self._held)
+        else:
+            affected = [*self._fresh, *(device for device, timer in self._timers.items() if timer <= now)]
+        self._fresh.clear()
+        for device in affected:
+            self._settle_one(device, now)
         effects, self._effects = self._effects, []
         return effects
 
@@ -136,26 +138,40 @@ class Inbox:
             for one in held.values():
                 self._drop(one)
         self._held.clear()
+        self._timers.clear()
+        self._fresh.clear()
         effects, self._effects = self._effects, []
         return effects
 
     def next_timer(self) -> float | None:
         """When `settle` has something to do although nothing came; monotonic seconds."""
-        times = [
-            one.superseded + self._grace
-            for held in self._held.values()
-            for one in held.values()
-            if one.superseded is not None
-        ]
-        times += [
-            self._kept_until(device, one)
-            for device, held in self._held.items()
-            if self._here.get(device, 0.0) is not None
-            for one in held.values()
-        ]
-        return min(times, default=None)
+        return min(self._timers.values(), default=None)
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _settle_one(self, device: Device, now: float) -> None:
+        held, ids = self._held.get(device, {}), self._members.get(device, frozenset())
+        for index, one in list(held.items()):
+            over = one.superseded is not None and one.superseded + self._grace <= now
+            lost = not ids and self._kept_until(device, one) <= now
+            senders = frozenset() if over else _senders(device, index, one, ids)
+            self._tell(one, senders)
+            if over or lost:
+                self._drop(held.pop(index))
+        if not held:
+            self._held.pop(device, None)
+            if device not in self._members:
+                self._here.pop(device, None)
+        self._set_timer(device)
+
+    def _set_timer(self, device: Device) -> None:
+        held = self._held.get(device, {}).values()
+        times = [one.superseded + self._grace for one in held if one.superseded is not None]
+        if self._here.get(device, 0.0) is not None:
+            times += [self._kept_until(device, one) for one in held]
+        self._timers.pop(device, None)
+        if times:
+            self._timers[device] = min(times)
 
     @property
     def _grace(self) -> float:
@@ -181,11 +197,14 @@ class Inbox:
 
     def _bound(self) -> None:
         """Of devices that are not in the call, only so many: whoever can write to us could fill our memory."""
+        if len(self._held) <= self.policy.keys_waiting:
+            return
         waiting = [device for device in self._held if device not in self._here and device[:2] not in self._around]
         waiting.sort(key=lambda device: max(one.came for one in self._held[device].values()))
         for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
             for one in self._held.pop(device).values():
                 self._drop(one)
+            self._set_timer(device)
 
 
 def _senders(device: Device, index: KeyIndex, one: _Held, ids: frozenset[MemberId]) -> frozenset[Sender]:
