@@ -4,15 +4,21 @@ Per-participant keys as matrix-js-sdk sends them: N clients of bare HTTP, each w
 sends each of the others an event as large as an Olm-encrypted key, 20 in a request and one request at a time. And
 mlsrtc's own sessions with nio, as in `call_latency.py`. The same leave is then simulated on the network model of
 `mlsrtc simulate`, with links that take no time, since all is on loopback. What is compared is when the last key has
-come, without the second that a client waits before it uses it. `mlsrtc simulate` shows what is written with --json:
+come, without the second that a client waits before it uses it.
+
+How fast a homeserver is, is the machine's affair: the model is given what this Synapse was seen to work for an event, a
+message and a sync, in the same run (`synapse_costs.py`). And all clients are in one process, which no real ones are:
+the processor time of that process during a leave is told, and the model is held against the rest. All figures are
+medians. `mlsrtc simulate` shows what is written with --json:
 
     PYTHONPATH=python python tests/benchmarks/simulate_against_synapse.py --json docs/results/simulate/synapse.json
 """
 
 import argparse
 import asyncio
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -20,9 +26,10 @@ from urllib.parse import quote
 
 from call_latency import one_leave
 from stage import CALM, add_output, machine, processor_seconds, put_out, say, set_aside, spread, staged, table
+from synapse_costs import measured_costs
 
 from mlsrtc.simulate.compare import LEAVE_AT, growing
-from mlsrtc.simulate.network import NetworkModel
+from mlsrtc.simulate.network import NETWORK, NetworkModel
 from mlsrtc.simulate.primitives import Primitives, measured
 from mlsrtc.simulate.record import Record
 from mlsrtc.simulate.schemes import SCHEMES
@@ -32,7 +39,6 @@ from mlsrtc.wire.names import STATE_MEMBER
 
 CLIENT = "/_matrix/client/v3"
 BATCH = int(CONSTANTS["batch"].value)
-LOOPBACK = NetworkModel(link=(0.0, 0.0))
 PAIRWISE, OURS = "element-call", "mlsrtc"
 WHAT = {
     PAIRWISE: "Element Call: a leave, until the last key has come",
@@ -42,10 +48,11 @@ WHAT = {
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Seconds until the last key has come, and processor seconds of Synapse for all of it."""
+    """Seconds until the last key has come, and processor seconds for it: of Synapse, and of all clients up to then."""
 
     keys: float
     synapse: float
+    clients: float = 0.0
 
 
 @dataclass(slots=True)
@@ -113,10 +120,11 @@ async def pairwise(n: int, leaves: int, size: int, *, quiet: bool) -> list[Leave
                 client.others = {one.user_id: one for one in accounts if one is not client.account}
                 client.turn, client.heard = turn + 1, {}
             await asyncio.sleep(2 * CALM)
-            worked = processor_seconds(server.pid)
+            worked, ours = processor_seconds(server.pid), time.process_time()
             keys = await _leave(leaver, [client for client in clients if client is not leaver])
+            ours = time.process_time() - ours
             await asyncio.sleep(CALM)
-            found.append(Leave(keys, processor_seconds(server.pid) - worked))
+            found.append(Leave(keys, processor_seconds(server.pid) - worked, ours))
             say(f"pairwise {n}: {found[-1]}", quiet=quiet)
         for loop in loops:
             loop.cancel()
@@ -161,7 +169,7 @@ async def sessions(n: int, leaves: int, *, quiet: bool) -> list[Leave]:
         for turn in range(leaves):
             leaver = stage.seats[1 + turn % (n - 1)]
             times = await one_leave(stage, leaver)
-            found.append(Leave(times["keys_last"], times["synapse_processor"]))
+            found.append(Leave(times["keys_last"], times["synapse_processor"], times["our_processor"]))
             say(f"mlsrtc {n}: {found[-1]}", quiet=quiet)
             await stage.agreed()
             await asyncio.sleep(CALM)
@@ -174,11 +182,12 @@ async def sessions(n: int, leaves: int, *, quiet: bool) -> list[Leave]:
 # -- the model ---------------------------------------------------------------------------------------------------------
 
 
-def modelled(name: str, n: int, primitives: Primitives) -> Leave:
-    """The same leave in the model."""
+def modelled(name: str, n: int, primitives: Primitives, costs: Mapping[str, float]) -> Leave:
+    """The same leave in the model, with a homeserver that works as long as this one was seen to."""
     trace = growing(n)
     leaver = n // 2
-    record = SCHEMES[name].play(trace, LOOPBACK, primitives, 1, (LEAVE_AT - 0.001, LEAVE_AT + 60))
+    network = NetworkModel(link=(0.0, 0.0), changed=costs)
+    record = SCHEMES[name].play(trace, network, primitives, 1, (LEAVE_AT - 0.001, LEAVE_AT + 60))
     staying = [stay for stay in range(n) if stay != leaver]
     keys = max(_first_free(record, stay, speaker, leaver) for stay in staying for speaker in staying) - LEAVE_AT
     before, after = record.marks
@@ -192,50 +201,68 @@ def _first_free(record: Record, stay: int, speaker: int, leaver: int) -> float:
     return record.held[next(key for key in begun if not record.opens(leaver, key))][stay]
 
 
+def compared(name: str, n: int, leaves: Sequence[Leave], model: Leave) -> list[dict[str, Any]]:
+    """What is shown: when the last key has come, and what Synapse worked. The clients' share is in the first alone."""
+    keys, synapse, clients = (median(getattr(one, part) for one in leaves) for part in ("keys", "synapse", "clients"))
+    who = OURS if name == OURS else "Element Call"
+    rows = (
+        (WHAT[name], keys, clients, model.keys),
+        (f"{who}: Synapse's processor time for it", synapse, 0.0, model.synapse),
+    )
+    return [
+        {
+            "what": what,
+            "n": n,
+            "measured": round(measured, 3),
+            "clients": round(min(clients, measured), 3),
+            "model": round(modelled, 3),
+        }
+        for what, measured, clients, modelled in rows
+    ]
+
+
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run."""
+    facts: dict[str, Any] = {"machine": machine()}
     primitives = measured()
+    costs = await measured_costs()
+    say(f"Synapse here: {costs}", quiet=options.quiet)
     size = primitives.size("olm element_call")
-    compared, runs = [], {}
+    rows: list[dict[str, Any]] = []
+    runs: dict[str, Any] = {}
     for n in options.n:
         for name in (PAIRWISE, OURS):
             if name == OURS:
                 leaves = await sessions(n, options.leaves, quiet=options.quiet)
             else:
                 leaves = await pairwise(n, options.leaves, size, quiet=options.quiet)
-            model = modelled(name, n, primitives)
+            rows += compared(name, n, leaves, modelled(name, n, primitives, costs))
             runs[f"{name} {n}"] = {
-                "keys": spread([leave.keys for leave in leaves]),
-                "synapse": spread([leave.synapse for leave in leaves]),
+                part: spread([getattr(leave, part) for leave in leaves]) for part in ("keys", "synapse", "clients")
             }
-            for what, part in (
-                (WHAT[name], "keys"),
-                (f"{OURS if name == OURS else 'Element Call'}: Synapse's processor time for it", "synapse"),
-            ):
-                times = median(getattr(leave, part) for leave in leaves)
-                compared.append(
-                    {"what": what, "n": n, "measured": round(times, 3), "model": round(getattr(model, part), 3)}
-                )
     sizes = " ".join(str(n) for n in options.n)
-    command = f"python tests/benchmarks/simulate_against_synapse.py -n {sizes} --leaves {options.leaves}"
-    return {"command": command, "machine": machine(), "compared": compared, "runs": runs}
+    facts["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    facts |= {
+        "command": f"python tests/benchmarks/simulate_against_synapse.py -n {sizes} --leaves {options.leaves}",
+        "costs": {name: {"here": here, "model": NETWORK[name].value} for name, here in costs.items()},
+        "compared": rows,
+        "runs": runs,
+    }
+    return facts
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """The short table."""
-    rows = [["what", "n", "measured, s", "model, s", "deviation"]]
+    """The short tables."""
+    rows = [["what", "n", "measured, s", "of which clients, s", "model, s", "deviation"]]
     for one in facts["compared"]:
-        off = (one["model"] - one["measured"]) / one["measured"]
-        rows.append(
-            [
-                one["what"],
-                str(one["n"]),
-                f"{one['measured']:.3f}",
-                f"{one['model']:.3f}",
-                f"{off:+.0%}",
-            ]
-        )
-    return table(rows)
+        rest = one["measured"] - one["clients"]
+        off = f"{(one['model'] - rest) / rest:+.0%}" if rest > 0 else "-"
+        seconds = (f"{one[name]:.3f}" for name in ("measured", "clients", "model"))
+        rows.append([one["what"], str(one["n"]), *seconds, off])
+    costs = [["Synapse works for", "here, ms", "in the model's table, ms"]]
+    costs += [[name, f"{one['here'] * 1e3:.2f}", f"{one['model'] * 1e3:.2f}"] for name, one in facts["costs"].items()]
+    load = "load {load_before} before, {load_after} after".format(**facts["machine"])
+    return "\n\n".join([table(rows), table(costs), load])
 
 
 def main() -> None:

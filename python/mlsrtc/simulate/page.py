@@ -82,7 +82,8 @@ def _deviations(comparison: Comparison) -> list[str]:
         "<h2>The model beside real runs</h2>",
         "<p>The same changes on a real Synapse, on loopback, and in the model with links that take no time: "
         f"<code>{command}</code></p>",
-        _table(("what", "n", "measured", "model", "deviation"), [(row, "") for row in rows]),
+        _table(table.DEVIATION_HEAD, [(row, "") for row in rows]),
+        f"<p>{escape(f'{table.DEVIATION_EXPLAINED} {table.calibration_words(comparison)}')}</p>",
     ]
 
 

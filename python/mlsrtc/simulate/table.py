@@ -96,21 +96,34 @@ def _growth_row(growth: Growth) -> tuple[str, ...]:
     )
 
 
+DEVIATION_HEAD = ("what", "n", "measured", "of which clients", "model", "deviation")
+DEVIATION_EXPLAINED = (
+    "All clients of a run are in one process, which no real ones are: the deviation is that of the model from what was "
+    "measured without the processor time of that process. The model's homeserver works as long for an event, a message "
+    "and a sync as this Synapse was seen to in the same run."
+)
+
+
 def deviation_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """Model and run on a real Synapse side by side: what, n, measured, model, deviation."""
+    """Model and run on a real Synapse side by side, as in DEVIATION_HEAD."""
     found: list[tuple[str, ...]] = []
     for item in (comparison.calibration or {}).get("compared", ()):
-        measured, model = item["measured"], item["model"]
-        found.append(
-            (
-                item["what"],
-                str(item["n"]),
-                f"{measured:.2f} s",
-                f"{model:.2f} s",
-                f"{(model - measured) / measured:+.0%}",
-            )
-        )
+        rest = item["measured"] - item["clients"]
+        times = (f"{item[name]:.2f} s" for name in ("measured", "clients", "model"))
+        off = f"{(item['model'] - rest) / rest:+.0%}" if rest > 0 else "-"
+        found.append((item["what"], str(item["n"]), *times, off))
     return found
+
+
+def calibration_words(comparison: Comparison) -> str:
+    """How busy the machine was when the runs were made, where they say so."""
+    machine = (comparison.calibration or {}).get("machine", {})
+    if not {"cores", "load_before", "load_after"} <= machine.keys():
+        return ""
+    return (
+        f"Measured with {machine['cores']} cores, at a load of {machine['load_before']:g} before and "
+        f"{machine['load_after']:g} after."
+    )
 
 
 def seconds(value: float) -> str:

@@ -29,10 +29,11 @@ def show(comparison: Comparison, stream: TextIO) -> None:
     deviations = table.deviation_rows(comparison)
     if deviations:
         console.print("\nThe model beside real runs on Synapse")
-        grid = _grid("what", "n", "measured", "model", "deviation")
+        grid = _grid(*table.DEVIATION_HEAD)
         for row in deviations:
             grid.add_row(*row)
         console.print(grid)
+        console.print(f"  {table.DEVIATION_EXPLAINED} {table.calibration_words(comparison)}")
     console.print(f"  {_constants(comparison)}")
 
 
