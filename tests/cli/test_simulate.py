@@ -55,6 +55,15 @@ def test_the_table_has_every_scheme_that_is_asked_for(trace: str, capsys: pytest
     assert "Famedly" not in shown
 
 
+def test_the_real_machines_are_said_to_play_with_fewer_people(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["simulate", "--trace", trace, "--schemes", "zoom,mlsrtc", "--growth", "0", "--real-people", "2"]
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert "play with 2 of the 3 people" in shown
+    assert "mlsrtc (MLS), 2 people" in shown
+    assert "Zoom, " not in shown
+
+
 def test_json_has_figures_and_the_source_of_every_constant(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--trace", trace, "--growth", "5", "--real-growth", "0", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -106,6 +115,7 @@ def calibration(directory: Path) -> Path:
         (["--trace", "nowhere"], "--trace nowhere: no file, and none of stand-up, lecture, clinic"),
         (["--trace", "."], "Is a directory"),
         (["--schemes", "zoom,teams"], "--schemes teams: none of jitsi"),
+        (["--real-people", "1"], "--real-people 1: 2 at least"),
         (["--homeservers", "6"], "--homeservers 6: 1 to 5 are possible"),
         (["--synapse", "nowhere.json"], "nowhere.json: No such file"),
         (["--html", "/nowhere/report.html"], "/nowhere/report.html: No such file"),

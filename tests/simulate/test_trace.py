@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlsrtc.simulate.trace import BUILT_IN, Trace, TraceError, built_in, parse, read
+from mlsrtc.simulate.trace import BUILT_IN, Trace, TraceError, built_in, fewer, parse, read
 
 GOOD: dict[str, Any] = {
     "name": "a short one",
@@ -102,3 +102,13 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(TraceError):
         read(path)
+
+
+def test_fewer_people_do_what_they_did() -> None:
+    whole = built_in("lecture", 7)
+    some = fewer(whole, 100)
+    sound(some)
+    assert (some.people, {stay.person for stay in some.stays}) == (100, set(range(100)))
+    assert {(stay.begins, stay.ends) for stay in some.stays} < {(stay.begins, stay.ends) for stay in whole.stays}
+    assert sum(not stay.stays for stay in some.stays) in (3, 4), "a third of those who leave"
+    assert fewer(whole, 300) == whole

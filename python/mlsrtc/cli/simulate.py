@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--real-growth", type=int, default=20, metavar="N", help="and real machines up to N (default 20)"
     )
+    parser.add_argument(
+        "--real-people",
+        type=int,
+        default=100,
+        metavar="N",
+        help="real machines play with at most N of the trace's people (default 100)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object with all figures and sources")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots to FILE")
     parser.add_argument(
@@ -91,6 +98,8 @@ def _compare(options: argparse.Namespace) -> int:
     names = _schemes(options.schemes)
     if not 1 <= options.homeservers <= 5:
         raise _Refused(f"--homeservers {options.homeservers}: 1 to 5 are possible")
+    if options.real_people < 2:
+        raise _Refused(f"--real-people {options.real_people}: 2 at least")
     calibration = _calibration(options.synapse)
     if options.html is not None:
         options.html.open("a").close()
@@ -102,6 +111,7 @@ def _compare(options: argparse.Namespace) -> int:
         names=names,
         growth=[n for n in GROWTH if n <= options.growth],
         real_growth=options.real_growth,
+        real_people=options.real_people,
         calibration=calibration,
         processes=os.cpu_count() or 1,
         said=lambda text: _say(text) if sys.stderr.isatty() else None,
@@ -159,6 +169,8 @@ def _calibration(path: Path | None) -> "Mapping[str, Any] | None":
 def _command(options: argparse.Namespace) -> str:
     parts = ["mlsrtc", "simulate", "--trace", options.trace, "--seed", str(options.seed)]
     parts += ["--growth", str(options.growth), "--real-growth", str(options.real_growth)]
+    if options.real_people != 100:
+        parts += ["--real-people", str(options.real_people)]
     if options.homeservers != 1:
         parts += ["--homeservers", str(options.homeservers)]
     if options.schemes is not None:

@@ -20,19 +20,22 @@ from mlsrtc.simulate.network import NETWORK, NetworkModel
 from mlsrtc.simulate.primitives import Primitives
 from mlsrtc.simulate.record import COUNTS, Costs, Record
 from mlsrtc.simulate.schemes import SCHEMES, Scheme
-from mlsrtc.simulate.trace import Stay, Trace
+from mlsrtc.simulate.trace import Stay, Trace, fewer
 
 GROWTH = (5, 10, 20, 50, 100, 200, 500, 1000)
 REAL_GROWTH = 20  # a real machine is grown to this size where nothing else is asked for
+REAL_PEOPLE = 100  # and plays with so many of the trace's people: a device costs what a device costs, on one machine
 LEAVE_AT, JOIN_AT, COUNTED_TO, GROWN = 30.0, 270.0, 320.0, 510.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One scheme on the trace. Times are seconds; `cpu`: of all devices, what was computed at what the primitives cost;
-    `session`: processor time of all real sessions, everything included; `homeserver`: that they were busy."""
+    """One scheme on the trace, with so many of its people. Times are seconds; `cpu`: of all devices, what was computed
+    at what the primitives cost; `session`: processor time of all real sessions, everything included; `homeserver`: that
+    they were busy."""
 
     scheme: str
+    people: int
     counts: Mapping[str, float]
     cpu: float
     session: float | None
@@ -136,6 +139,7 @@ def compare(
     names: Iterable[str] | None = None,
     growth: Sequence[int] = GROWTH,
     real_growth: int = REAL_GROWTH,
+    real_people: int = REAL_PEOPLE,
     calibration: Mapping[str, Any] | None = None,
     said: Callable[[str], None] = lambda text: None,
     processes: int = 1,
@@ -143,14 +147,16 @@ def compare(
     """Plays everything.
 
     names: of these schemes only. growth: sizes of call; real_growth: up to this one the real machines are grown too.
-    said: gets a word when something is done. processes: of the interpreter, started anew, so that a script needs the
-    usual guard around what it does as the main program. The real machines are begun first: they take longest.
+    real_people: the real machines play with at most so many of the trace's people. said: gets a word when something is
+    done. processes: of the interpreter, started anew, so that a script needs the usual guard around what it does as the
+    main program. The real machines are begun first: they take longest.
     """
     model = model or NetworkModel()
     wanted = set(SCHEMES) if names is None else set(names)
     schemes = [scheme for name, scheme in SCHEMES.items() if name in wanted]
     sizes = [(scheme, n) for scheme in schemes for n in growth if not scheme.real or n <= real_growth]
-    jobs = [_Job(scheme.name, trace, model, primitives, seed) for scheme in schemes]
+    smaller = fewer(trace, real_people)
+    jobs = [_Job(scheme.name, smaller if scheme.real else trace, model, primitives, seed) for scheme in schemes]
     jobs += [_Job(scheme.name, growing(n), model, primitives, seed, n) for scheme, n in sizes]
     jobs.sort(key=lambda job: (not SCHEMES[job.scheme].real, job.n != 0, -job.n))
     found: dict[tuple[str, int], Outcome | Growth] = {}
@@ -191,6 +197,7 @@ def _do(job: _Job) -> Outcome | Growth:
         record = scheme.play(job.trace, job.model, job.primitives, job.seed)
         return Outcome(
             job.scheme,
+            job.trace.people,
             {name: record.counts[name] for name in COUNTS},
             cpu_seconds(record.operations, job.primitives),
             record.session_seconds,

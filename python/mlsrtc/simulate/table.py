@@ -47,12 +47,18 @@ def rows(comparison: Comparison) -> list[Row]:
     return [_row(comparison, outcome) for outcome in comparison.outcomes]
 
 
+def name(comparison: Comparison, outcome: Outcome) -> str:
+    """A scheme's, and with how many people it was played if they were not all."""
+    title = comparison.scheme(outcome.scheme).title
+    return title if outcome.people == comparison.trace.people else f"{title}, {outcome.people} people"
+
+
 def _row(comparison: Comparison, outcome: Outcome) -> Row:
     scheme, measures = comparison.scheme(outcome.scheme), outcome.measures
     counts = outcome.counts
     return Row(
         (
-            scheme.title,
+            name(comparison, outcome),
             "real" if scheme.real else "model",
             f"{counts['to_device'] + counts['room_events'] + counts['requests']:,.0f}",
             size(counts["bytes_up"]),
@@ -160,9 +166,15 @@ def sentences(comparison: Comparison) -> Sequence[str]:
     """What has to be said about the whole."""
     trace, model = comparison.trace, comparison.model
     where = "one homeserver" if model.homeservers == 1 else f"{model.homeservers} homeservers that federate"
+    bound = max((one.people for one in comparison.outcomes if one.people < trace.people), default=None)
+    bounded = (
+        f"The real machines play with {bound} of the {trace.people} people, drawn evenly, since all devices run in one "
+        "process: their figures are of that smaller call."
+    )
     return (
         f"{trace.title}: {trace.people} people, {trace.most_at_once} at once, {len(trace.stays)} participations in "
         f"{trace.seconds:g} s, on {where}.",
         "Every scheme gets the same trace, the same links and the same homeserver, in place of its own service: what "
         "is compared is the schemes.",
+        *([] if bound is None else [bounded]),
     )

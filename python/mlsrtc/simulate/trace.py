@@ -12,7 +12,7 @@ word, and the homeserver withdraws its membership after a while. One person has 
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -61,6 +61,15 @@ class Trace:
             present += change
             most = max(most, present)
         return most
+
+
+def fewer(trace: Trace, most: int) -> Trace:
+    """The trace with at most so many of its people, drawn evenly from all of them, who do what they did."""
+    people = sorted({stay.person for stay in trace.stays})
+    drawn = people if len(people) <= most else [people[number * len(people) // most] for number in range(most)]
+    numbers = {person: number for number, person in enumerate(drawn)}
+    stays = (replace(stay, person=numbers[stay.person]) for stay in trace.stays if stay.person in numbers)
+    return replace(trace, stays=tuple(stays))
 
 
 class TraceError(LocalProtocolError):
