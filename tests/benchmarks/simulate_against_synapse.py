@@ -34,6 +34,7 @@ from mlsrtc.simulate.primitives import Primitives, measured
 from mlsrtc.simulate.record import Record
 from mlsrtc.simulate.schemes import SCHEMES
 from mlsrtc.simulate.schemes.element_call import CONSTANTS
+from mlsrtc.simulate.table import DEVIATION_EXPLAINED, DEVIATION_HEAD, calibration_words, deviations
 from mlsrtc.testing.synapse import Account, Synapse
 from mlsrtc.wire.names import STATE_MEMBER
 
@@ -253,16 +254,10 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def describe(facts: dict[str, Any]) -> str:
     """The short tables."""
-    rows = [["what", "n", "measured, s", "of which clients, s", "model, s", "deviation"]]
-    for one in facts["compared"]:
-        rest = one["measured"] - one["clients"]
-        off = f"{(one['model'] - rest) / rest:+.0%}" if rest > 0 else "-"
-        seconds = (f"{one[name]:.3f}" for name in ("measured", "clients", "model"))
-        rows.append([one["what"], str(one["n"]), *seconds, off])
     costs = [["Synapse works for", "here, ms", "in the model's table, ms"]]
     costs += [[name, f"{one['here'] * 1e3:.2f}", f"{one['model'] * 1e3:.2f}"] for name, one in facts["costs"].items()]
-    load = "load {load_before} before, {load_after} after".format(**facts["machine"])
-    return "\n\n".join([table(rows), table(costs), load])
+    rows = [DEVIATION_HEAD, *deviations(facts)]
+    return "\n\n".join([table(rows), DEVIATION_EXPLAINED, table(costs), calibration_words(facts)])
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def _growth(comparison: Comparison) -> str:
 
 
 def _deviations(comparison: Comparison) -> list[str]:
-    rows = table.deviation_rows(comparison)
+    rows = table.deviations(comparison.calibration)
     if not rows:
         return []
     command = escape(str((comparison.calibration or {}).get("command", "")))
@@ -83,7 +83,7 @@ def _deviations(comparison: Comparison) -> list[str]:
         "<p>The same changes on a real Synapse, on loopback, and in the model with links that take no time: "
         f"<code>{command}</code></p>",
         _table(table.DEVIATION_HEAD, [(row, "") for row in rows]),
-        f"<p>{escape(f'{table.DEVIATION_EXPLAINED} {table.calibration_words(comparison)}')}</p>",
+        f"<p>{escape(f'{table.DEVIATION_EXPLAINED} {table.calibration_words(comparison.calibration)}')}</p>",
     ]
 
 

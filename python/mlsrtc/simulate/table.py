@@ -1,8 +1,9 @@
 """The comparison as rows of text, for a terminal and a page alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlsrtc.simulate.compare import Comparison, Growth, Outcome
 from mlsrtc.simulate.measure import Spread
@@ -110,10 +111,10 @@ DEVIATION_EXPLAINED = (
 )
 
 
-def deviation_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+def deviations(calibration: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
     """Model and run on a real Synapse side by side, as in DEVIATION_HEAD."""
     found: list[tuple[str, ...]] = []
-    for item in (comparison.calibration or {}).get("compared", ()):
+    for item in (calibration or {}).get("compared", ()):
         rest = item["measured"] - item["clients"]
         times = (f"{item[name]:.2f} s" for name in ("measured", "clients", "model"))
         off = f"{(item['model'] - rest) / rest:+.0%}" if rest > 0 else "-"
@@ -121,9 +122,9 @@ def deviation_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return found
 
 
-def calibration_words(comparison: Comparison) -> str:
+def calibration_words(calibration: Mapping[str, Any] | None) -> str:
     """How busy the machine was when the runs were made, where they say so."""
-    machine = (comparison.calibration or {}).get("machine", {})
+    machine = (calibration or {}).get("machine", {})
     if not {"cores", "load_before", "load_after"} <= machine.keys():
         return ""
     return (

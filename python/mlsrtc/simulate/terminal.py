@@ -26,14 +26,14 @@ def show(comparison: Comparison, stream: TextIO) -> None:
     if comparison.growth:
         console.print("\nHow each grows: a settled call of n, in which one leaves and later one joins")
         console.print(_growth(comparison))
-    deviations = table.deviation_rows(comparison)
+    deviations = table.deviations(comparison.calibration)
     if deviations:
         console.print("\nThe model beside real runs on Synapse")
         grid = _grid(*table.DEVIATION_HEAD)
         for row in deviations:
             grid.add_row(*row)
         console.print(grid)
-        console.print(f"  {table.DEVIATION_EXPLAINED} {table.calibration_words(comparison)}")
+        console.print(f"  {table.DEVIATION_EXPLAINED} {table.calibration_words(comparison.calibration)}")
     console.print(f"  {_constants(comparison)}")
 
 
