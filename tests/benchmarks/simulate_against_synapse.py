@@ -8,8 +8,9 @@ come, without the second that a client waits before it uses it.
 
 How fast a homeserver is, is the machine's affair: the model is given what this Synapse was seen to work for an event, a
 message and a sync, in the same run (`synapse_costs.py`). And all clients are in one process, which no real ones are:
-the processor time of that process during a leave is told, and the model is held against the rest. All figures are
-medians. `mlsrtc simulate` shows what is written with --json:
+the processor time of that process during a leave is told, and so is for how long Synapse could have gone on and had no
+processor, because the machine did something else; the model is held against the rest. All figures are medians. `mlsrtc
+simulate` shows what is written with --json:
 
     PYTHONPATH=python python tests/benchmarks/simulate_against_synapse.py --json docs/results/simulate/synapse.json
 """
@@ -25,7 +26,19 @@ from typing import Any
 from urllib.parse import quote
 
 from call_latency import one_leave
-from stage import CALM, add_output, machine, processor_seconds, put_out, say, set_aside, spread, staged, table
+from stage import (
+    CALM,
+    add_output,
+    machine,
+    processor_seconds,
+    put_out,
+    say,
+    set_aside,
+    spread,
+    staged,
+    table,
+    waited_seconds,
+)
 from synapse_costs import measured_costs
 
 from mlsrtc.simulate.compare import LEAVE_AT, growing
@@ -41,6 +54,7 @@ from mlsrtc.wire.names import STATE_MEMBER
 CLIENT = "/_matrix/client/v3"
 BATCH = int(CONSTANTS["batch"].value)
 PAIRWISE, OURS = "element-call", "mlsrtc"
+FIGURES = ("measured", "clients", "waiting", "model")
 WHAT = {
     PAIRWISE: "Element Call: a leave, until the last key has come",
     OURS: "mlsrtc: a leave, until all have the new keys",
@@ -49,11 +63,13 @@ WHAT = {
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Seconds until the last key has come, and processor seconds for it: of Synapse, and of all clients up to then."""
+    """Seconds until the last key has come; processor seconds of Synapse for all of it, and of all clients up to then;
+    for how many of these seconds Synapse waited for a processor."""
 
     keys: float
     synapse: float
     clients: float = 0.0
+    waiting: float = 0.0
 
 
 @dataclass(slots=True)
@@ -121,11 +137,11 @@ async def pairwise(n: int, leaves: int, size: int, *, quiet: bool) -> list[Leave
                 client.others = {one.user_id: one for one in accounts if one is not client.account}
                 client.turn, client.heard = turn + 1, {}
             await asyncio.sleep(2 * CALM)
-            worked, ours = processor_seconds(server.pid), time.process_time()
+            worked, ours, waited = processor_seconds(server.pid), time.process_time(), waited_seconds(server.pid)
             keys = await _leave(leaver, [client for client in clients if client is not leaver])
-            ours = time.process_time() - ours
+            ours, waited = time.process_time() - ours, waited_seconds(server.pid) - waited
             await asyncio.sleep(CALM)
-            found.append(Leave(keys, processor_seconds(server.pid) - worked, ours))
+            found.append(Leave(keys, processor_seconds(server.pid) - worked, ours, waited))
             say(f"pairwise {n}: {found[-1]}", quiet=quiet)
         for loop in loops:
             loop.cancel()
@@ -169,8 +185,10 @@ async def sessions(n: int, leaves: int, *, quiet: bool) -> list[Leave]:
         set_aside()
         for turn in range(leaves):
             leaver = stage.seats[1 + turn % (n - 1)]
+            waited = waited_seconds(stage.server.pid)
             times = await one_leave(stage, leaver)
-            found.append(Leave(times["keys_last"], times["synapse_processor"], times["our_processor"]))
+            waited = waited_seconds(stage.server.pid) - waited
+            found.append(Leave(times["keys_last"], times["synapse_processor"], times["our_processor"], waited))
             say(f"mlsrtc {n}: {found[-1]}", quiet=quiet)
             await stage.agreed()
             await asyncio.sleep(CALM)
@@ -203,22 +221,16 @@ def _first_free(record: Record, stay: int, speaker: int, leaver: int) -> float:
 
 
 def compared(name: str, n: int, leaves: Sequence[Leave], model: Leave) -> list[dict[str, Any]]:
-    """What is shown: when the last key has come, and what Synapse worked. The clients' share is in the first alone."""
-    keys, synapse, clients = (median(getattr(one, part) for one in leaves) for part in ("keys", "synapse", "clients"))
+    """What is shown: when the last key has come, and what Synapse worked."""
+    middle = {part: median(getattr(one, part) for one in leaves) for part in ("keys", "synapse", "clients", "waiting")}
     who = OURS if name == OURS else "Element Call"
     rows = (
-        (WHAT[name], keys, clients, model.keys),
-        (f"{who}: Synapse's processor time for it", synapse, 0.0, model.synapse),
+        (WHAT[name], middle["keys"], middle["clients"], middle["waiting"], model.keys),
+        (f"{who}: Synapse's processor time for it", middle["synapse"], 0.0, 0.0, model.synapse),
     )
     return [
-        {
-            "what": what,
-            "n": n,
-            "measured": round(measured, 3),
-            "clients": round(min(clients, measured), 3),
-            "model": round(modelled, 3),
-        }
-        for what, measured, clients, modelled in rows
+        {"what": what, "n": n} | dict(zip(FIGURES, (round(value, 3) for value in values), strict=True))
+        for what, *values in rows
     ]
 
 
@@ -239,7 +251,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 leaves = await pairwise(n, options.leaves, size, quiet=options.quiet)
             rows += compared(name, n, leaves, modelled(name, n, primitives, costs))
             runs[f"{name} {n}"] = {
-                part: spread([getattr(leave, part) for leave in leaves]) for part in ("keys", "synapse", "clients")
+                part: spread([getattr(leave, part) for leave in leaves])
+                for part in ("keys", "synapse", "clients", "waiting")
             }
     sizes = " ".join(str(n) for n in options.n)
     facts["machine"]["load_after"] = round(os.getloadavg()[0], 2)

@@ -247,6 +247,15 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def waited_seconds(process: int) -> float:
+    """For how long the first thread of a process could have run so far and had no processor, in seconds; 0 where the
+    kernel does not say (Linux: /proc, schedstat)."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 def nearest_rank(values: Sequence[float], percent: float) -> float:
     """The smallest value that `percent` of all do not exceed."""
     ordered = sorted(values)

@@ -104,7 +104,7 @@ def test_the_page_stands_by_itself(trace: str, tmp_path: Path, capsys: pytest.Ca
 
 def calibration(directory: Path) -> Path:
     path = directory / "synapse.json"
-    compared = [{"what": "a leave", "n": 20, "measured": 0.5, "clients": 0.1, "model": 0.5}]
+    compared = [{"what": "a leave", "n": 20, "measured": 0.6, "clients": 0.1, "waiting": 0.1, "model": 0.5}]
     path.write_text(json.dumps({"command": "python measure.py", "compared": compared}))
     return path
 
