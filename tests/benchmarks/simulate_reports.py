@@ -48,20 +48,21 @@ def _report(name: str, processes: int) -> None:
         calibration=read_calibration(CALIBRATION) if CALIBRATION.exists() else None,
         processes=processes,
     )
-    file = f"docs/results/simulate/{name}.html"
-    command = f"mlsrtc simulate --trace {name} --seed {SEED} --growth {growth} --html {file}"
-    (REPORTS / f"{name}.html").write_text(page(comparison, command))
+    write(name, comparison, growth, on | {"seconds": round(time.monotonic() - began), "processes": processes})
+
+
+def write(name: str, comparison: Comparison, growth: int, on: dict[str, Any]) -> None:
+    """The two files of one trace. `on`: the machine, how long it took, and in how many processes."""
+    command = f"mlsrtc simulate --trace {name} --seed {SEED} --growth {growth} --html docs/results/simulate/{name}.html"
     facts = comparison.facts() | {
         "command": command,
         "sentences": list(rows.sentences(comparison)),
-        "table": _cells(comparison),
-        "machine": on | {"seconds": round(time.monotonic() - began), "processes": processes},
+        "table": [list(rows.HEAD), *(list(row.cells) for row in rows.rows(comparison))],
+        "machine": on,
     }
+    del facts["calibration"]  # It stands in a file of its own.
+    (REPORTS / f"{name}.html").write_text(page(comparison, command))
     (REPORTS / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _cells(comparison: Comparison) -> list[list[str]]:
-    return [list(rows.HEAD), *(list(row.cells) for row in rows.rows(comparison))]
 
 
 def _all() -> str:
@@ -77,16 +78,18 @@ HEADER = f"""# Key distribution schemes on one trace
 
 Written by `tests/benchmarks/simulate_reports.py`, which plays each trace once. *model*: of what somebody publishes
 about its scheme; *real*: the state machines of mlsrtc themselves, with at most {REAL_PEOPLE} people, since all their
-devices run in one process. Each page has plots, how the schemes grow with the call, and every constant with its source;
-the clinic's goes up to a call of 1,000. Bytes, messages and crypto CPU are of all devices together."""
+devices run in one process. Every scheme gets the same trace, the same links and the same homeserver, in place of its
+own service: what is compared is the schemes. Each page has plots, how the schemes grow with the call, and every
+constant with its source; the clinic's goes up to a call of 1,000. Bytes, messages and crypto CPU are of all devices
+together."""
 
 
 def _section(name: str, facts: dict[str, Any]) -> str:
     on = facts["machine"]
     return "\n\n".join(
         [
-            f"## {facts['sentences'][0].rstrip('.').capitalize()}",
-            " ".join(facts["sentences"][1:]) + f" Seed {facts['seed']}.",
+            f"## {name.replace('-', ' ').capitalize()}",
+            " ".join([facts["sentences"][0].capitalize(), *facts["sentences"][2:]]) + f" Seed {facts['seed']}.",
             f"    {facts['command']}",
             f"[The page](simulate/{name}.html), [JSON](simulate/{name}.json). Made in {on['seconds']} s with "
             f"{on['processes']} process{'es' if on['processes'] > 1 else ''} on {on['cores']} virtual cores, at a load "
