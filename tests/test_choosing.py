@@ -86,3 +86,12 @@ def test_another_call_of_the_room_says_nothing() -> None:
 
 def test_an_event_that_does_not_hold_is_passed_over() -> None:
     assert chosen(samples.event({"application": 1}), without_mls()) is PER_MEMBER
+
+
+def test_whose_own_device_was_in_the_call_with_mls_goes_on_with_it() -> None:
+    sample = with_mls()
+    own = UserId(sample.sender), DeviceId(sample.content["device_id"])
+    content = {**without(samples.state_join(), names.BLOCK), "device_id": "OTHER"}
+    other = samples.event(content, sender="@other:one.example", state_key="_@other:one.example_OTHER_m.call")
+    assert chosen(other, own=own) is PER_MEMBER
+    assert chosen(sample, other, own=own) is MLS

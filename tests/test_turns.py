@@ -17,7 +17,7 @@ from mlsrtc.evidence import Committed, Joined, Leaf, Left
 from mlsrtc.identifiers import EpochId, MemberId
 from mlsrtc.ordering import Ordering
 from mlsrtc.policy import Policy
-from mlsrtc.turns import Echo, Kind, Lapses, Need, Scene, Turn, creators_ranking, moment, next_turn, ranking
+from mlsrtc.turns import Echo, Kind, Lapses, Need, Scene, Turn, Visits, creators_ranking, moment, next_turn, ranking
 
 POLICY = Policy()
 HEAD = fake_id("head")
@@ -536,3 +536,19 @@ def test_without_any_committer_one_joiner_comes_in_and_adds_the_others(seed: int
     first = world.commits[0][1]
     assert first.external
     assert sum(commit.external for _, commit in world.commits) <= 2
+
+
+def test_for_participants_without_mls_nobody_waits_longer_than_a_step_and_a_little() -> None:
+    """Those who rank before may not serve them, and would never commit."""
+    visits = Visits(came=(100.0,), named=(("@g:one.test", "G", "g"),))
+    ranked = ranking(HEAD, FIVE)
+    times = [turn(scene(me, visits=visits)).at - 100.0 for me in ranked]
+    step, little = POLICY.failover_step, POLICY.word_step
+    assert times == pytest.approx([0.0, step, step + little, step + little, step + 2 * little])
+    assert all(turn(scene(me, visits=visits)).need == Need(guests=True) for me in ranked)
+
+
+def test_for_others_everybody_waits_for_its_rank_as_ever() -> None:
+    change: dict[str, Any] = {"roster": FIVE | members("x"), "since": {"x": 100.0}}
+    last = ranking(HEAD, FIVE)[-1]
+    assert turn(scene(last, **change)).at == 100.0 + 4 * POLICY.failover_step

@@ -94,9 +94,11 @@ class Mixing:
         self.handing.look(self.guests)
         self._here = {holder: self._here.get(holder, now.monotonic) for holder in sorted(self.handing.holders)}
         having = {holder for epoch in self._epochs.values() for holder in epoch.holders}
-        gone = sorted(having - self._here.keys())
+        devices = {holder[:3] for holder in self._here}
+        # A device that is here in another participation has not left.
+        gone = sorted(holder for holder in having if holder[:3] not in devices)
         self._left = {holder: self._left.get(holder, now.monotonic) for holder in gone}
-        self._names = {holder: self._names[holder] for holder in gone} | {
+        self._names = {holder: self._names[holder] for holder in having} | {
             guest.holder: (guest.user_id, guest.device_id, min(guest.member_ids))
             for guest in self.guests
             if guest.holder is not None
@@ -173,8 +175,10 @@ class Mixing:
         """Whether somebody who is here may have our key of an epoch: it opens no media older than the throttle."""
         if epoch is None or (since := known.seen.get(epoch)) is None:
             return False
+        if self._here[holder] < since + self.policy.join_throttle:
+            return True
         given = self._epochs.get(epoch)
-        return self._here[holder] < since + self.policy.join_throttle or (given is not None and holder in given.holders)
+        return given is not None and holder[:3] in {other[:3] for other in given.holders}
 
     def _spoiling(self, epoch: EpochId | None) -> Iterable[Holder]:
         given = None if epoch is None else self._epochs.get(epoch)

@@ -3,8 +3,9 @@
 Knows the desk and what is known of the call. A change is told once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from mlsrtc.desk import Desk
 from mlsrtc.handing import Handing
@@ -85,10 +86,10 @@ def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[Member
     }
 
 
-def guests(handing: Handing, guests: Collection[Guest]) -> Mapping[MemberId, CallMember]:
+def guests(handing: Handing, guests: Collection[Guest]) -> list[CallMember]:
     """Those without MLS."""
-    return {
-        member: CallMember(
+    return [
+        CallMember(
             member,
             guest.user_id,
             guest.device_id,
@@ -98,5 +99,21 @@ def guests(handing: Handing, guests: Collection[Guest]) -> Mapping[MemberId, Cal
             mls=False,
         )
         for guest in guests
-        for member in guest.member_ids
-    }
+        for member in sorted(guest.member_ids)
+    ]
+
+
+def listed(
+    without_mls: Iterable[CallMember], members: Mapping[MemberId, CallMember] = MappingProxyType({})
+) -> Mapping[MemberId, CallMember]:
+    """Everybody by member id, `members` with MLS among them.
+
+    Without MLS anybody may write any id, another's too, and is to take nobody's place by it: where several devices
+    have one, it is that of the device whose own name it is, else of the first, and the others stand under it with their
+    device's name behind.
+    """
+    found = dict(members)
+    for one in sorted(without_mls, key=lambda one: one.member_id != f"{one.user_id}:{one.device_id}"):
+        taken = one.member_id in found
+        found[MemberId(f"{one.member_id} {one.user_id}:{one.device_id}") if taken else one.member_id] = one
+    return found

@@ -319,9 +319,12 @@ class Roster:
     def _guest_reason(self, membership: RtcMembership) -> str:
         if membership.block is not None:
             return "version"
-        devices = {device for user, device in self.joined_devices if user == membership.user_id}
+        user, device = membership.user_id, membership.device_id
         # A membership that tells no device may be any of its user's.
-        was_mls = bool(devices) if membership.device_id is None else membership.device_id in devices
+        if device is None:
+            was_mls = any(user == one for one, _ in self.joined_devices)
+        else:
+            was_mls = (user, device) in self.joined_devices
         return "was_mls" if was_mls else "no_mls"
 
 

@@ -135,7 +135,7 @@ class Session(BaseSession):
         be mixed those without MLS too, and whether we hold their key."""
         mixing = self._mixing
         members = participants.members(self.known, self._desk.now, self.epoch_id)
-        return {**participants.guests(mixing.handing, mixing.guests), **members}
+        return participants.listed(participants.guests(mixing.handing, mixing.guests), members)
 
     @property
     def memberships(self) -> Sequence[RtcMembership]:
@@ -232,9 +232,10 @@ class Session(BaseSession):
     def _lost_keys(self) -> str | None:
         """What participants without MLS handed to an earlier process is gone, and nobody hands it twice to one
         participation."""
-        if self._resumed and not self._mixing.guests:
+        if self._resumed and all(guest.reason not in (None, "unasked") for guest in self._mixing.guests):
             self._resumed = False
-        return "keys_lost" if self._resumed else None
+        served = any(guest.reason is None for guest in self._mixing.guests)
+        return "keys_lost" if self._resumed and served else None
 
     def _enter(self) -> None:
         self._phase = Phase.INSIDE

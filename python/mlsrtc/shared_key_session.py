@@ -7,6 +7,7 @@ device is asked for, and no trust policy is: what a membership says of itself is
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlsrtc import participants
 from mlsrtc.handing import Ourselves
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
 from mlsrtc.media.keys import MediaKey, Sender
@@ -41,7 +42,7 @@ class SharedKeySession(PlainSession):
         self._ourselves: Ourselves = self._draw()
         self._secret: Secret | None = None  # a copy of the key, while we are in the call
         self._given: dict[Sender, MediaKey] = {}
-        self._others: dict[MemberId, CallMember] = {}
+        self._others: Mapping[MemberId, CallMember] = {}
 
     # -- what can be asked at any time ---------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class SharedKeySession(PlainSession):
         """The notices that tell the media keys of this moment: for a key ring that begins in the midst of the call."""
         if not self._given:
             return []
-        told = MediaKeysChanged(None, None, tuple(self._given.values()), (), frozenset(self._others))
+        told = MediaKeysChanged(None, None, tuple(self._given.values()), (), self._flagged)
         return [told, SendKeySwitched(None, None, INDEX)]
 
     # -- taking in and settling ----------------------------------------------------------------------------------------
@@ -79,10 +80,13 @@ class SharedKeySession(PlainSession):
         pass
 
     def _look(self, memberships: Sequence[RtcMembership]) -> None:
-        self._others = {
-            member.member_id: member for one in memberships if (member := _member(one)) and not self._is_ours(member)
-        }
+        others = (member for one in memberships if (member := _member(one)) and not self._is_ours(member))
+        self._others = participants.listed(others)
         self._tell_members(frozenset(self._others))
+
+    @property
+    def _flagged(self) -> frozenset[MemberId]:
+        return frozenset(one.member_id for one in self._others.values())
 
     def _is_ours(self, member: CallMember) -> bool:
         return (member.user_id, member.device_id) == (self.user_id, self.device_id)
@@ -101,7 +105,7 @@ class SharedKeySession(PlainSession):
         new = [_key(sender, self.key, self._secret) for sender in sorted(here - self._given.keys(), key=_order)]
         self._given |= {key.sender: key for key in new}
         if new or withdrawn:
-            self._desk.tell(MediaKeysChanged(None, None, tuple(new), withdrawn, frozenset(self._others)))
+            self._desk.tell(MediaKeysChanged(None, None, tuple(new), withdrawn, self._flagged))
         if begins:
             self._desk.tell(SendKeySwitched(None, None, INDEX))
 

@@ -53,6 +53,12 @@ class Sharing:
         handing.hand_out(desk, {key: self.rotation.handed(key) for key in self.rotation.keys})
         desk.at(self.rotation.next_timer())
 
+    def clear(self, clear: bool) -> None:
+        """Whether keys go out in the clear. One that did is the homeservers' too, and not used once they go sealed."""
+        if self.handing.clear and not clear:
+            self.rotation.give_up()
+        self.handing.clear = clear
+
     def begin(self, now: Now, guests: Collection[Guest]) -> None:
         """We are about to be in the call: what was handed out in the lobby is begun, and handed out again if the others
         may have thrown it away meanwhile."""

@@ -52,7 +52,7 @@ class SharingSession(PlainSession):
     @property
     def members(self) -> Mapping[MemberId, CallMember]:
         """Everybody in the call but ourselves: device, whether we have its key, and why it gets none of ours."""
-        return participants.guests(self._sharing.handing, self._guests)
+        return participants.listed(participants.guests(self._sharing.handing, self._guests))
 
     def mark_heard(self, member_id: MemberId, now: Now, *, heard: bool) -> None:
         """A media adapter says whether a member's frames open with the keys that were told. If they do not for a while,
@@ -96,7 +96,7 @@ class SharingSession(PlainSession):
         self._guests = self._audience.guests(memberships)
         if self.ready:  # before that the room may be an encrypted one that we do not know yet
             wants_clear = self.policy.key_transport is KeyTransport.ROOM_CLEAR
-            self._sharing.handing.clear = wants_clear and not self._room.state.encrypted
+            self._sharing.clear(wants_clear and not self._room.state.encrypted)
         self._tell_guests()
 
     def _settle_keys(self) -> None:

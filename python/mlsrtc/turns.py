@@ -150,7 +150,7 @@ def commit_turn(scene: Scene, policy: Policy) -> Turn | None:
     if scene.contested:
         scene = replace(scene, addable=frozenset(), visits=replace(scene.visits, came=()))
     wanted = need(scene)
-    turn = _ranked_turn(scene, wanted, policy)
+    turn = _hosts_turn(scene, wanted, _ranked_turn(scene, wanted, policy), policy)
     at = _reopening(scene, wanted, policy)
     if at is None or (turn is not None and turn.at <= at):
         return turn
@@ -175,6 +175,17 @@ def _ranked_turn(scene: Scene, wanted: Need, policy: Policy) -> Turn | None:
     at = _deadline(scene, start, rank, policy)
     rekey = due is not None and at >= due
     return Turn(Kind.COMMIT, scene.epoch, replace(wanted, rekey=rekey), rank, at)
+
+
+def _hosts_turn(scene: Scene, wanted: Need, turn: Turn | None, policy: Policy) -> Turn | None:
+    """The same, sooner if it is for participants without MLS: those before us may not serve them, and then nobody else
+    commits. One failover step is for the first rank; after it the others spread out as words do.
+    """
+    if turn is None or not wanted.guests or turn.rank == 0:
+        return turn
+    start = moment(scene.visits.came, scene.visits.left, scene.last_commit, policy)
+    at = _deadline(scene, start, 1, policy) + policy.word_step * int(log2(turn.rank))
+    return turn if turn.at <= at else replace(turn, at=at)
 
 
 def _reopening(scene: Scene, wanted: Need, policy: Policy) -> float | None:

@@ -263,3 +263,20 @@ def test_what_may_have_changed_is_looked_through_and_nothing_is_missed(
         timer = ear.inbox.next_timer()
         assert timer == thorough.inbox.next_timer()
         assert timer is None or timer > now
+
+
+def test_one_user_with_many_devices_pushes_out_its_own_keys_alone() -> None:
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(1)], 1.0)
+    for number in range(2 * POLICY.keys_waiting):
+        ear.inbox.take((UserId("@crowd:two.test"), DeviceId(f"D{number}"), bytes(32)), None, [key(1)], 2.0)
+    assert ear.settle(3.0) == [1]
+
+
+@pytest.mark.parametrize(("overtaken", "newer"), [(7, 8), (255, 1)])
+def test_a_key_that_was_overtaken_by_the_one_after_it_does_not_end_that(overtaken: int, newer: int) -> None:
+    """The sender's clock was set back in between, so that the time which it writes says the contrary."""
+    ear = Ear()
+    ear.inbox.take(ANNA, None, [key(newer)], 1.0, sent_ts=100)
+    ear.inbox.take(ANNA, None, [key(overtaken)], 2.0, sent_ts=200)
+    assert newer in ear.settle(2.0 + 2 * GRACE)

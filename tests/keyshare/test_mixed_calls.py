@@ -7,10 +7,12 @@ import pytest
 from sharing import SLOT, Ring, Sharers
 
 from mlsrtc.adapters.store import MemoryStore
-from mlsrtc.notices import KeyMissing, Left, MediaKeysChanged, Mixed, Muted, NotAddable
-from mlsrtc.outbox import HandOver
+from mlsrtc.base_session import BaseSession
+from mlsrtc.notices import KeyMissing, Left, MediaKeysChanged, Mixed, Muted, NotAddable, Rejoining
+from mlsrtc.outbox import HandOver, SendState
 from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
+from mlsrtc.testing import PartyDevice
 from mlsrtc.wire import names
 from mlsrtc.wire.membership import MembershipFormat
 
@@ -318,3 +320,87 @@ def test_keys_are_read_and_written_as_room_events_too() -> None:
     sharers.party.leave(3)
     sharers.party.run(5)
     assert sharers.hear_each_other()
+
+
+def stranger_names(sharers: Sharers, stranger: int, victim: str) -> None:
+    """A user of the room writes a membership under the id of another's."""
+    device = sharers.party[stranger].matrix
+    content = {
+        "application": "m.call",
+        "call_id": "",
+        "scope": "m.room",
+        "device_id": device.device_id,
+        "membershipID": victim,
+        "created_ts": sharers.world.network.wall_ms,
+        "expires": 3_600_000,
+        "foci_preferred": [],
+    }
+    key = f"_{device.user_id}_{device.device_id}_m.call"
+    sharers.world.act(device.name, SendState("forged", names.STATE_MEMBER, key, content))
+
+
+@pytest.mark.parametrize("mls", [(), (0,)])
+def test_nobody_takes_another_s_place_by_its_id(mls: tuple[int, ...]) -> None:
+    sharers = Sharers(4, mls=mls, policy=MIXED)
+    for index in range(3):
+        sharers.party.join(index)
+    sharers.party.run(10)
+    session, victim = sharers.party[0].session, sharers.party[2].session
+    assert session is not None
+    assert victim is not None
+    assert victim.member_id is not None
+    stranger_names(sharers, 3, victim.member_id)
+    sharers.party.run(5)
+    listed = {(one.user_id, one.device_id) for one in session.members.values()}
+    assert {sharers.party[index].matrix.name for index in (1, 2, 3)} <= listed
+    here = session.members[victim.member_id]
+    assert (here.user_id, here.device_id) == sharers.party[2].matrix.name
+    assert sharers.rings[0].opens(sharers.rings[2])
+
+
+def test_a_guest_that_joins_again_and_again_mutes_nobody_and_costs_no_epoch() -> None:
+    sharers = calling(3, (0, 1))
+    sharers.party.run(20)
+    before = sharers.world.sent()[names.COMMIT]
+    for _ in range(20):
+        sharers.party.crash(2)
+        sharers.party.restart(2)
+        sharers.party.run(1.0)
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+    assert not sharers.told(0, Muted)
+    assert sharers.world.sent()[names.COMMIT] - before <= 1
+
+
+def test_where_one_of_many_serves_guests_it_is_not_muted() -> None:
+    class OneServes(Sharers):
+        def _make(self, device: PartyDevice, saved: Any, now: Any) -> BaseSession:
+            self.policy = MIXED if device.index in (0, 11) else Policy()
+            return super()._make(device, saved, now)
+
+    sharers = OneServes(12, mls=tuple(range(11)))
+    for index in range(11):
+        sharers.party.join(index)
+    sharers.party.run(30)
+    sharers.party.join(11)
+    sharers.party.run(6)
+    assert sharers.rings[11].opens(sharers.rings[0])
+    held = held_by(sharers, 11)
+    sharers.party.leave(11)
+    sharers.party.run(6)
+    assert sharers.rings[0].sent_under() not in held
+    assert not sharers.told(0, Muted)
+
+
+def test_after_a_restart_a_stranger_costs_no_new_participation() -> None:
+    sharers = Sharers(3, mls=(0, 1), policy=MIXED)
+    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
+    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
+    sharers.party[2].matrix = stranger
+    for index in range(3):
+        sharers.party.join(index)
+    sharers.party.run(20)
+    sharers.party.crash(0)
+    sharers.party.restart(0, after=1.0)
+    sharers.party.run(20)
+    assert not sharers.told(0, Rejoining)

@@ -221,3 +221,16 @@ def test_no_media_key_is_ever_written_to_the_store() -> None:
 
 def _room(sharers: Sharers) -> Room:
     return sharers.world.server_of(sharers.party[0].matrix.user_id).room
+
+
+def test_keys_that_went_out_in_the_clear_are_given_up_once_the_room_is_encrypted() -> None:
+    policy = Policy(key_transport=KeyTransport.ROOM_CLEAR)
+    sharers = Sharers(3, policy=policy, encrypted=False)
+    for index in range(3):
+        sharers.party.join(index)
+    sharers.party.run(20)
+    before = {ring.sent_under() for ring in sharers.rings}
+    sharers.world.moderate(names.ROOM_ENCRYPTION, "", {"algorithm": "m.megolm.v1.aes-sha2"})
+    sharers.party.run(5)
+    assert sharers.hear_each_other()
+    assert not before & {ring.sent_under() for ring in sharers.rings}

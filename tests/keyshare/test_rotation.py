@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
 from mlsrtc.keyshare.ratchet import FRAME_KEY_BYTES, INFO, SALT, ratcheted
-from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, Holder, Rotation
+from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, SOMEBODY, Holder, Rotation
 from mlsrtc.mls import Secret
 from mlsrtc.policy import Policy
 
@@ -66,7 +66,8 @@ class Walk:
                     self._held[key.generation] = self._held[before.generation]  # type: ignore[union-attr]
             self.messages += len(rotation.handed(key) - self._handed.get(key.generation, frozenset()))
             self._handed[key.generation] = rotation.handed(key)
-            for joiner in holders - self._held.get(key.generation, frozenset()):
+            before_them = {holder[:3] for holder in self._held.get(key.generation, frozenset())} | {SOMEBODY[:3]}
+            for joiner in (holder for holder in holders if holder[:3] not in before_them):
                 assert self.now < key.made_at + self.policy.join_throttle, "a joiner is handed a key that is too old"
                 assert joiner in self.here
             self._held[key.generation] = holders
@@ -332,3 +333,42 @@ def test_whoever_comes_and_goes_the_rules_hold(policy: Policy, ring: int, steps:
         if not policy.ratchet_on_join:
             assert moment - recent.get(index, -1e9) > policy.old_media_key_seconds
         recent[index] = moment
+
+
+def test_a_device_that_joins_anew_is_handed_the_key_again_and_makes_no_other() -> None:
+    walk = Walk()
+    walk.to({1, 2})
+    walk.run(60)
+    made, before = len(walk.made), walk.rotation.current
+    again = (*device(1)[:3], "again")
+    walk.here = {again, device(2)}
+    walk._settle()
+    walk.run(30)
+    assert len(walk.made) == made
+    assert before is not None
+    assert walk.rotation.current is before
+    assert again in walk.rotation.handed(before)
+
+
+def test_a_new_key_is_begun_however_often_somebody_comes_and_goes_meanwhile() -> None:
+    walk = Walk()
+    walk.to({1})
+    walk.run(60)
+    began = len(walk.begun)
+    for _ in range(30):
+        walk.to({1, 2}, after=0.45)
+        walk.to({1}, after=0.45)
+    assert len(walk.begun) > began
+    assert walk.begun[began][0] <= 160.0 + walk.policy.leave_use_limit + 2 * walk.policy.key_use_delay
+
+
+def test_what_somebody_has_who_is_not_in_the_call_is_given_up() -> None:
+    walk = Walk()
+    walk.to({1, 2})
+    walk.run(60)
+    before = walk.rotation.current
+    walk.rotation.give_up()
+    walk._settle()
+    walk.run(5)
+    assert walk.rotation.current is not before
+    assert walk.rotation.holders(walk.rotation.keys[-1]) == devices({1, 2})

@@ -35,7 +35,8 @@ class Channel(Protocol):
     Order-blind events (memberships, commits, words, to-device) come at least once, in any order. Of current
     state (power levels, room members, slot ...) the last one handed over is the newest. `HistoryComplete`
     says that everything the homeserver shows us was handed over; from `GapOpened` until the next one,
-    something is missing.
+    something is missing. A channel begins with the room's present state, memberships among it: what a session knew of
+    those without MLS it does not keep.
     """
 
     @property

@@ -5,6 +5,7 @@ member id that came with the key, and our policy trusts it. Until then it waits,
 and key come by different ways, and either may be first.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -19,6 +20,7 @@ from mlsrtc.wire.key_event import IndexedKey
 
 KEYS_OF_ONE = 16  # keys kept of one device, the newest; whoever rotates each second has 15 in use at most
 AWAY_SECONDS = 600.0  # the keys of who was in the call are kept so long; as `bodies_kept`
+LAST_OF_OURS = 255  # after it we begin anew at 1; others have other rings
 OTHERS_DELAY = 5.0  # seconds from a new key to its use, at the longest; MSC4143
 
 
@@ -71,9 +73,10 @@ class Inbox:
         for key in keys:
             before = held.get(key.index)
             again = before is not None and before.named == named and _same(before.secret, key.secret)
-            for other in held.values():
-                # Messages may overtake each other, and clocks are set back: only what is older by both is over.
+            for other_index, other in held.items():
+                # Messages may overtake each other, and clocks are set back: only what is older by all of them is over.
                 older = sent_ts is None or other.sent_ts is None or other.sent_ts < sent_ts
+                older = older and other_index not in (key.index + 1, key.index % LAST_OF_OURS + 1)
                 if other.superseded is None and older:
                     other.superseded = now
             if before is not None and again:
@@ -200,8 +203,14 @@ class Inbox:
         if len(self._held) <= self.policy.keys_waiting:
             return
         waiting = [device for device in self._held if device not in self._here and device[:2] not in self._around]
+        # Of whoever has the most of them first, so that nobody alone pushes out the others.
+        by_user = Counter(user for user, _, _ in waiting)
         waiting.sort(key=lambda device: max(one.came for one in self._held[device].values()))
-        for device in waiting[: max(0, len(waiting) - self.policy.keys_waiting)]:
+        for _ in range(len(waiting) - self.policy.keys_waiting):
+            most = max(by_user.values())
+            device = next(one for one in waiting if by_user[one[0]] == most)
+            waiting.remove(device)
+            by_user[device[0]] -= 1
             for one in self._held.pop(device).values():
                 self._drop(one)
             self._set_timer(device)

@@ -19,6 +19,9 @@ Holder: TypeAlias = tuple[UserId, DeviceId, bytes, str]
 """Who is handed a key: a device with its Ed25519 key, in one participation. A device that leaves and comes back may
 have lost what it was handed before, so it counts as another."""
 
+SOMEBODY: Holder = (UserId(""), DeviceId(""), b"", "")
+"""Who holds a key and is never here."""
+
 NO_INDEX = KeyIndex(0)  # in LiveKit a track begins at 0, which stays empty: ours are 1..255
 LAST_INDEX = 255
 SMALL_RING = 15  # the last index where a key ring has 16 places: LiveKit's default, and the dart SDK's
@@ -48,6 +51,7 @@ class Rotation:
     _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who has it or works it out, by generation
     _handed: dict[int, set[Holder]] = field(default_factory=dict)  # the part of them that is to be sent it
     _gone: dict[Holder, float] = field(default_factory=dict)  # holders of the newest key that have left, since when
+    _pending_since: float | None = None  # since when there is a key that takes the place of `current`
     _spoilt_since: float | None = None  # since when somebody who has left holds the key that we send under
 
     @property
@@ -79,6 +83,7 @@ class Rotation:
         if newest is None:
             self.current = self._make(now, present)
             return
+        self._welcome_back(present)
         joiners = set(present) - self._holders[newest.generation]
         leave_due = self._leave_due()
         if (leave_due is not None and leave_due <= now) or (joiners and not self._may_have(newest, now)):
@@ -99,11 +104,16 @@ class Rotation:
 
     def begin(self, now: float, present: Collection[Holder]) -> None:
         """We join: what was handed out in the lobby is begun, unless somebody holds it who has left since."""
-        if self.current is not None and self._holders[self.current.generation] - set(present):
+        if self.current is not None and _away(self._holders[self.current.generation], present):
             self._drop(self.current)
             self.current = None
         if self.current is not None:
             self.current = OwnKey(self.current.generation, self.current.index, self.current.secret, now)
+
+    def give_up(self) -> None:
+        """Somebody has our keys who is not in the call: they are as if handed to who has left."""
+        for key in self.keys:
+            self._holders[key.generation].add(SOMEBODY)
 
     def next_timer(self) -> float | None:
         """When `settle` has something to do although nobody came or went; monotonic seconds."""
@@ -114,20 +124,27 @@ class Rotation:
         """We are in the call no more: forget every key."""
         for key in self.keys:
             self._drop(key)
-        self.current = self.upcoming = self.use_at = self._spoilt_since = None
+        self.current = self.upcoming = self.use_at = self._spoilt_since = self._pending_since = None
         self._gone.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _see_off(self, now: float, present: Collection[Holder]) -> None:
         """Who holds a key of ours and has left."""
-        here = set(present)
-        if self.current is not None and self._spoilt_since is None and self._holders[self.current.generation] - here:
+        current = self.current
+        if current is not None and self._spoilt_since is None and _away(self._holders[current.generation], present):
             self._spoilt_since = now
         newest = self.newest
         if newest is not None:
-            for holder in self._holders[newest.generation] - here:
-                self._gone.setdefault(holder, now)
+            gone = _away(self._holders[newest.generation], present)
+            self._gone = {holder: self._gone.get(holder, now) for holder in gone}
+
+    def _welcome_back(self, present: Collection[Holder]) -> None:
+        """A device that holds a key and is here in another participation has not left: it is handed the key again,
+        however old that is, since it may have lost it."""
+        for key in self.keys:
+            devices = {holder[:3] for holder in self._holders[key.generation]}
+            self._hand(key, [holder for holder in present if holder[:3] in devices])
 
     def _leave_due(self) -> float | None:
         """When the leaves so far make a new key: after a pause in them, and never later than the limit."""
@@ -166,9 +183,12 @@ class Rotation:
         self.upcoming = self._make(now, present)
         self._gone.clear()
         self.use_at = now + self.policy.key_use_delay
-        if self._spoilt_since is not None:
-            # However long people go on leaving: from here on each new key is begun as soon as it is made.
-            self.use_at = min(self.use_at, max(now, self._spoilt_since + self.policy.leave_use_limit))
+        if self._pending_since is None:
+            self._pending_since = now
+        for since in (self._pending_since, self._spoilt_since):
+            if since is not None:
+                # However long people come and go: from here on each new key is begun as soon as it is made.
+                self.use_at = min(self.use_at, max(now, since + self.policy.leave_use_limit))
 
     def _ratchet(self, now: float, present: Collection[Holder]) -> None:
         """The key after this one at the same index: whoever holds this one works it out."""
@@ -186,7 +206,8 @@ class Rotation:
             return
         if self.current is not None:
             self._drop(self.current)
-        self.current, self.upcoming, self.use_at, self._spoilt_since = self.upcoming, None, None, None
+        self.current, self.upcoming = self.upcoming, None
+        self.use_at = self._spoilt_since = self._pending_since = None
 
     def _make(self, now: float, present: Collection[Holder]) -> OwnKey:
         self._generations += 1
@@ -206,3 +227,9 @@ class Rotation:
         self._holders.pop(key.generation, None)
         self._handed.pop(key.generation, None)
         key.secret.wipe()
+
+
+def _away(holders: Iterable[Holder], present: Iterable[Holder]) -> list[Holder]:
+    """Those whose device is not here in any participation."""
+    here = {holder[:3] for holder in present}
+    return [holder for holder in holders if holder[:3] not in here]
