@@ -38,25 +38,30 @@ class Participants:
     _present: frozenset[MemberId] = frozenset()
     _refused: Mapping[tuple[UserId, DeviceId | None], str] = field(default_factory=dict)
     _strange_master: bytes | None = None
-    _of: tuple[View, int] | None = None  # what the first two follow from
+    _of: tuple[View, int, bool] | None = None  # what the first two follow from
 
-    def settle(self, desk: Desk, known: Knowledge, guests: Collection[Guest] = ()) -> None:
-        """Tell what has changed. `guests`: participants without MLS, in a call that may be mixed."""
+    def settle(self, desk: Desk, known: Knowledge, guests: Collection[Guest], *, complete: bool) -> None:
+        """Tell what has changed. `guests`: participants without MLS, in a call that may be mixed. `complete`: nothing
+        of the room is left to read; before that nobody knows who gets no keys."""
         view, before = known.look(desk.now), self._of
-        self._of = view, known.suite(desk.now)
+        self._of = view, known.suite(desk.now), complete
         if self._of != before or view.roster.guests_at:  # Time alone shows guests, or ends what they are.
-            self._tell_members(desk, known, view, guests)
+            self._tell_members(desk, view, guests)
+            if complete:
+                self._tell_refused(desk, known, guests)
         strange = known.keyring.strange_master
         if strange is not None and strange != self._strange_master:
             desk.tell(OwnMasterKeyChanged(strange))
         self._strange_master = strange
 
-    def _tell_members(self, desk: Desk, known: Knowledge, view: View, guests: Collection[Guest]) -> None:
+    def _tell_members(self, desk: Desk, view: View, guests: Collection[Guest]) -> None:
         present = view.members.union(member for guest in guests for member in guest.member_ids)
         if present != self._present:
             joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
             desk.tell(MembersChanged(joined, left))
             self._present = present
+
+    def _tell_refused(self, desk: Desk, known: Knowledge, guests: Collection[Guest]) -> None:
         refused = known.not_addable(desk.now)
         for guest in guests:
             refused.pop((guest.user_id, guest.device_id), None)

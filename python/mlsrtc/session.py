@@ -204,7 +204,7 @@ class Session(BaseSession):
         for event_id in self.known.prune(now):
             desk.drop(f"event/{event_id}")
         self._drop_refused_events()
-        self._participants.settle(desk, self.known, self._mixing.guests)
+        self._participants.settle(desk, self.known, self._mixing.guests, complete=self._complete)
         if self._phase is Phase.INSIDE:
             epochs, spoilt = self._footing.epochs, self._mixing.spoilt
             self._keying.settle(desk, self.known, epochs, removes=self._footing.removes, spoilt=spoilt)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from sharing import SLOT, Ring, Sharers
 
+import people
+import samples
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.base_session import BaseSession
 from mlsrtc.notices import KeyMissing, Left, MediaKeysChanged, Mixed, Muted, NotAddable, Rejoining
@@ -14,6 +16,7 @@ from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
 from mlsrtc.testing import PartyDevice
 from mlsrtc.wire import names
+from mlsrtc.wire.incoming import HistoryComplete, Incoming, Now
 from mlsrtc.wire.membership import MembershipFormat
 
 MIXED = Policy(mixed=True)
@@ -153,6 +156,25 @@ def test_who_watches_from_the_lobby_serves_nobody() -> None:
     sharers.party.run(5)
     assert len(sharers.told(0, Mixed)) == 1
     assert sharers.hear_each_other()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_nobody_is_said_to_get_no_keys_before_the_room_was_read(encrypted: bool) -> None:
+    """Memberships are read before the room's present state, which says that it is encrypted."""
+    now = Now(1.0, people.NOW + 1000)
+    session = Session(Sharers(1).party[0].matrix, people.ROOM, SLOT, now=now, policy=MIXED)
+
+    def told(*incoming: Incoming) -> list[str]:
+        for one in incoming:
+            session.receive(one, now)
+        session.tick(now)
+        session.checkpoint(lambda changes: None)
+        return [notice.reason for notice in session.notices() if isinstance(notice, NotAddable)]
+
+    assert told(samples.event(samples.without(samples.state_join(), names.BLOCK))) == []
+    algorithm = {"algorithm": "m.megolm.v1.aes-sha2"}
+    state = samples.event(algorithm, names.ROOM_ENCRYPTION if encrypted else names.ROOM_CREATE, state_key="")
+    assert told(state, HistoryComplete()) == ([] if encrypted else ["no_mls"])
 
 
 def test_it_is_off_unless_the_application_allows_it() -> None:
