@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -144,14 +144,15 @@ class JsSdk(NodePeer):
 
 @asynccontextmanager
 async def calling(
-    server: Synapse, owner: TestDevice, *names: str, folder: str = FOLDER
+    server: Synapse, owner: TestDevice, *names: str, others: Sequence[TestDevice] = (), folder: str = FOLDER
 ) -> AsyncIterator[tuple[str, list[JsSdk]]]:
-    """A new encrypted room, and new users in it, each with a client of the SDK. Skips the test where Node is not."""
+    """A new encrypted room with the owner and these others, and new users in it, each with a client of the SDK. Skips
+    the test where Node is not."""
     try:
         installed_by_npm(folder)
     except Missing as missing:
         wanting(str(missing))
-    room_id = await make_room(server, [owner], encrypted=True)
+    room_id = await make_room(server, [owner, *others], encrypted=True)
     number = next(_numbers)
     accounts = [await server.register(f"{name}_sdk{number}") for name in names]
     async with AsyncExitStack() as stack:
