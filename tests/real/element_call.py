@@ -113,6 +113,11 @@ class Window:
         self._call = call
 
     @property
+    def user_id(self) -> str:
+        """Its Matrix user."""
+        return self.account.user_id
+
+    @property
     def identity(self) -> str:
         """What the SFU calls it."""
         return livekit_identity(UserId(self.account.user_id), DeviceId(self.account.device_id))

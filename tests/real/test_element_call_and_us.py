@@ -8,120 +8,25 @@ import os
 import signal
 import sys
 import wave
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import numpy
-import picture
 import pytest
-from element_call import ElementCall, Shown, Window, until
-from livekit import rtc
+from element_call import until
 from rooms import heed_interrupts, make_room
+from taking_part import LOUD, MORE, PATIENCE, pages, taking_part
 
-from mlsrtc import AUTO, PER_MEMBER, Encryption, Policy, SharedKey, Trust
-from mlsrtc.adapters.driver import Call
-from mlsrtc.adapters.livekit import LiveKitMedia, TrackReady, tone
-from mlsrtc.adapters.nio import NioTransport
-from mlsrtc.testing.devices import TestDevice, cross_signed_devices
-from mlsrtc.testing.sound import heard
+from mlsrtc import AUTO, PER_MEMBER, SharedKey
+from mlsrtc.testing.devices import cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
 
 pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
-ENOUGH = 20  # frames
-MORE = 60  # the same where keys are new: a new one is used a second later
-SOON = 10.0  # seconds
-PATIENCE = 180.0
-LOUD = 300  # of 32767; each page beeps once a second
 EXAMPLE = Path(__file__).parents[2] / "examples" / "element_call.py"
-COLOUR = (31, 97, 141)
 
 _numbers = count()
-
-
-@dataclass
-class Us:
-    """Our participation: what we send, and what has come of each user."""
-
-    call: Call
-    media: LiveKitMedia
-    tracks: dict[tuple[str, type[rtc.Track]], rtc.Track] = field(default_factory=dict)
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def follow(self) -> None:
-        async for notice in self.call.notices():
-            if isinstance(notice, TrackReady):
-                self.tracks[notice.member.user_id, type(notice.track)] = notice.track
-                self.told.set()
-
-    @property
-    def identity(self) -> str:
-        return self.media.room.local_participant.identity
-
-    async def sees_and_hears(self, window: Window, enough: int = ENOUGH) -> None:
-        """Waits until so many frames of a page are decoded, and its sound."""
-        await asyncio.gather(self._sees(window.account.user_id, enough), self._hears(window.account.user_id))
-
-    async def _sees(self, user_id: str, enough: int) -> None:
-        track = await self._track(user_id, rtc.RemoteVideoTrack)
-        assert await asyncio.wait_for(picture.frames(track, enough), PATIENCE) == enough
-
-    async def _hears(self, user_id: str) -> None:
-        track = await self._track(user_id, rtc.RemoteAudioTrack)
-        async with asyncio.timeout(PATIENCE), heard(track) as sound:
-            async for samples in sound:
-                if numpy.abs(samples.astype(int)).max() > LOUD:
-                    return
-
-    async def _track(self, user_id: str, kind: type[rtc.Track]) -> rtc.Track:
-        async with asyncio.timeout(PATIENCE):
-            while (user_id, kind) not in self.tracks:
-                self.told.clear()
-                await self.told.wait()
-        return self.tracks[user_id, kind]
-
-    async def is_seen_and_heard(self, window: Window, enough: int = ENOUGH) -> Shown:
-        """Waits until a page shows our picture, and that it then decodes so much more and hears us."""
-        sids = set(self.media.room.local_participant.track_publications)
-
-        def frames(now: Shown) -> int:
-            return sum(tile.frames for tile in now.others if tile.track in sids)
-
-        def energy(now: Shown) -> float:
-            return sum(track.energy for sid, track in now.media.items() if sid in sids)
-
-        before = await until(window, lambda now: frames(now) > 0, PATIENCE)
-        return await until(
-            window, lambda now: frames(now) >= frames(before) + enough and energy(now) > energy(before), SOON
-        )
-
-
-@asynccontextmanager
-async def taking_part(device: TestDevice, room_id: str, encryption: Encryption | SharedKey) -> AsyncIterator[Us]:
-    async with (
-        NioTransport(device.client) as transport,
-        # Nobody has signed the devices of these pages.
-        transport.call(room_id, encryption=encryption, policy=Policy(trust=Trust.ANY_DEVICE)) as call,
-        LiveKitMedia.connect(call) as media,
-        asyncio.TaskGroup() as group,
-    ):
-        us = Us(call, media)
-        following = group.create_task(us.follow())
-        await media.publish(tone(440.0))
-        async with picture.showing(media, COLOUR):
-            yield us
-        following.cancel()
-
-
-@asynccontextmanager
-async def pages(synapse: Synapse, *names: str) -> AsyncIterator[list[Window]]:
-    """Users in the lobby of nothing yet."""
-    async with ElementCall() as browser:
-        yield [browser.window(await synapse.register(f"{name}us{next(_numbers)}")) for name in names]
 
 
 async def test_we_see_and_hear_each_other_through_new_keys_of_both_and_after_we_come_back(

@@ -1,0 +1,136 @@
+"""We in the call of Element Calls, by the public API alone: what we send, and what each sees and hears of the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy
+import picture
+from element_call import ElementCall, Shown, Window, until
+from livekit import rtc
+
+from mlsrtc import Encryption, Mixed, Policy, SharedKey, Trust
+from mlsrtc.adapters.driver import Call
+from mlsrtc.adapters.livekit import LiveKitMedia, TrackEnded, TrackReady, tone
+from mlsrtc.adapters.nio import NioTransport
+from mlsrtc.testing.devices import TestDevice
+from mlsrtc.testing.sound import heard
+from mlsrtc.testing.synapse import Synapse
+
+ENOUGH = 20  # frames
+MORE = 60  # the same where keys are new: a new one is used a second later
+SOON = 10.0  # seconds
+PATIENCE = 180.0
+LOUD = 300  # of 32767; each page beeps once a second
+COLOUR = (31, 97, 141)
+POLICY = Policy(trust=Trust.ANY_DEVICE, mixed=True)  # nobody has signed the devices of these pages
+
+_numbers = count()
+
+
+@dataclass
+class Us:
+    """One participation of ours: what we send, and what has come of each user. `mixed`: who takes part without MLS, as
+    it was told last."""
+
+    call: Call
+    media: LiveKitMedia
+    tracks: dict[tuple[str, type[rtc.Track]], rtc.Track] = field(default_factory=dict)
+    mixed: Sequence[tuple[str, str]] = ()
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self) -> None:
+        async for notice in self.call.notices():
+            match notice:
+                case TrackReady(member=member, track=track):
+                    self.tracks[member.user_id, type(track)] = track
+                    self.told.set()
+                case TrackEnded(member=member, track=track):
+                    if self.tracks.get((member.user_id, type(track))) is track:
+                        del self.tracks[member.user_id, type(track)]
+                case Mixed(devices=devices):
+                    self.mixed = devices
+                case _:
+                    pass
+
+    @property
+    def user_id(self) -> str:
+        return self.call.session.user_id
+
+    @property
+    def identity(self) -> str:
+        return self.media.room.local_participant.identity
+
+    async def sees_and_hears(self, other: "Window | Us", enough: int = ENOUGH) -> None:
+        """Waits until so many frames of somebody are decoded, and the sound."""
+        await asyncio.gather(self._sees(other.user_id, enough), self._hears(other.user_id))
+
+    async def _sees(self, user_id: str, enough: int) -> None:
+        track = await self._track(user_id, rtc.RemoteVideoTrack)
+        assert await asyncio.wait_for(picture.frames(track, enough), PATIENCE) == enough
+
+    async def _hears(self, user_id: str) -> None:
+        track = await self._track(user_id, rtc.RemoteAudioTrack)
+        async with asyncio.timeout(PATIENCE), heard(track) as sound:
+            async for samples in sound:
+                if numpy.abs(samples.astype(int)).max() > LOUD:
+                    return
+
+    async def _track(self, user_id: str, kind: type[rtc.Track]) -> rtc.Track:
+        async with asyncio.timeout(PATIENCE):
+            while (user_id, kind) not in self.tracks:
+                self.told.clear()
+                await self.told.wait()
+        return self.tracks[user_id, kind]
+
+    async def is_seen_and_heard(self, window: Window, enough: int = ENOUGH) -> Shown:
+        """Waits until a page shows our picture, and that it then decodes so much more and hears us."""
+        sids = set(self.media.room.local_participant.track_publications)
+
+        def frames(now: Shown) -> int:
+            return sum(tile.frames for tile in now.others if tile.track in sids)
+
+        def energy(now: Shown) -> float:
+            return sum(track.energy for sid, track in now.media.items() if sid in sids)
+
+        before = await until(window, lambda now: frames(now) > 0, PATIENCE)
+        return await until(
+            window, lambda now: frames(now) >= frames(before) + enough and energy(now) > energy(before), SOON
+        )
+
+
+@asynccontextmanager
+async def taking_part(
+    device: TestDevice, room_id: str, encryption: Encryption | SharedKey, colour: tuple[int, int, int] = COLOUR
+) -> AsyncIterator[Us]:
+    """A device of ours in the call, with a tone and a picture on a ground of this colour."""
+    async with (
+        NioTransport(device.client) as transport,
+        transport.call(room_id, encryption=encryption, policy=POLICY) as call,
+        LiveKitMedia.connect(call) as media,
+        asyncio.TaskGroup() as group,
+    ):
+        us = Us(call, media)
+        following = group.create_task(us.follow())
+        await media.publish(tone(440.0))
+        async with picture.showing(media, colour):
+            yield us
+        following.cancel()
+
+
+@asynccontextmanager
+async def pages(synapse: Synapse, *names: str) -> AsyncIterator[list[Window]]:
+    """Users in the lobby of nothing yet."""
+    async with ElementCall() as browser:
+        yield [browser.window(await synapse.register(f"{name}us{next(_numbers)}")) for name in names]
+
+
+async def all_see_and_hear(ours: Iterable[Us], windows: Iterable[Window], enough: int = ENOUGH) -> None:
+    """Waits until each of us sees and hears everybody else, and is seen and heard by every page."""
+    ours, windows = tuple(ours), tuple(windows)
+    await asyncio.gather(
+        *(us.is_seen_and_heard(window, enough) for us in ours for window in windows),
+        *(us.sees_and_hears(other, enough) for us in ours for other in (*windows, *ours) if other is not us),
+    )
