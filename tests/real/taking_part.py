@@ -77,6 +77,7 @@ class Us:
             async for samples in sound:
                 if numpy.abs(samples.astype(int)).max() > LOUD:
                     return
+        raise AssertionError(f"the sound of {user_id} has ended")
 
     async def _track(self, user_id: str, kind: type[rtc.Track]) -> rtc.Track:
         async with asyncio.timeout(PATIENCE):
@@ -130,7 +131,15 @@ async def pages(synapse: Synapse, *names: str) -> AsyncIterator[list[Window]]:
 async def all_see_and_hear(ours: Iterable[Us], windows: Iterable[Window], enough: int = ENOUGH) -> None:
     """Waits until each of us sees and hears everybody else, and is seen and heard by every page."""
     ours, windows = tuple(ours), tuple(windows)
+
+    async def hears(us: Us, other: Window | Us) -> None:
+        try:
+            await us.sees_and_hears(other, enough)
+        except TimeoutError:
+            known = {"its tracks": us.tracks, "it shows": us.call.members, "its epoch": us.call.session.epoch_id}
+            raise AssertionError(f"{us.user_id} waited in vain for {other.user_id}; {known}") from None
+
     await asyncio.gather(
         *(us.is_seen_and_heard(window, enough) for us in ours for window in windows),
-        *(us.sees_and_hears(other, enough) for us in ours for other in (*windows, *ours) if other is not us),
+        *(hears(us, other) for us in ours for other in (*windows, *ours) if other is not us),
     )
