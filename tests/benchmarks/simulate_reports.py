@@ -111,7 +111,7 @@ def _calibration(facts: dict[str, Any]) -> str:
         [
             "## The model beside real runs",
             f"    {facts['command']}",
-            f"{rows.DEVIATION_EXPLAINED} {rows.calibration_words(facts)}",
+            " ".join([rows.DEVIATION_EXPLAINED, rows.calibration_words(facts), *filter(None, [facts.get("note")])]),
             table(lines),
             table(costs),
         ]
