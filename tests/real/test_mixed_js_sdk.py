@@ -32,6 +32,7 @@ from mlsrtc.identifiers import KeyIndex
 from mlsrtc.media.keys import hashed_livekit_identity, livekit_identity
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
+from mlsrtc.wire.membership import MembershipFormat
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -117,7 +118,12 @@ One = Member | Peer
 async def calling(room_id: str, device: TestDevice, *, sticky: bool) -> AsyncIterator[Member]:
     """A device with MLS in the call of the room."""
     async with NioTransport(device.client) as transport:
-        call = transport.call(room_id, encryption=MLS, policy=POLICY, sticky=sticky)
+        call = transport.call(
+            room_id,
+            encryption=MLS,
+            policy=POLICY,
+            membership=MembershipFormat.STICKY if sticky else MembershipFormat.STATE,
+        )
         member = Member(call, Ring(own=(call.session.user_id, call.session.device_id)))
         call.attach(member)
         async with call:

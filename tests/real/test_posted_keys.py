@@ -16,6 +16,7 @@ from mlsrtc.adapters.driver import Call
 from mlsrtc.testing.devices import TestDevice
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.wire import names
+from mlsrtc.wire.membership import MembershipFormat
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="session")]
 
@@ -43,7 +44,10 @@ async def test_two_hear_each_other_by_one_encrypted_event_each_and_a_late_joiner
 ) -> None:
     room_id = await make_room(synapse, three, encrypted=True)
     async with AsyncExitStack() as stack:
-        options: dict[str, Any] = {"policy": POSTED, "sticky": sticky}
+        options: dict[str, Any] = {
+            "policy": POSTED,
+            "membership": MembershipFormat.STICKY if sticky else MembershipFormat.STATE,
+        }
         calls = [await stack.enter_async_context(calling(room_id, device, **options)) for device in three[:2]]
         one, other = (ring for _, ring in calls)
         await until(lambda: one.opens(other) and other.opens(one))
