@@ -32,12 +32,13 @@ _numbers = count()
 
 _CANCELLED = """
 import asyncio, sys
+from types import SimpleNamespace
 from livekit import rtc
 from mlsrtc.adapters.livekit import link
 
 async def main(url, tokens):
     for pause, token in enumerate(tokens):
-        one = link.Link(None, None)
+        one = link.Link(SimpleNamespace(session=None), None)
         opening = asyncio.create_task(one.open(url, token))
         await asyncio.sleep(0.004 * pause)
         opening.cancel()

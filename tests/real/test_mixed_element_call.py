@@ -1,5 +1,9 @@
 """A call of both kinds with media: two devices with MLS and two Element Calls, on a real Synapse and a real SFU.
 
+A campaign: four who send pictures are more than two cores carry beside other tests, so it runs by itself:
+
+    MLSRTC_CAMPAIGN=2 interop/livekit/alone .venv/bin/pytest tests/real/test_mixed_element_call.py
+
 MLSRTC_SCREENSHOT=mixed.png draws what an Element Call shows of the four.
 """
 
@@ -20,8 +24,15 @@ from mlsrtc import MLS
 from mlsrtc.testing.devices import cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
+from searching import CAMPAIGN
 
-pytestmark = [pytest.mark.real, pytest.mark.media, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.media,
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.skipif(CAMPAIGN == 1, reason="a campaign, for a machine that does nothing else: MLSRTC_CAMPAIGN=2"),
+]
 
 GREEN = (30, 132, 73)
 LATER = 40  # frames; of these, 15 may be under the keys before
