@@ -15,7 +15,7 @@ from mlsrtc.desk import Desk
 from mlsrtc.handing import Handing
 from mlsrtc.identifiers import DeviceId, EpochId, MemberId, UserId
 from mlsrtc.keyshare.audience import Audience, Guest
-from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.keyshare.rotation import Holder, OwnKey, away, device_of
 from mlsrtc.knowledge import Knowledge
 from mlsrtc.media.table import KeyTable
 from mlsrtc.notices import KeyNotice, MediaKeysChanged, Mixed
@@ -94,9 +94,7 @@ class Mixing:
         self.handing.look(self.guests)
         self._here = {holder: self._here.get(holder, now.monotonic) for holder in sorted(self.handing.holders)}
         having = {holder for epoch in self._epochs.values() for holder in epoch.holders}
-        devices = {holder[:3] for holder in self._here}
-        # A device that is here in another participation has not left.
-        gone = sorted(holder for holder in having if holder[:3] not in devices)
+        gone = sorted(away(having, self._here))
         self._left = {holder: self._left.get(holder, now.monotonic) for holder in gone}
         self._names = {holder: self._names[holder] for holder in having} | {
             guest.holder: (guest.user_id, guest.device_id, min(guest.member_ids))
@@ -112,7 +110,8 @@ class Mixing:
         """Who needs another epoch than this one. `closed`: those that we may not begin to send under."""
         if not self._here and not self._left:
             return NO_VISITS
-        came = {h: since for h, since in self._here.items() if epoch in closed or not self._may_have(known, epoch, h)}
+        fit = frozenset() if epoch in closed else self._fit(known, epoch)
+        came = {holder: since for holder, since in self._here.items() if holder not in fit}
         left = {h: self._left[h] for h in self._spoiling(epoch)}
         named = sorted({self._names[holder] for holder in (*came, *left)})
         return Visits(tuple(came.values()), tuple(left.values()), tuple(named[:NAMED]))
@@ -142,7 +141,7 @@ class Mixing:
                 key = OwnKey(self._generations, own.index, own.secret, desk.now.monotonic)
                 given = self._epochs[epoch] = _Epoch(key, set() if given is None else given.holders)
             if table.may_send(epoch):
-                new = {h for h in self._here if h not in given.holders and self._may_have(known, epoch, h)}
+                new = self._fit(known, epoch) - given.holders
                 if new and not given.holders and epoch != table.in_use:
                     # A later process cannot know who has it, and so may not begin it.
                     desk.keep(saved.begun_key(epoch), saved.MARK)
@@ -171,14 +170,15 @@ class Mixing:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _may_have(self, known: Knowledge, epoch: EpochId | None, holder: Holder) -> bool:
-        """Whether somebody who is here may have our key of an epoch: it opens no media older than the throttle."""
+    def _fit(self, known: Knowledge, epoch: EpochId | None) -> frozenset[Holder]:
+        """Those who are here and may have our key of an epoch: it opens no media older than the throttle, or their
+        device has it already."""
         if epoch is None or (since := known.seen.get(epoch)) is None:
-            return False
-        if self._here[holder] < since + self.policy.join_throttle:
-            return True
+            return frozenset()
         given = self._epochs.get(epoch)
-        return given is not None and holder[:3] in {other[:3] for other in given.holders}
+        devices = set() if given is None else set(map(device_of, given.holders))
+        limit = since + self.policy.join_throttle
+        return frozenset(h for h, came in self._here.items() if came < limit or device_of(h) in devices)
 
     def _spoiling(self, epoch: EpochId | None) -> Iterable[Holder]:
         given = None if epoch is None else self._epochs.get(epoch)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import KeyIndex
-from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.keyshare.rotation import Holder, OwnKey, device_of
 from mlsrtc.mls import Secret, random_bytes
 from mlsrtc.outbox import RateLimited
 from mlsrtc.policy import Policy
@@ -84,7 +84,7 @@ class Delivery:
         addressed = {(holder, key.generation) for key, holders in wanted.items() for holder in holders}
         for place in self._parcels.keys() - addressed:
             del self._parcels[place]
-        here = {_device(holder) for holder, _ in addressed}
+        here = {device_of(holder) for holder, _ in addressed}
         for gone in self._troubles.keys() - here:
             del self._troubles[gone]
         for gone in self._asked.keys() - here:
@@ -97,7 +97,7 @@ class Delivery:
             if parcel.sent:
                 self._has[holder] = max(generation, self._has.get(holder, 0))
         ready = [
-            (_device(holder), parcel)
+            (device_of(holder), parcel)
             for (holder, _), parcel in self._parcels.items()
             if parcel.request is None and parcel.due <= now and not self._is_done(holder, parcel)
         ]
@@ -120,7 +120,7 @@ class Delivery:
         self._settled = None
         addressed = frozenset(batch.devices)
         for (holder, generation), parcel in self._parcels.items():
-            if generation == batch.generation and _device(holder) in addressed:
+            if generation == batch.generation and device_of(holder) in addressed:
                 parcel.request = request_id
 
     def next_timer(self) -> float | None:
@@ -179,7 +179,7 @@ class Delivery:
     def asked(self, device: DeviceIdentity, now: float) -> bool:
         """A device says that it has no key of ours: it is sent again what it is to hold. False if it has asked too
         often, or has no key to get."""
-        parcels = [parcel for (holder, _), parcel in self._parcels.items() if _device(holder) == device]
+        parcels = [parcel for (holder, _), parcel in self._parcels.items() if device_of(holder) == device]
         bucket = self._asked.setdefault(device, Bucket(self.policy.key_requests_per_device)) if parcels else None
         if bucket is None or not bucket.take(now):
             return False
@@ -196,13 +196,13 @@ class Delivery:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _of(self, request_id: str) -> list[tuple[DeviceIdentity, _Parcel]]:
-        return [(_device(holder), one) for (holder, _), one in self._parcels.items() if one.request == request_id]
+        return [(device_of(holder), one) for (holder, _), one in self._parcels.items() if one.request == request_id]
 
     def _is_done(self, holder: Holder, parcel: _Parcel) -> bool:
         # Who has a newer key is not handed an older one after it: it would take it for the newest.
         if parcel.key.generation < self._has.get(holder, 0):
             return True
-        return parcel.sent > (0 if _device(holder) in self._heard else self.policy.key_resends)
+        return parcel.sent > (0 if device_of(holder) in self._heard else self.policy.key_resends)
 
     def _fail(self, parcel: _Parcel, now: float) -> None:
         parcel.request, parcel.due = None, now + pause_after(parcel.failed, self.policy)
@@ -214,10 +214,6 @@ def pause_after(failed: int, policy: Policy) -> float:
     pause = min(policy.key_retry_first * (1 << min(failed, 16)), policy.key_retry_limit)
     jitter: int = random_bytes(1).expose()[0]  # so that not everybody comes back at once
     return pause * (1 + jitter / 510)
-
-
-def _device(holder: Holder) -> DeviceIdentity:
-    return holder[:3]
 
 
 def _parts(devices: list[DeviceIdentity], size: int) -> Iterable[list[DeviceIdentity]]:

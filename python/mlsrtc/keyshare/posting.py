@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.keyshare.delivery import Batch, Trouble, pause_after
-from mlsrtc.keyshare.rotation import Holder, OwnKey
+from mlsrtc.keyshare.rotation import Holder, OwnKey, device_of
 from mlsrtc.outbox import RateLimited
 from mlsrtc.policy import Policy
 from mlsrtc.recovery import Bucket
@@ -60,7 +60,7 @@ class Posting:
             letter = self._letters.setdefault(key.generation, _Letter(key))
             letter.holders = frozenset(holders)
             letter.reached &= letter.holders
-        here = {_device(holder) for letter in self._letters.values() for holder in letter.holders}
+        here = {device_of(holder) for letter in self._letters.values() for holder in letter.holders}
         self._troubles = {device: reason for device, reason in self._troubles.items() if device in here}
         self._asked = {device: bucket for device, bucket in self._asked.items() if device in here}
         self._waiting = None
@@ -72,7 +72,7 @@ class Posting:
             if not self._budget.take(now):
                 self._waiting = self._budget.next_at(now)
                 break
-            key, devices = letter.key, tuple(sorted(map(_device, letter.holders)))
+            key, devices = letter.key, tuple(sorted(map(device_of, letter.holders)))
             batches.append(Batch(KeyFormat.ELEMENT, key.generation, key.index, key.secret, key.made_at, devices))
         return batches
 
@@ -94,7 +94,7 @@ class Posting:
         """The homeserver took it; `failures`: the devices that cannot read it, and why. Returns what to tell."""
         troubles: list[Trouble] = []
         for letter in self._of(request_id):
-            missed = {holder for holder in letter.addressed if _device(holder) in failures}
+            missed = {holder for holder in letter.addressed if device_of(holder) in failures}
             letter.request, letter.posted_at = None, now
             letter.repeated += letter.addressed <= letter.reached
             letter.reached |= letter.addressed - missed
@@ -103,12 +103,12 @@ class Posting:
             limits = [reason.retry_after_ms for reason in failures.values() if isinstance(reason, RateLimited)]
             letter.due = max(letter.due, now + max(limits, default=0) / 1000)
             for holder in sorted(letter.addressed):
-                reason = failures.get(_device(holder))
+                reason = failures.get(device_of(holder))
                 if not isinstance(reason, str):
-                    self._troubles.pop(_device(holder), None)
-                elif self._troubles.get(_device(holder)) != reason:
-                    self._troubles[_device(holder)] = reason
-                    troubles.append(Trouble(_device(holder), reason))
+                    self._troubles.pop(device_of(holder), None)
+                elif self._troubles.get(device_of(holder)) != reason:
+                    self._troubles[device_of(holder)] = reason
+                    troubles.append(Trouble(device_of(holder), reason))
         return troubles
 
     def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
@@ -121,7 +121,7 @@ class Posting:
                 continue
             letter.due = now + pause_after(letter.failed, self.policy)
             letter.failed += 1
-            for device in sorted(map(_device, letter.addressed)):
+            for device in sorted(map(device_of, letter.addressed)):
                 if self._troubles.get(device) != reason:
                     self._troubles[device] = reason
                     troubles.append(Trouble(device, reason))
@@ -136,12 +136,12 @@ class Posting:
     def asked(self, device: DeviceIdentity, now: float) -> bool:
         """A device says that it has no key of ours: what it is to hold is posted again. False if it has asked too
         often, or has no key to get."""
-        letters = [letter for letter in self._letters.values() if device in map(_device, letter.holders)]
+        letters = [letter for letter in self._letters.values() if device in map(device_of, letter.holders)]
         bucket = self._asked.setdefault(device, Bucket(self.policy.key_requests_per_device)) if letters else None
         if bucket is None or not bucket.take(now):
             return False
         for letter in letters:
-            letter.reached -= {holder for holder in letter.reached if _device(holder) == device}
+            letter.reached -= {holder for holder in letter.reached if device_of(holder) == device}
         return True
 
     def may_ask(self, now: float) -> bool:
@@ -164,11 +164,7 @@ class Posting:
             return letter.due if lacking else None
         if lacking:
             return max(letter.due, letter.posted_at + self.policy.key_post_pause)
-        unheard = any(_device(holder) not in self._heard for holder in letter.holders & letter.reached)
+        unheard = any(device_of(holder) not in self._heard for holder in letter.holders & letter.reached)
         if unheard and letter.repeated < self.policy.key_resends:
             return max(letter.due, letter.posted_at + self.policy.key_resend_after * (1 << letter.repeated))
         return None
-
-
-def _device(holder: Holder) -> DeviceIdentity:
-    return holder[:3]

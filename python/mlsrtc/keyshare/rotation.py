@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import DeviceId, KeyIndex, UserId
 from mlsrtc.keyshare.ratchet import ratcheted
 from mlsrtc.mls import Secret, random_bytes
@@ -104,7 +105,7 @@ class Rotation:
 
     def begin(self, now: float, present: Collection[Holder]) -> None:
         """We join: what was handed out in the lobby is begun, unless somebody holds it who has left since."""
-        if self.current is not None and _away(self._holders[self.current.generation], present):
+        if self.current is not None and away(self._holders[self.current.generation], present):
             self._drop(self.current)
             self.current = None
         if self.current is not None:
@@ -132,19 +133,19 @@ class Rotation:
     def _see_off(self, now: float, present: Collection[Holder]) -> None:
         """Who holds a key of ours and has left."""
         current = self.current
-        if current is not None and self._spoilt_since is None and _away(self._holders[current.generation], present):
+        if current is not None and self._spoilt_since is None and away(self._holders[current.generation], present):
             self._spoilt_since = now
         newest = self.newest
         if newest is not None:
-            gone = _away(self._holders[newest.generation], present)
+            gone = away(self._holders[newest.generation], present)
             self._gone = {holder: self._gone.get(holder, now) for holder in gone}
 
     def _welcome_back(self, present: Collection[Holder]) -> None:
         """A device that holds a key and is here in another participation has not left: it is handed the key again,
         however old that is, since it may have lost it."""
         for key in self.keys:
-            devices = {holder[:3] for holder in self._holders[key.generation]}
-            self._hand(key, [holder for holder in present if holder[:3] in devices])
+            devices = set(map(device_of, self._holders[key.generation]))
+            self._hand(key, [holder for holder in present if device_of(holder) in devices])
 
     def _leave_due(self) -> float | None:
         """When the leaves so far make a new key: after a pause in them, and never later than the limit."""
@@ -229,7 +230,12 @@ class Rotation:
         key.secret.wipe()
 
 
-def _away(holders: Iterable[Holder], present: Iterable[Holder]) -> list[Holder]:
+def device_of(holder: Holder) -> DeviceIdentity:
+    """The device, whatever its participation."""
+    return holder[:3]
+
+
+def away(holders: Iterable[Holder], present: Iterable[Holder]) -> list[Holder]:
     """Those whose device is not here in any participation."""
-    here = {holder[:3] for holder in present}
-    return [holder for holder in holders if holder[:3] not in here]
+    here = set(map(device_of, present))
+    return [holder for holder in holders if device_of(holder) not in here]
