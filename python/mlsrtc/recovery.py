@@ -33,15 +33,15 @@ class Bucket:
         """Whether one more may go out now; takes it if so."""
         if self.next_at(now) > now:
             return False
+        if self._at is not None:
+            self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
         self._level -= 1
+        self._at = now
         return True
 
     def next_at(self, now: float) -> float:
-        """When one more may go out: `now`, or later."""
-        if self._at is not None:
-            self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
-        self._at = now
-        return now if self._level >= 1 else now + (1 - self._level) * 60 / self.per_minute
+        """When one more may go out: `now`, or later. To ask changes nothing, not by a rounding either."""
+        return now if self._at is None else max(now, self._at + (1 - self._level) * 60 / self.per_minute)
 
 
 @dataclass(slots=True)
