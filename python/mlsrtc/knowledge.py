@@ -344,7 +344,7 @@ class Knowledge:
         times = [early.from_ts - self._skew_ms for early in self._early]
         if (until := self.look(now).count.until) is not None:
             times.append(until)
-        return now.monotonic + (min(times) - now.wall_ms) / 1000 if times else None
+        return now.monotonic_at(min(times)) if times else None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

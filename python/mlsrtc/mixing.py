@@ -90,7 +90,7 @@ class Mixing:
             keyring.share(self.audience.pins)
         for membership in memberships:
             if membership.expires_ts is not None:
-                desk.at(now.monotonic + (membership.expires_ts + 1 - now.wall_ms) / 1000)
+                desk.at(now.monotonic_at(membership.expires_ts + 1))
         self.handing.look(self.guests)
         self._here = {holder: self._here.get(holder, now.monotonic) for holder in sorted(self.handing.holders)}
         having = {holder for epoch in self._epochs.values() for holder in epoch.holders}

@@ -223,7 +223,7 @@ class PlainSession(BaseSession):
         self._settle_keys()
         expires = min((one.expires_ts for one in memberships if one.expires_ts is not None), default=None)
         if expires is not None:
-            desk.at(now.monotonic + (expires + 1 - now.wall_ms) / 1000)
+            desk.at(now.monotonic_at(expires + 1))
         self._keep_pins()
 
     def _tell_members(self, present: frozenset[MemberId]) -> None:

@@ -12,9 +12,8 @@ from mlsrtc.keyshare.audience import Guest
 from mlsrtc.keyshare.rotation import LAST_INDEX, SMALL_RING, OwnKey, Rotation
 from mlsrtc.media.keys import MediaKey, Sender
 from mlsrtc.notices import KeyNotice, MediaKeysChanged, Muted, SendKeySwitched
-from mlsrtc.outbox import Handed, Outcome
 from mlsrtc.policy import Policy
-from mlsrtc.wire.incoming import Now, PostedKey, ToDevice
+from mlsrtc.wire.incoming import Now
 from mlsrtc.wire.key_event import KeyFormat
 
 
@@ -30,14 +29,6 @@ class Sharing:
 
     def __post_init__(self) -> None:
         self.rotation = Rotation(self.policy)
-
-    def to_device(self, event: ToDevice, now: Now) -> None:
-        """As `Handing.to_device`."""
-        self.handing.to_device(event, now)
-
-    def posted(self, event: PostedKey, now: Now) -> None:
-        """As `Handing.posted`."""
-        self.handing.posted(event, now)
 
     def settle(self, desk: Desk, guests: Collection[Guest], *, inside: bool, lobby: bool = False) -> None:
         """Bring the keys to who is here. `inside`: we are in the call; else we watch. `lobby`: we are about to join,
@@ -81,10 +72,6 @@ class Sharing:
         self._told.clear()
         self._sending = None
         self.handing.ourselves = ourselves
-
-    def outcome(self, desk: Desk, request: Handed, outcome: Outcome) -> None:
-        """As `Handing.outcome`."""
-        self.handing.outcome(desk, request, outcome)
 
     def standing(self) -> list[KeyNotice]:
         """The notices that tell the keys of this moment to who has heard none before."""

@@ -71,9 +71,9 @@ class SharingSession(PlainSession):
             case RoomEvent():
                 self._room_event(incoming)
             case ToDevice():
-                self._sharing.to_device(incoming, now)
+                self._sharing.handing.to_device(incoming, now)
             case PostedKey():
-                self._sharing.posted(incoming, now)
+                self._sharing.handing.posted(incoming, now)
             case Unopened():
                 self._sharing.handing.not_opened(incoming)
             case DevicesChanged():
@@ -86,7 +86,7 @@ class SharingSession(PlainSession):
 
     def _answered(self, request: Request, outcome: Outcome) -> bool:
         if isinstance(request, Handed):
-            self._sharing.outcome(self._desk, request, outcome)
+            self._sharing.handing.outcome(self._desk, request, outcome)
             return True
         return False
 

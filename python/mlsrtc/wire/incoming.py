@@ -18,6 +18,10 @@ class Now:
     monotonic: float  # seconds, from any origin, never goes back
     wall_ms: int  # milliseconds since the epoch
 
+    def monotonic_at(self, wall_ms: int) -> float:
+        """When the wall clock will show this, on the other one."""
+        return self.monotonic + (wall_ms - self.wall_ms) / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RoomEvent:

@@ -36,22 +36,24 @@ class States:
         if self._states.get(identity) == state:
             return
         self._states[identity] = state
-        self._call.tell(DecryptionChanged(identity, self._members().get(identity), state))
+        member = self._members().get(identity)
+        self._call.tell(DecryptionChanged(identity, member, state))
         if not ours:
-            self._mark(identity)
+            self._mark(identity, member)
             if state is Decryption.FAILED and self._timer is None:
                 self._wait()
 
     def look(self) -> None:
         """There may be other members than there were."""
-        for identity, state in self._states.items():
-            if state in UNHEARD:
-                self._mark(identity)
+        unheard = [identity for identity, state in self._states.items() if state in UNHEARD]
+        members = self._members() if unheard else {}
+        for identity in unheard:
+            self._mark(identity, members.get(identity))
 
     def forget(self, identity: str) -> None:
         """Somebody sends nothing more: nothing of it fails."""
         if self._states.pop(identity, None) in UNHEARD:
-            self._mark(identity)
+            self._mark(identity, self._members().get(identity))
 
     def close(self) -> None:
         """The connection is over."""
@@ -61,8 +63,8 @@ class States:
             self._timer.cancel()
             self._timer = None
 
-    def _mark(self, identity: str) -> None:
-        if (member := self._members().get(identity)) is not None:
+    def _mark(self, identity: str, member: CallMember | None) -> None:
+        if member is not None:
             self._call.mark_heard(member.member_id, heard=self._states.get(identity) not in UNHEARD)
 
     def _wait(self) -> None:
