@@ -36,7 +36,7 @@ def differences(session: Session, now: Now) -> Iterator[str]:
     senders = known.room.committers({joined.leaf.user_id for joined in count.present.values()})
     if view.able != {member for member, joined in count.present.items() if joined.leaf.user_id in senders}:
         yield "others who may commit are kept"
-    if session._participants._present != count.present.keys():
+    if session._participants._told._present != count.present.keys():
         yield "others are told of"
     keyring = known.keyring
     claims = [claim for of_user in keyring._claims.values() for several in of_user.values() for claim in several]

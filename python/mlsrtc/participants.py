@@ -32,13 +32,40 @@ class CallMember:
 
 
 @dataclass(slots=True)
-class Participants:
-    """What the application was told of the others."""
+class Told:
+    """What the application was told of the others, however the call is keyed."""
 
     _present: frozenset[MemberId] = frozenset()
     _refused: Mapping[tuple[UserId, DeviceId | None], str] = field(default_factory=dict)
     _strange_master: bytes | None = None
-    _of: tuple[View, int, bool] | None = None  # what the first two follow from
+
+    def members(self, desk: Desk, present: frozenset[MemberId]) -> None:
+        """Who is in the call."""
+        if present != self._present:
+            joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
+            desk.tell(MembersChanged(joined, left))
+            self._present = present
+
+    def refused(self, desk: Desk, refused: Mapping[tuple[UserId, DeviceId | None], str]) -> None:
+        """Who gets no keys, and why."""
+        for device, reason in refused.items():
+            if self._refused.get(device) != reason:
+                desk.tell(NotAddable(*device, reason))
+        self._refused = refused
+
+    def strange_master(self, desk: Desk, key: bytes | None) -> None:
+        """The master key that keys/query names for our own user, if another one is pinned."""
+        if key is not None and key != self._strange_master:
+            desk.tell(OwnMasterKeyChanged(key))
+        self._strange_master = key
+
+
+@dataclass(slots=True)
+class Participants:
+    """What the application is told of the others in a call with MLS."""
+
+    _told: Told = field(default_factory=Told)
+    _of: tuple[View, int, bool] | None = None  # what members and refusals follow from
 
     def settle(self, desk: Desk, known: Knowledge, guests: Collection[Guest], *, complete: bool) -> None:
         """Tell what has changed. `guests`: participants without MLS, in a call that may be mixed. `complete`: nothing
@@ -46,31 +73,26 @@ class Participants:
         view, before = known.look(desk.now), self._of
         self._of = view, known.suite(desk.now), complete
         if self._of != before or view.roster.guests_at:  # Time alone shows guests, or ends what they are.
-            self._tell_members(desk, view, guests)
+            self._told.members(desk, view.members | ids(guests))
             if complete:
-                self._tell_refused(desk, known, guests)
-        strange = known.keyring.strange_master
-        if strange is not None and strange != self._strange_master:
-            desk.tell(OwnMasterKeyChanged(strange))
-        self._strange_master = strange
+                served = {(guest.user_id, guest.device_id) for guest in guests}
+                others = {device: why for device, why in known.not_addable(desk.now).items() if device not in served}
+                self._told.refused(desk, others | refusals(guests))
+        self._told.strange_master(desk, known.keyring.strange_master)
 
-    def _tell_members(self, desk: Desk, view: View, guests: Collection[Guest]) -> None:
-        present = view.members.union(member for guest in guests for member in guest.member_ids)
-        if present != self._present:
-            joined, left = tuple(sorted(present - self._present)), tuple(sorted(self._present - present))
-            desk.tell(MembersChanged(joined, left))
-            self._present = present
 
-    def _tell_refused(self, desk: Desk, known: Knowledge, guests: Collection[Guest]) -> None:
-        refused = known.not_addable(desk.now)
-        for guest in guests:
-            refused.pop((guest.user_id, guest.device_id), None)
-            if guest.reason is not None and guest.reason != "unasked":
-                refused[guest.user_id, guest.device_id] = guest.reason
-        for device, reason in refused.items():
-            if self._refused.get(device) != reason:
-                desk.tell(NotAddable(*device, reason))
-        self._refused = refused
+def ids(guests: Iterable[Guest]) -> frozenset[MemberId]:
+    """By which the memberships of those without MLS name them."""
+    return frozenset(member for guest in guests for member in guest.member_ids)
+
+
+def refusals(guests: Iterable[Guest]) -> dict[tuple[UserId, DeviceId | None], str]:
+    """Those without MLS who get no key, and why, as far as keys/query has answered."""
+    return {
+        (guest.user_id, guest.device_id): guest.reason
+        for guest in guests
+        if guest.reason is not None and guest.reason != "unasked"
+    }
 
 
 def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:

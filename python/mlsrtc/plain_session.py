@@ -17,7 +17,7 @@ from mlsrtc.keyshare.audience import Audience
 from mlsrtc.keyshare.entry import OwnEntry
 from mlsrtc.keyshare.room import PlainRoom
 from mlsrtc.mls import random_bytes
-from mlsrtc.notices import MembersChanged
+from mlsrtc.participants import Told
 from mlsrtc.presence import PlainPresence, shown_member_id
 from mlsrtc.room_state import RoomState
 from mlsrtc.upkeep import REFRESH_PAUSE, Device, Phase, Upkeep
@@ -39,7 +39,7 @@ class PlainSession(BaseSession):
         self._audience = Audience(self.policy, (UserId(device.user_id), DeviceId(device.device_id), device.device_key))
         self._questions = Inquiry(UserId(device.user_id))
         self._room = PlainRoom(RoomState(self.slot_id))
-        self._known: frozenset[MemberId] = frozenset()  # those whose coming was told
+        self._told_of = Told()
         self._back_at = -math.inf  # our membership is not written anew before
         self._entry = OwnEntry(UserId(device.user_id), DeviceId(device.device_id), self.slot_id)
 
@@ -225,9 +225,3 @@ class PlainSession(BaseSession):
         if expires is not None:
             desk.at(now.monotonic_at(expires + 1))
         self._keep_pins()
-
-    def _tell_members(self, present: frozenset[MemberId]) -> None:
-        if present != self._known:
-            joined, left = tuple(sorted(present - self._known)), tuple(sorted(self._known - present))
-            self._desk.tell(MembersChanged(joined, left))
-            self._known = present

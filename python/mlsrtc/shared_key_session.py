@@ -82,7 +82,7 @@ class SharedKeySession(PlainSession):
     def _look(self, memberships: Sequence[RtcMembership]) -> None:
         others = (member for one in memberships if (member := _member(one)) and not self._is_ours(member))
         self._others = participants.listed(others)
-        self._tell_members(frozenset(self._others))
+        self._told_of.members(self._desk, frozenset(self._others))
 
     @property
     def _flagged(self) -> frozenset[MemberId]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from mlsrtc import participants
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.handing import Handing
-from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, UserId
+from mlsrtc.identifiers import KeyIndex, MemberId
 from mlsrtc.keyshare.audience import Guest
-from mlsrtc.notices import KeyNotice, NotAddable, OwnMasterKeyChanged
+from mlsrtc.notices import KeyNotice
 from mlsrtc.outbox import Handed, Outcome, Request
 from mlsrtc.participants import CallMember
 from mlsrtc.plain_session import PlainSession
@@ -37,8 +37,6 @@ class SharingSession(PlainSession):
         super()._build(device, intent, form)
         self._sharing = Sharing(self.policy, Handing(self.policy, self._draw()))
         self._guests: list[Guest] = []
-        self._told_refused: dict[tuple[UserId, DeviceId], str] = {}
-        self._strange: bytes | None = None
 
     @property
     def _last_index(self) -> KeyIndex:
@@ -97,7 +95,9 @@ class SharingSession(PlainSession):
         if self.ready:  # before that the room may be an encrypted one that we do not know yet
             wants_clear = self.policy.key_transport is KeyTransport.ROOM_CLEAR
             self._sharing.clear(wants_clear and not self._room.state.encrypted)
-        self._tell_guests()
+        self._told_of.members(self._desk, participants.ids(self._guests))
+        self._told_of.refused(self._desk, participants.refusals(self._guests))
+        self._told_of.strange_master(self._desk, self._audience.strange_master)
 
     def _settle_keys(self) -> None:
         if self._phase in (Phase.LOBBY, Phase.ENTERING, Phase.INSIDE):
@@ -130,20 +130,3 @@ class SharingSession(PlainSession):
 
     def _stop_keys(self) -> None:
         self._sharing.stop(self._desk, self._draw())
-
-    def _tell_guests(self) -> None:
-        desk = self._desk
-        self._tell_members(frozenset(member for guest in self._guests for member in guest.member_ids))
-        refused = {
-            (guest.user_id, guest.device_id): guest.reason
-            for guest in self._guests
-            if guest.reason is not None and guest.reason != "unasked"
-        }
-        for (user, device), reason in refused.items():
-            if self._told_refused.get((user, device)) != reason:
-                desk.tell(NotAddable(user, device, reason))
-        self._told_refused = refused
-        strange = self._audience.strange_master
-        if strange is not None and strange != self._strange:
-            desk.tell(OwnMasterKeyChanged(strange))
-        self._strange = strange
