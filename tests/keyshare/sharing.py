@@ -132,6 +132,14 @@ class Sharers:
         return all(one.opens(other) for one in here for other in here if one is not other)
 
 
+def unsigned(party: Party, index: int) -> None:
+    """The device of this index is one that its user has not cross-signed. Before it is started."""
+    user, name = party.users[index], party[index].matrix.device_id
+    device = user.add_device(name, cross_signed=False)
+    party.world.log_in(device.name, keys=user.keys())
+    party[index].matrix = device
+
+
 class _Told(list[Any]):
     """The notices of a device, told to its ring as they come."""
 

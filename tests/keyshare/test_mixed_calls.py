@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from sharing import SLOT, Ring, Sharers
+from sharing import SLOT, Ring, Sharers, unsigned
 
 import people
 import samples
@@ -250,9 +250,7 @@ def test_a_restart_of_the_only_member_goes_on_under_another_epoch() -> None:
 
 def test_a_guest_whose_device_no_one_vouches_for_gets_no_key_and_is_not_heard() -> None:
     sharers = Sharers(3, mls=(0, 1), policy=MIXED)
-    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
-    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
-    sharers.party[2].matrix = stranger
+    unsigned(sharers.party, 2)
     for index in range(3):
         sharers.party.join(index)
     sharers.party.run(20)
@@ -416,9 +414,7 @@ def test_where_one_of_many_serves_guests_it_is_not_muted() -> None:
 
 def test_after_a_restart_a_stranger_costs_no_new_participation() -> None:
     sharers = Sharers(3, mls=(0, 1), policy=MIXED)
-    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
-    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
-    sharers.party[2].matrix = stranger
+    unsigned(sharers.party, 2)
     for index in range(3):
         sharers.party.join(index)
     sharers.party.run(20)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sharing import SLOT, Sharers
+from sharing import SLOT, Sharers, unsigned
 
 from mlsrtc import Derivation, SharedKey, SharedKeySession
 from mlsrtc.errors import CannotSend, LocalProtocolError
@@ -121,9 +121,7 @@ def test_who_enters_again_has_the_key_again() -> None:
 
 def test_nobodys_device_is_asked_for_and_no_trust_policy_is() -> None:
     circle = Circle(2)
-    stranger = circle.party.users[1].add_device("DEVICE01", cross_signed=False)
-    circle.world.log_in(stranger.name, keys=circle.party.users[1].keys())
-    circle.party[1].matrix = stranger
+    unsigned(circle.party, 1)
     for index in (0, 1):
         circle.party.join(index)
     circle.party.run(5)

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from sharing import Sharers
+from sharing import Sharers, unsigned
 
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.keyshare.ratchet import ratcheted
@@ -119,9 +119,7 @@ def test_a_device_that_is_not_cross_signed_gets_no_key_and_is_not_heard() -> Non
     sharers = Sharers(3)
     for index in (0, 1):
         sharers.party.join(index)
-    stranger = sharers.party.users[2].add_device("DEVICE02", cross_signed=False)
-    sharers.world.log_in(stranger.name, keys=sharers.party.users[2].keys())
-    sharers.party[2].matrix = stranger
+    unsigned(sharers.party, 2)
     sharers.party.join(2)
     sharers.party.run(10)
     assert [(told.device_id, told.reason) for told in sharers.told(0, NotAddable)] == [("DEVICE02", "no_chain")]
@@ -132,9 +130,7 @@ def test_a_device_that_is_not_cross_signed_gets_no_key_and_is_not_heard() -> Non
 
 def test_any_device_lets_it_in_and_says_so() -> None:
     sharers = Sharers(2, policy=Policy(trust=Trust.ANY_DEVICE))
-    stranger = sharers.party.users[1].add_device("DEVICE01", cross_signed=False)
-    sharers.world.log_in(stranger.name, keys=sharers.party.users[1].keys())
-    sharers.party[1].matrix = stranger
+    unsigned(sharers.party, 1)
     for index in (0, 1):
         sharers.party.join(index)
     sharers.party.run(5)
