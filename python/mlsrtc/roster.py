@@ -26,6 +26,7 @@ from mlsrtc.wire.membership import (
     RtcRoll,
     RtcSealed,
     Stamp,
+    memberships_of,
 )
 from mlsrtc.wire.room import RoomMember
 
@@ -237,7 +238,7 @@ class Roster:
         standing = [
             membership
             for event in self.places.values()
-            for membership in _memberships_of(event)
+            for membership in memberships_of(event)
             if (membership.expires_ts is None or membership.expires_ts >= now_ms)
             and membership.stamp.ts <= latest
             and membership.user_id not in absent
@@ -330,12 +331,6 @@ class Roster:
 
 def _is_guest(event: RtcEvent) -> TypeGuard[RtcMembership]:
     return isinstance(event, RtcMembership) and (event.block is None or isinstance(event.block, ForeignBlock))
-
-
-def _memberships_of(event: RtcEvent | None) -> tuple[RtcMembership, ...]:
-    if isinstance(event, RtcRoll):
-        return event.memberships
-    return (event,) if isinstance(event, RtcMembership) else ()
 
 
 def _guests_of(event: RtcEvent | None) -> dict[Place, RtcMembership]:

@@ -27,6 +27,7 @@ from mlsrtc.wire.rtc import (
     RtcRoll,
     RtcSealed,
     Stamp,
+    memberships_of,
 )
 from mlsrtc.wire.slots import slot_of, slot_parts
 
@@ -43,6 +44,7 @@ __all__ = [
     "Transport",
     "decode_membership",
     "encode_membership",
+    "memberships_of",
     "owner_of",
     "split_block",
     "state_key",

@@ -106,3 +106,10 @@ class RtcSealed:
 
 
 RtcEvent: TypeAlias = RtcMembership | RtcLeave | RtcErased | RtcRoll | RtcSealed
+
+
+def memberships_of(event: RtcEvent | None) -> tuple[RtcMembership, ...]:
+    """Whom an event shows as taking part: several devices, one, or nobody."""
+    if isinstance(event, RtcRoll):
+        return event.memberships
+    return (event,) if isinstance(event, RtcMembership) else ()

@@ -21,7 +21,7 @@ from mlsrtc.outbox import RateLimited, Refused
 from mlsrtc.wire.fields import Field
 from mlsrtc.wire.foci import TRANSPORTS_LIMIT
 from mlsrtc.wire.incoming import RoomEvent
-from mlsrtc.wire.membership import MembershipFormat, RtcMembership, RtcRoll, decode_membership
+from mlsrtc.wire.membership import MembershipFormat, RtcMembership, decode_membership, memberships_of
 from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
@@ -137,9 +137,8 @@ async def present_memberships(client: nio.AsyncClient, room_id: str, slot_id: st
                 decoded = decode_membership(event)
             except RemoteProtocolError:
                 continue
-            several = decoded.memberships if isinstance(decoded, RtcRoll) else (decoded,)
-            memberships = [one for one in several if isinstance(one, RtcMembership)]
-            found += [one for one in memberships if one.slot_id == slot_id and one.user_id in inside]
+            there = memberships_of(decoded)
+            found += [one for one in there if one.slot_id == slot_id and one.user_id in inside]
     return found
 
 
