@@ -108,6 +108,7 @@ async def test_what_is_shown_of_media_does_it(
         asyncio.timeout(2 * PATIENCE),
     ):
         sound = await other.track(one)
+        await one.until(lambda: other.member_id in one.call.members)  # earlier, a packet finds no key
         running = [
             asyncio.create_task(job)
             for job in (

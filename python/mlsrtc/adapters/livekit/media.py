@@ -121,7 +121,11 @@ class LiveKitMedia:
     ) -> rtc.LocalTrackPublication:
         """Publish any track of the SDK: video, a screen. Feed it when this has returned, not before: until then it is
         not sure that it is encrypted. Raises MediaError if it would not be, if we may not publish, or if the connection
-        is gone; LocalProtocolError if the track is published."""
+        is gone; LocalProtocolError if the track is published.
+
+        A track that was withdrawn before the server had anything of it, a moment after its publication, may be refused
+        (`publish`, after ten seconds): then another one is to be made. That is the server's own fault.
+        """
         return await self._publish(Published(track, options or rtc.TrackPublishOptions()))
 
     async def unpublish(self, track: rtc.LocalTrack) -> None:
@@ -141,7 +145,8 @@ class LiveKitMedia:
 
     async def send_data(self, data: bytes, *, topic: str = "", reliable: bool = True) -> None:
         """Send a packet, encrypted, to everybody in the room: at most 60,000 bytes. The others are told it as
-        `DataReceived`, if they are on this adapter: it is sealed once more than LiveKit seals it.
+        `DataReceived`, if they are on this adapter: it is sealed once more than LiveKit seals it. Whoever does not have
+        our key yet when it comes, because our join is still on its way there, is not told.
 
         Raises MediaError while there is no epoch that we may send under (`muted`), or if the connection is gone.
         """
