@@ -77,8 +77,8 @@ async def test_another_passphrase_is_not_heard_and_told_and_keeps_nobody_else_fr
                     for told in seated[0].notices(DecryptionChanged)
                 )
             )
-            assert not await seated[0].hears(stranger)
-            assert not await stranger.hears(seated[0])
+            assert not await seated[0].hears(stranger, 5)
+            assert not await stranger.hears(seated[0], 5)
             assert await all_hear(seated)
 
 
@@ -92,6 +92,6 @@ async def test_who_comes_back_with_the_right_passphrase_is_heard(
             await seated[0].until(
                 lambda: any(told.identity == identity for told in seated[0].notices(DecryptionChanged))
             )
-            assert not await seated[0].hears(stranger)
+            assert not await seated[0].hears(stranger, 5)
         async with room.seat(three[2], PITCHES[2], encryption=SharedKey(PASSPHRASE)) as again:
             assert await all_hear([*seated, again])
