@@ -94,7 +94,7 @@ async function open({ page: name, homeserver, room_id, password, ...session }) {
     const level = message.type();
     if (level === "warning" || level === "error") tell({ log: [name, level, message.text()] });
   });
-  page.on("pageerror", (error) => tell({ log: [name, "error", String(error)] }));
+  page.on("pageerror", (error) => tell({ log: [name, "error", error.stack ?? String(error)] }));
   const asked = new URLSearchParams({ roomId: room_id, homeserver, ...(password && { password }) });
   await page.goto(`${origin}/room#?${asked}`);
   await page.getByTestId("lobby_joinCall").waitFor();

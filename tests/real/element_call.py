@@ -179,4 +179,4 @@ async def until(window: Window, holds: Callable[[Shown], bool], patience: float 
                     return now
                 await asyncio.sleep(WAIT)
     except TimeoutError:
-        raise AssertionError(f"waited {patience:g} s in vain; shown: {now}") from None
+        raise AssertionError(f"waited {patience:g} s in vain; shown: {now}; said: {window.said[-20:]}") from None

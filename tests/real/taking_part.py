@@ -39,10 +39,12 @@ class Us:
     media: LiveKitMedia
     tracks: dict[tuple[str, type[rtc.Track]], rtc.Track] = field(default_factory=dict)
     mixed: Sequence[tuple[str, str]] = ()
+    notices: list[object] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self) -> None:
         async for notice in self.call.notices():
+            self.notices.append(notice)
             match notice:
                 case TrackReady(member=member, track=track):
                     self.tracks[member.user_id, type(track)] = track
@@ -136,7 +138,7 @@ async def all_see_and_hear(ours: Iterable[Us], windows: Iterable[Window], enough
         try:
             await us.sees_and_hears(other, enough)
         except TimeoutError:
-            known = {"its tracks": us.tracks, "it shows": us.call.members, "its epoch": us.call.session.epoch_id}
+            known = {"its tracks": us.tracks, "it shows": us.call.members, "was told": us.notices}
             raise AssertionError(f"{us.user_id} waited in vain for {other.user_id}; {known}") from None
 
     await asyncio.gather(
