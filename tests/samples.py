@@ -33,7 +33,7 @@ def state_join() -> dict[str, Any]:
         "created_ts": NOW,
         "expires": 14_400_000,
         "m.call.intent": "video",
-        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
         "foci_preferred": [
             {"type": "livekit", "livekit_service_url": "https://focus.one.example", "livekit_alias": ROOM}
         ],

@@ -107,7 +107,7 @@ class PlainPresence:
             expires_ts=until,
             intent=self.intent,
             transports=self.transports,
-            focus_selection="oldest_membership" if self.format is MembershipFormat.STATE else None,
+            focus_selection=names.MULTI_SFU if self.format is MembershipFormat.STATE else None,
             can_subscribe=("livekit",),
             block=self._join_block(now_ms, until),
         )

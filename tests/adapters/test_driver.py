@@ -140,7 +140,7 @@ async def test_a_focus_that_is_announced_goes_into_the_membership() -> None:
         await asyncio.sleep(0.05)
         written = [request for request in transport.channel.sent if isinstance(request, SendState)]
         assert [request.content["foci_preferred"] for request in written] == [
-            [],
+            [{"type": "dev.mlsrtc.no_media"}],
             [{"type": "livekit", "livekit_service_url": "https://sfu.one.test", "livekit_alias": "alias"}],
         ]
         assert entered.transport is transport

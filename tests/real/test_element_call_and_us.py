@@ -15,9 +15,10 @@ import numpy
 import pytest
 from element_call import until
 from rooms import heed_interrupts, make_room
-from taking_part import LOUD, MORE, PATIENCE, pages, taking_part
+from taking_part import LOUD, MORE, PATIENCE, POLICY, pages, taking_part
 
-from mlsrtc import AUTO, PER_MEMBER, SharedKey
+from mlsrtc import AUTO, MLS, PER_MEMBER, SharedKey
+from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.testing.devices import cross_signed_devices
 from mlsrtc.testing.synapse import Synapse
 from mlsrtc.testing.token_service import TokenService
@@ -54,6 +55,26 @@ async def test_we_see_and_hear_each_other_through_new_keys_of_both_and_after_we_
         async with taking_part(cem, room_id, AUTO) as us:
             assert us.call.session.encryption is PER_MEMBER, "nobody there has MLS"
             await asyncio.gather(us.is_seen_and_heard(ada), us.sees_and_hears(ada))
+
+
+async def test_who_came_first_and_sends_no_media_ends_no_page(announcing: tuple[Synapse, TokenService]) -> None:
+    """Element Call takes the first transport of the oldest membership as it is, and dies of one that is not there."""
+    synapse, _ = announcing
+    names = [f"{name}{next(_numbers)}" for name in ("cem", "dan")]
+    async with cross_signed_devices(synapse, names) as [cem, dan], pages(synapse, "ada") as [ada]:
+        room_id = await make_room(synapse, [dan, cem, ada], encrypted=True)
+        async with (
+            NioTransport(dan.client) as transport,
+            transport.call(room_id, encryption=MLS, policy=POLICY) as listening,
+            taking_part(cem, room_id, MLS) as us,
+        ):
+            await ada.enter(synapse.base_url, room_id)
+            await asyncio.gather(us.is_seen_and_heard(ada), us.sees_and_hears(ada))
+            assert not [text for level, text in ada.said if level == "error" and "TypeError" in text]
+            await until(
+                ada, lambda now: {member.user_id for member in now.members} >= {dan.account.user_id, us.user_id}
+            )
+            assert listening.session.member_id is not None
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

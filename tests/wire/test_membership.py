@@ -47,7 +47,7 @@ def test_element_call_s_state_membership_is_a_participant_without_mls() -> None:
         application="m.call",
         intent="video",
         transports=(Transport("livekit", "https://focus.one.example", ROOM),),
-        focus_selection="oldest_membership",
+        focus_selection="multi_sfu",
     )
 
 

@@ -15,7 +15,7 @@ from mlsrtc.wire import names
 from mlsrtc.wire.block import Block, ForeignBlock, JoinBlock, LeftBlock, decode_block, encode_block
 from mlsrtc.wire.famedly import decode_famedly, encode_famedly
 from mlsrtc.wire.fields import Field, refuse
-from mlsrtc.wire.foci import TRANSPORTS_LIMIT, Transport, decode_foci, encode_foci
+from mlsrtc.wire.foci import TRANSPORTS_LIMIT, Transport, decode_foci, encode_published
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.key_event import KeyFormat
 from mlsrtc.wire.rtc import (
@@ -168,7 +168,7 @@ def _state_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
         "device_id": membership.device_id,
         "membershipID": membership.rtc_member_id,
         "created_ts": membership.created_ts,
-        "foci_preferred": encode_foci(membership.transports),
+        "foci_preferred": encode_published(membership.transports),
     }
     if membership.expires_ts is not None:
         content["expires"] = membership.expires_ts - membership.created_ts
@@ -243,7 +243,7 @@ def _sticky_content(membership: RtcMembership | RtcLeave) -> dict[str, Any]:
         "application": application,
         "member": member,
         "transports": {
-            "published": encode_foci(membership.transports),
+            "published": encode_published(membership.transports),
             "can_subscribe": list(membership.can_subscribe),
         },
         "versions": [],

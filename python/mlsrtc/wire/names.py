@@ -27,6 +27,12 @@ KEYS_FAMEDLY = "com.famedly.call.member.encryption_keys"
 REQUEST_FAMEDLY = "com.famedly.call.member.encryption_keys_request"
 KEY_TYPES = frozenset({KEYS_ELEMENT, KEYS_MSC4143, KEYS_MSC4143_UNSTABLE, KEYS_FAMEDLY})
 
+MULTI_SFU = "multi_sfu"
+"""The `focus_selection` of a membership as a state event whose device publishes where its own first transport says."""
+
+NO_MEDIA = "dev.mlsrtc.no_media"
+"""The type of the only transport of a membership that publishes no media."""
+
 ENCRYPTED = "m.room.encrypted"
 POWER_LEVELS = "m.room.power_levels"
 ROOM_MEMBER = "m.room.member"

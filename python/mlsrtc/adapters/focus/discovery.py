@@ -22,11 +22,10 @@ from mlsrtc.wire.fields import Field
 from mlsrtc.wire.foci import TRANSPORTS_LIMIT
 from mlsrtc.wire.incoming import RoomEvent
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership, decode_membership, memberships_of
-from mlsrtc.wire.names import FAMEDLY_MEMBER, ROOM_MEMBER, STATE_MEMBER
+from mlsrtc.wire.names import FAMEDLY_MEMBER, MULTI_SFU, ROOM_MEMBER, STATE_MEMBER
 from mlsrtc.wire.room import decode_room_member
 
 LIVEKIT = "livekit"
-MULTI_SFU = "multi_sfu"  # of `focus_selection`: each sends to a focus of its own
 WELL_KNOWN = "/.well-known/matrix/client"
 WELL_KNOWN_FIELD = "org.matrix.msc4143.rtc_foci"
 
