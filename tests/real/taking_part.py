@@ -138,7 +138,12 @@ async def all_see_and_hear(ours: Iterable[Us], windows: Iterable[Window], enough
         try:
             await us.sees_and_hears(other, enough)
         except TimeoutError:
-            known = {"its tracks": us.tracks, "it shows": us.call.members, "was told": us.notices}
+            came = {
+                sort.__name__: [str(one.inbound_rtp) for one in await track.get_stats() if one.HasField("inbound_rtp")]
+                for (user, sort), track in us.tracks.items()
+                if user == other.user_id
+            }
+            known = {"came": came, "it shows": us.call.members, "was told": us.notices}
             raise AssertionError(f"{us.user_id} waited in vain for {other.user_id}; {known}") from None
 
     await asyncio.gather(
