@@ -173,7 +173,7 @@ async def test_who_publishes_while_we_move_is_published_where_we_are_then(
             monkeypatch.setattr(Link, "publish", hold_first)
             await media.publish(tone(400), name="late")
             assert held == [livekit.url]
-            assert MediaMoved(elsewhere.url) in call.told
+            await until(lambda: MediaMoved(elsewhere.url) in call.told)
             assert [one.name for one in media.room.local_participant.track_publications.values()] == ["late"]
 
 
