@@ -32,13 +32,11 @@ _numbers = count()
 
 @dataclass
 class Us:
-    """One participation of ours: what we send, and what has come of each user. `mixed`: who takes part without MLS, as
-    it was told last."""
+    """One participation of ours: what we send, what has come of each user, and all that was told."""
 
     call: Call
     media: LiveKitMedia
     tracks: dict[tuple[str, type[rtc.Track]], rtc.Track] = field(default_factory=dict)
-    mixed: Sequence[tuple[str, str]] = ()
     notices: list[object] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -52,10 +50,13 @@ class Us:
                 case TrackEnded(member=member, track=track):
                     if self.tracks.get((member.user_id, type(track))) is track:
                         del self.tracks[member.user_id, type(track)]
-                case Mixed(devices=devices):
-                    self.mixed = devices
                 case _:
                     pass
+
+    @property
+    def mixed(self) -> Sequence[tuple[str, str]]:
+        """Who takes part without MLS, as it was told last."""
+        return next((told.devices for told in reversed(self.notices) if isinstance(told, Mixed)), ())
 
     @property
     def user_id(self) -> str:
