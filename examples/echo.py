@@ -36,16 +36,16 @@ async def later(sound: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[rtc.Audio
 
 async def echo(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespace) -> None:
     """The echo of all members, until the call is over."""
+    policy = Policy(trust=options.trust)
     with SqliteStore(options.store / "calls.db") as store:
         async with (
             NioTransport(matrix) as transport,
-            transport.call(room_id, store=store, encryption=MLS, policy=Policy(trust=options.trust)) as call,
-            LiveKitMedia.connect(call) as media,
+            LiveKitMedia.join(transport.call(room_id, store=store, encryption=MLS, policy=policy)) as media,
             contextlib.aclosing(rtc.AudioMixer(RATE, 1)) as mixer,
         ):
             await media.publish(later(mixer))
             print("in the call", flush=True)
-            async for notice in call.notices():
+            async for notice in media.call.notices():
                 if isinstance(notice, TrackReady) and isinstance(notice.track, rtc.RemoteAudioTrack):
                     mixer.add_stream(frames(notice.track))
 

@@ -33,14 +33,14 @@ async def after_a_pause(sound: AsyncIterator[rtc.AudioFrame]) -> AsyncIterator[r
 
 
 async def take_part(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespace) -> None:
+    policy = Policy(trust=options.trust)
     with SqliteStore(options.directory / "calls.db") as store:
         async with (
             NioTransport(matrix) as transport,
-            transport.call(room_id, store=store, encryption=PER_MEMBER, policy=Policy(trust=options.trust)) as call,
-            LiveKitMedia.connect(call) as media,
+            LiveKitMedia.join(transport.call(room_id, store=store, encryption=PER_MEMBER, policy=policy)) as media,
         ):
             await media.publish(after_a_pause(wav(options.say) if options.say else tone(440.0, seconds=3.0)))
-            async for notice in call.notices():
+            async for notice in media.call.notices():
                 match notice:
                     case TrackReady(member=member, track=rtc.RemoteAudioTrack() as track):
                         name = re.sub(r"[^\w.-]+", "_", f"{member.user_id} {member.device_id} {track.sid}")

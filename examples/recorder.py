@@ -25,14 +25,14 @@ from mlsrtc.adapters.sqlite import SqliteStore
 
 async def record(matrix: nio.AsyncClient, room_id: str, options: argparse.Namespace) -> None:
     """A file for each member, until the call is over."""
+    policy = Policy(trust=options.trust)
     with SqliteStore(options.store / "calls.db") as store:
         async with (
             NioTransport(matrix) as transport,
-            transport.call(room_id, store=store, encryption=MLS, policy=Policy(trust=options.trust)) as call,
-            LiveKitMedia.connect(call) as media,
+            LiveKitMedia.join(transport.call(room_id, store=store, encryption=MLS, policy=policy)) as media,
         ):
             print("in the call", flush=True)
-            async for notice in call.notices():
+            async for notice in media.call.notices():
                 match notice:
                     case TrackReady(member=member, track=rtc.RemoteAudioTrack() as track):
                         name = re.sub(r"[^\w.-]+", "_", f"{member.user_id} {member.device_id} {track.sid}")

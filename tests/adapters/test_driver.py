@@ -146,6 +146,48 @@ async def test_a_focus_that_is_announced_goes_into_the_membership() -> None:
         assert entered.transport is transport
 
 
+async def test_what_is_announced_ahead_is_in_the_first_membership_and_no_other_is_written() -> None:
+    transport, focus = Transport(), Focus("livekit", "https://sfu.one.test", "alias")
+    entered = call(transport)
+
+    async def announce() -> None:
+        assert not any(isinstance(request, SendState) for request in transport.channel.sent)
+        entered.announce([focus])
+
+    entered.ahead(announce)
+    async with entered:
+        entered.announce([focus])
+        await asyncio.sleep(0.05)
+        [written] = [request for request in transport.channel.sent if isinstance(request, SendState)]
+        assert written.content["foci_preferred"][0]["livekit_service_url"] == "https://sfu.one.test"
+        with pytest.raises(LocalProtocolError, match="too late"):
+            entered.ahead(announce)
+
+
+async def test_who_leaves_while_something_is_done_ahead_does_not_join() -> None:
+    transport = Transport()
+    entered = call(transport)
+    entered.ahead(asyncio.Event().wait)
+    entering = asyncio.create_task(entered.__aenter__())
+    await asyncio.sleep(0.05)
+    await entered.leave()
+    with pytest.raises(CallOver, match=r"^left$"):
+        await entering
+    assert not any(isinstance(request, SendState) for request in transport.channel.sent)
+
+
+async def test_what_fails_ahead_ends_the_entering_with_its_error() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    transport = Transport()
+    entered = call(transport)
+    entered.ahead(fail)
+    with pytest.raises(ZeroDivisionError):
+        await entered.__aenter__()
+    assert not any(isinstance(request, SendState) for request in transport.channel.sent)
+
+
 async def test_who_waits_for_a_change_finds_the_membership_that_came_and_waits_while_nothing_does() -> None:
     transport, other = Transport(), LabUser("@bert:one.test", b"b" * 32).add_device("B")
     content = {

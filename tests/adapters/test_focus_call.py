@@ -133,6 +133,35 @@ async def test_we_follow_the_oldest_membership_and_say_where_we_are_once_we_are_
     assert (place.call.said, place.call.aliases) == ([place.url("old")], [ROOM])
 
 
+async def test_before_we_join_we_say_where_we_are_going(place: Place) -> None:
+    place.own, place.call.age = "own", None
+    await place.focus().foresee()
+    place.names("old", 9)
+    await place.focus("old").foresee()
+    assert (place.call.said, place.asked()) == ([place.url("own"), place.url("old")], [])
+
+
+async def test_what_we_foresaw_is_where_we_go_first_and_what_we_say_again(place: Place) -> None:
+    place.own, place.call.age = "own", None
+    focus = place.focus()
+    await focus.foresee()
+    place.call.age, place.own = 5, "other"
+    place.names("own", 1)
+    await arrive(focus)
+    assert (place.call.said, place.asked()) == ([place.url("own")] * 2, ["own"])
+
+
+async def test_where_nothing_can_be_foreseen_we_join_without_a_word(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.call.age = None
+    await place.focus().foresee()
+    place.own = "own"
+    monkeypatch.setattr(call_module, "FORESIGHT_SECONDS", 0.0)
+    await place.focus().foresee()
+    assert place.call.said == []
+
+
 async def test_where_the_dart_sdk_has_named_a_room_of_the_sfu_we_go_there_and_say_so(place: Place) -> None:
     at_alias = Transport("livekit", place.url("theirs"), "a room of the SFU")
     theirs = membership(9, at_alias, format=MembershipFormat.FAMEDLY, key="theirs")

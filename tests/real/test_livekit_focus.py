@@ -1,6 +1,7 @@
 """Where the media of a call meet, with services of their own that make the rooms, on real homeservers and real SFUs."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -215,3 +216,19 @@ async def test_a_room_that_is_gone_is_made_again_each_time(
                 await party.until(MediaConnected)
                 assert party.told == [MediaLost("room_deleted", retried=True), MediaConnected()]
                 assert media.room.local_participant.track_publications
+
+
+async def test_who_joins_with_its_media_writes_its_membership_once(announcing: tuple[Synapse, TokenService]) -> None:
+    synapse, service = announcing
+    async with cross_signed_devices(synapse, ["first", "second"]) as devices, AsyncExitStack() as stack:
+        room_id = await make_room(synapse, devices)
+        for device in devices:
+            transport = await stack.enter_async_context(NioTransport(device.client))
+            media = await stack.enter_async_context(LiveKitMedia.join(transport.call(room_id, encryption=MLS)))
+            await media.publish(tone(400))
+        await media.call.keyed(PATIENCE)
+        assert announced(media.call) == [service.url, service.url]
+        kinds = quote(json.dumps({"types": [STATE_MEMBER]}))
+        path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages?dir=b&limit=50&filter={kinds}"
+        past = await synapse.demand("GET", path, token=devices[0].account.access_token)
+        assert sorted(event["sender"] for event in past["chunk"]) == sorted(one.account.user_id for one in devices)

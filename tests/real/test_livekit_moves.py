@@ -67,6 +67,9 @@ class Guide(Door):
             raise self.shut
         return await super().grant()
 
+    async def foresee(self) -> None:
+        raise NotImplementedError("these media join no call")
+
     def arrived(self) -> None:
         self.arrivals += 1
         self.away.clear()

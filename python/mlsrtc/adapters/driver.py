@@ -7,7 +7,7 @@ then what it released: requests to the channel, notices to the application. Noth
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -130,6 +130,7 @@ class Call:
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()  # set for a moment at each turn of the loop
         self._begun = self._joined = False
+        self._ahead: Callable[[], Awaitable[None]] | None = None
         self._entered, self._keyed, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._end: BaseException | None = None  # once the call is over: CallOver, or the error that ended it
         self._lost: TransportClosed | None = None
@@ -248,6 +249,13 @@ class Call:
         """Wait until something has come in or become due, so that `memberships` may be others than they were."""
         await self._turned.wait()
 
+    def ahead(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Have `job` done when the room's past was read, before we join, so that what it announces is in our first
+        membership. Entering waits for it, and raises what it raises. Raises LocalProtocolError if that has begun."""
+        if self._begun:
+            raise LocalProtocolError("the call was entered: it is too late for what comes before")
+        self._ahead = job
+
     def announce(self, focus: Sequence[Focus]) -> None:
         """Say in our membership where we publish media."""
         self.session.announce(focus, now())
@@ -364,10 +372,17 @@ class Call:
             self._entered.set()
         elif self.session.ready and not self._joined:
             self._joined = True  # once: whoever leaves before the homeserver has taken it does not come back
+            self._start(self._join())
+
+    async def _join(self) -> None:
+        if self._ahead is not None:
+            await self._ahead()
+        if self.session.phase is not Phase.OVER:
             try:
                 self.session.join(now())
             except MlsrtcError as error:
                 self._finish(error)
+            self._wake.set()
 
     def _step(self) -> None:
         self.session.checkpoint(self._save)

@@ -175,23 +175,23 @@ class _TakingPart:
             room_id = await _enter_room(client, options.room)
             store = stack.enter_context(SqliteStore(options.store / "calls.db"))
             transport = await stack.enter_async_context(NioTransport(client))
-            call = await stack.enter_async_context(
-                transport.call(
-                    room_id,
-                    slot_id=options.slot,
-                    store=store,
-                    encryption=self._encryption,
-                    policy=Policy(trust=Trust(options.trust)),
-                    intent=options.intent,
-                    membership=MembershipFormat(options.membership),
-                )
+            call = transport.call(
+                room_id,
+                slot_id=options.slot,
+                store=store,
+                encryption=self._encryption,
+                policy=Policy(trust=Trust(options.trust)),
+                intent=options.intent,
+                membership=MembershipFormat(options.membership),
             )
+            connecting = _sound(call, options) if self._media else None
+            await stack.enter_async_context(call)
             self.entered = True
             if options.seconds is not None:
                 stack.callback(asyncio.get_running_loop().call_later(options.seconds, self.stop, 0).cancel)
             print(f"in the call of {room_id} as {client.user_id} {client.device_id}; Ctrl-C leaves", flush=True)
             try:
-                sound = await stack.enter_async_context(_sound(call, options)) if self._media else None
+                sound = None if connecting is None else await stack.enter_async_context(connecting)
                 return await _follow(call, sound)
             except asyncio.CancelledError:
                 print("leaving", flush=True)
@@ -199,9 +199,13 @@ class _TakingPart:
 
 
 def _sound(call: "Call", options: argparse.Namespace) -> "AbstractAsyncContextManager[Sound]":
+    """The media of a call that is about to be entered."""
+    from mlsrtc.adapters.focus import CallFocus
     from mlsrtc.cli.sound import Sound
 
-    return Sound.connect(call, options)
+    focus = CallFocus(call, well_known=options.well_known)
+    call.ahead(focus.foresee)
+    return Sound.connect(call, focus, options)
 
 
 async def _enter_room(client: "nio.AsyncClient", room: str) -> str:

@@ -56,10 +56,9 @@ class Sound:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, call: Call, options: argparse.Namespace) -> AsyncIterator["Sound"]:
+    async def connect(cls, call: Call, focus: CallFocus, options: argparse.Namespace) -> AsyncIterator["Sound"]:
         """Connected while the block is open. Raises what `LiveKitMedia` and its focus raise."""
         async with AsyncExitStack() as stack:
-            focus = CallFocus(call, well_known=options.well_known)
             media = await stack.enter_async_context(LiveKitMedia.connect(call, focus=focus))
             sound = cls(media, options.record)
             if (sent := _frames(options)) is not None:

@@ -1,5 +1,6 @@
 """The focus of a call that goes on: found in its memberships, followed where they move, and said in our own."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,12 +23,14 @@ from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire.membership import RtcMembership, Transport
 
+FORESIGHT_SECONDS = 2.0  # that joining waits to hear where our media will be
 FURTHER_LIMIT = 8  # servers beside our own: whoever may write a membership chooses them
 
 
 class CallFocus:
     """LiveKit tokens for our device in a call on matrix-nio: for the focus of its oldest membership, else for what our
-    homeserver announces. Once we are connected, our membership says where.
+    homeserver announces. Our membership says where: from its beginning if `foresee` was asked, which
+    `LiveKitMedia.join` does, and else once we are connected.
 
     A call whose membership is a sticky event asks at `/get_token` and has the identity of Matrix 2.0 mode, another one
     for every participation; any other asks at `/sfu/get`. Each token is a new one: only the service makes a room of the
@@ -58,6 +61,14 @@ class CallFocus:
         self._here: Focus | None = None  # where we have arrived
         self._tries = 0  # since then
 
+    async def foresee(self) -> None:
+        """Before we join (`Call.ahead`): our first membership says where we are going to connect, and is not written
+        again when we are. It says nothing if that is not known within two seconds."""
+        with suppress(FocusError, RemoteProtocolError, TimeoutError):
+            async with asyncio.timeout(FORESIGHT_SECONDS):
+                self._say(await self._where())
+        self._tries = 0
+
     async def grant(self) -> Grant:
         """A new token for where the call is now. Raises what `FocusTokens.grant` raises, and what `own_focus` raises
         where it is asked; LocalProtocolError before the call was entered."""
@@ -69,7 +80,7 @@ class CallFocus:
         """We are connected by the last token: our membership says so."""
         assert self._asked is not None
         self._here, self._tries = self._asked, 0
-        self._call.announce([Transport(LIVEKIT, *self._place(self._here))])
+        self._say(self._here)
 
     async def moved(self) -> None:
         """Returns when a membership that is older than ours leads elsewhere than where we are. Where ours is the
@@ -103,6 +114,9 @@ class CallFocus:
             return False
         membership, focus = found
         return age(membership) < min(ours) and self._place(focus) != self._place(self._here)
+
+    def _say(self, focus: Focus) -> None:
+        self._call.announce([Transport(LIVEKIT, *self._place(focus))])
 
     def _place(self, focus: Focus) -> tuple[str, str]:
         """The service, and the room that it is asked for."""

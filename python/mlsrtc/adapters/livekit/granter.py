@@ -30,6 +30,10 @@ class Granter(Protocol):
 class Follower(Granter, Protocol):
     """A granter that knows where the call is, as `CallFocus` does: who is connected elsewhere moves there."""
 
+    async def foresee(self) -> None:
+        """Before we join: have our first membership say where we are going to connect, if that can be known soon. Must
+        not raise."""
+
     def arrived(self) -> None:
         """We are connected by the last token."""
 

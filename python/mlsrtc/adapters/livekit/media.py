@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +38,8 @@ MOVE_PAUSE = 5.0  # seconds between two moves: who names one server after anothe
 
 
 class LiveKitMedia:
-    """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block.
+    """The media of one call: `async with LiveKitMedia.connect(call) as media: ...`, inside the call's own block. Or
+    both in one: `async with LiveKitMedia.join(transport.call(room_id)) as media: ...`.
 
     Keys need no hand: what the call tells is in place before the application reads it. A connection that is lost is
     made again, and our tracks are published anew; `TrackWithdrawn` tells of one that is not. Where the call meets at
@@ -58,6 +60,25 @@ class LiveKitMedia:
         """The media of `call`, connected while the block is open. focus: who gives tokens; by default the call's own
         focus is found (`CallFocus`, which says what it raises)."""
         return cls(call, CallFocus(call) if focus is None else focus)
+
+    @classmethod
+    @asynccontextmanager
+    async def join(cls, call: Call, *, focus: Granter | None = None) -> AsyncIterator[Self]:
+        """A call that was not entered, and its media, in one block. Our first membership says where we connect; that of
+        a call whose media are connected later is written again then. focus: as for `connect`.
+
+        Raises what entering the call raises, and what connecting does: then the call is left.
+        """
+        granter = CallFocus(call) if focus is None else focus
+        if isinstance(granter, Follower):
+            call.ahead(granter.foresee)
+        async with call, cls.connect(call, focus=granter) as media:
+            yield media
+
+    @property
+    def call(self) -> Call:
+        """Whose media these are."""
+        return self._call
 
     async def __aenter__(self) -> Self:
         """Raises MediaError if the server cannot be reached or refuses us, and what the focus raises for a token."""

@@ -93,8 +93,8 @@ class Hall:
         assert seat.device is not None
         seat.stack = AsyncExitStack()
         transport = await seat.stack.enter_async_context(NioTransport(seat.device.client))
-        seat.call = await seat.stack.enter_async_context(transport.call(self.room_id))
-        seat.media = await seat.stack.enter_async_context(LiveKitMedia.connect(seat.call))
+        seat.call = transport.call(self.room_id)
+        seat.media = await seat.stack.enter_async_context(LiveKitMedia.join(seat.call))
         listening = asyncio.create_task(self._listen(seat, seat.call))
 
         async def stop() -> None:
