@@ -1,8 +1,8 @@
 """We in the call of Element Calls, by the public API alone: what we send, and what each sees and hears of the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -67,27 +67,53 @@ class Us:
         return self.media.room.local_participant.identity
 
     async def sees_and_hears(self, other: "Window | Us", enough: int = ENOUGH) -> None:
-        """Waits until so many frames of somebody are decoded, and the sound."""
-        await asyncio.gather(self._sees(other.user_id, enough), self._hears(other.user_id))
+        """Waits until so many frames of somebody's picture are decoded, and its sound is heard."""
+        await asyncio.gather(self.sees(other, enough), self.hears(other))
 
-    async def _sees(self, user_id: str, enough: int) -> None:
-        track = await self._track(user_id, rtc.RemoteVideoTrack)
-        assert await asyncio.wait_for(picture.frames(track, enough), PATIENCE) == enough
+    async def sees(self, other: "Window | Us", enough: int = ENOUGH) -> None:
+        """Waits until so many frames of somebody's picture are decoded."""
+        came = 0
+        async with self._patiently(other, rtc.RemoteVideoTrack, lambda: f"{came} frames came") as track:
+            async with aclosing(rtc.VideoStream(track)) as stream:
+                async for _ in stream:
+                    came += 1
+                    if came == enough:
+                        return
+            raise AssertionError(f"the picture of {other.user_id} ended after {came} frames")
 
-    async def _hears(self, user_id: str) -> None:
-        track = await self._track(user_id, rtc.RemoteAudioTrack)
-        async with asyncio.timeout(PATIENCE), heard(track) as sound:
+    async def hears(self, other: "Window | Us") -> None:
+        """Waits until somebody's sound is heard."""
+        loudest, came = 0, 0
+
+        def how() -> str:
+            return f"{came} samples came, the loudest of {loudest}"
+
+        async with self._patiently(other, rtc.RemoteAudioTrack, how) as track, heard(track) as sound:
             async for samples in sound:
-                if numpy.abs(samples.astype(int)).max() > LOUD:
+                loudest, came = max(loudest, int(numpy.abs(samples.astype(int)).max())), came + len(samples)
+                if loudest > LOUD:
                     return
-        raise AssertionError(f"the sound of {user_id} has ended")
+            raise AssertionError(f"the sound of {other.user_id} ended: {how()}")
 
-    async def _track(self, user_id: str, kind: type[rtc.Track]) -> rtc.Track:
-        async with asyncio.timeout(PATIENCE):
-            while (user_id, kind) not in self.tracks:
-                self.told.clear()
-                await self.told.wait()
-        return self.tracks[user_id, kind]
+    @asynccontextmanager
+    async def _patiently(
+        self, other: "Window | Us", kind: type[rtc.Track], how: Callable[[], str]
+    ) -> AsyncIterator[rtc.Track]:
+        """Somebody's track, for as long as anybody would wait; then it tells what came of it, here and in the SDK."""
+        track = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while (track := self.tracks.get((other.user_id, kind))) is None:
+                    self.told.clear()
+                    await self.told.wait()
+                yield track
+        except TimeoutError:
+            stats = [] if track is None else await track.get_stats()
+            known = [str(one.inbound_rtp) for one in stats if one.HasField("inbound_rtp")]
+            raise AssertionError(
+                f"{self.user_id} waited in vain for {kind.__name__} of {other.user_id}: {how()}; "
+                f"{known}; {self.call.members}; {self.notices}"
+            ) from None
 
     async def is_seen_and_heard(self, window: Window, enough: int = ENOUGH) -> Shown:
         """Waits until a page shows our picture, and that it then decodes so much more and hears us."""
@@ -112,11 +138,10 @@ async def taking_part(
     """A device of ours in the call, with a tone and a picture on a ground of this colour."""
     async with (
         NioTransport(device.client) as transport,
-        transport.call(room_id, encryption=encryption, policy=POLICY) as call,
-        LiveKitMedia.connect(call) as media,
+        LiveKitMedia.join(transport.call(room_id, encryption=encryption, policy=POLICY)) as media,
         asyncio.TaskGroup() as group,
     ):
-        us = Us(call, media)
+        us = Us(media.call, media)
         following = group.create_task(us.follow())
         await media.publish(tone(440.0))
         async with picture.showing(media, colour):
@@ -132,22 +157,15 @@ async def pages(synapse: Synapse, *names: str) -> AsyncIterator[list[Window]]:
 
 
 async def all_see_and_hear(ours: Iterable[Us], windows: Iterable[Window], enough: int = ENOUGH) -> None:
-    """Waits until each of us sees and hears everybody else, and is seen and heard by every page."""
+    """Waits until each of us sees and hears everybody else, and is seen and heard by every page. Says of all who do not
+    what came."""
     ours, windows = tuple(ours), tuple(windows)
-
-    async def hears(us: Us, other: Window | Us) -> None:
-        try:
-            await us.sees_and_hears(other, enough)
-        except TimeoutError:
-            came = {
-                sort.__name__: [str(one.inbound_rtp) for one in await track.get_stats() if one.HasField("inbound_rtp")]
-                for (user, sort), track in us.tracks.items()
-                if user == other.user_id
-            }
-            known = {"came": came, "it shows": us.call.members, "was told": us.notices}
-            raise AssertionError(f"{us.user_id} waited in vain for {other.user_id}; {known}") from None
-
-    await asyncio.gather(
+    pairs = [(us, other) for us in ours for other in (*windows, *ours) if other is not us]
+    ended = await asyncio.gather(
         *(us.is_seen_and_heard(window, enough) for us in ours for window in windows),
-        *(hears(us, other) for us in ours for other in (*windows, *ours) if other is not us),
+        *(us.sees(other, enough) for us, other in pairs),
+        *(us.hears(other) for us, other in pairs),
+        return_exceptions=True,
     )
+    if failed := [one for one in ended if isinstance(one, Exception)]:
+        raise ExceptionGroup("not all see and hear", failed)
