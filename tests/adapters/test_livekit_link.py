@@ -1,5 +1,6 @@
 """One connection to LiveKit beside a room that is made up: what it looks at before media are fed, played or told."""
 
+import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from livekit import rtc
 
 from mlsrtc.adapters import livekit
 from mlsrtc.adapters.livekit import audio
+from mlsrtc.adapters.livekit import link as link_module
 from mlsrtc.adapters.livekit.keyring import KeyRing
 from mlsrtc.adapters.livekit.link import GCM, Link, room_options
 from mlsrtc.adapters.livekit.seal import DataSeal
@@ -195,6 +197,60 @@ async def test_what_is_heard_on_a_track_ends_with_it() -> None:
     link._gone("TR_1", who)
     assert audio.over(track).is_set()
     assert call.told[-1] == livekit.TrackEnded(ben, track)
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[bool | Exception]:
+    """What is found out of one picture after the other: whether it is dark."""
+    found: asyncio.Queue[bool | Exception] = asyncio.Queue()
+
+    async def is_dark(track: object) -> bool:
+        answer = await found.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(link_module, "is_dark", is_dark)
+    return found
+
+
+async def test_a_picture_that_the_sdk_keeps_to_itself_is_subscribed_to_anew(pictures: asyncio.Queue[bool]) -> None:
+    link, room, call = connected(Cryptor(THEIRS, "TR_1"))
+    publication = Publication()
+    who: Any = SimpleNamespace(identity=THEIRS, track_publications={"TR_1": publication})
+    room.remote_participants = {THEIRS: who}
+    first, second = (rtc.RemoteVideoTrack.__new__(rtc.RemoteVideoTrack) for _ in range(2))
+    ben = call.members[member("ben")]
+    link._subscribed(first, publication, who)
+    pictures.put_nowait(True)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not publication.subscribed
+    link._unsubscribed(first, publication, who)
+    assert publication.subscribed
+    link._subscribed(second, publication, who)
+    pictures.put_nowait(False)
+    await asyncio.sleep(0)
+    assert publication.subscribed
+    ready, ended = livekit.TrackReady, livekit.TrackEnded
+    assert call.told == [ready(ben, first), ended(ben, first), ready(ben, second)]
+
+
+async def test_a_picture_that_ends_or_cannot_be_looked_at_is_left_alone(pictures: asyncio.Queue[Any]) -> None:
+    link, _, _ = connected(Cryptor(THEIRS, "TR_1"))
+    publication = Publication()
+    who: Any = SimpleNamespace(identity=THEIRS, track_publications={})
+    link._subscribed(rtc.RemoteVideoTrack.__new__(rtc.RemoteVideoTrack), publication, who)
+    pictures.put_nowait(ValueError("no figures"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    link._subscribed(rtc.RemoteVideoTrack.__new__(rtc.RemoteVideoTrack), publication, who)
+    looking = link._seeing["TR_1"]
+    await asyncio.sleep(0)
+    link._gone("TR_1", who)
+    await asyncio.wait([looking])
+    assert looking.cancelled()
+    assert publication.subscribed
 
 
 async def test_a_track_that_is_muted_is_told_so_and_one_that_is_not_ready_is_not() -> None:

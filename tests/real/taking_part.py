@@ -1,10 +1,11 @@
 """We in the call of Element Calls, by the public API alone: what we send, and what each sees and hears of the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import numpy
 import picture
@@ -50,6 +51,7 @@ class Us:
                 case TrackEnded(member=member, track=track):
                     if self.tracks.get((member.user_id, type(track))) is track:
                         del self.tracks[member.user_id, type(track)]
+                        self.told.set()
                 case _:
                     pass
 
@@ -73,40 +75,53 @@ class Us:
     async def sees(self, other: "Window | Us", enough: int = ENOUGH) -> None:
         """Waits until so many frames of somebody's picture are decoded."""
         came = 0
-        async with self._patiently(other, rtc.RemoteVideoTrack, lambda: f"{came} frames came") as track:
+
+        async def look(track: rtc.Track) -> None:
+            nonlocal came
             async with aclosing(rtc.VideoStream(track)) as stream:
                 async for _ in stream:
                     came += 1
-                    if came == enough:
+                    if came >= enough:
                         return
-            raise AssertionError(f"the picture of {other.user_id} ended after {came} frames")
+
+        await self._patiently(look, other, rtc.RemoteVideoTrack, lambda: f"{came} frames came")
 
     async def hears(self, other: "Window | Us") -> None:
         """Waits until somebody's sound is heard."""
-        loudest, came = 0, 0
+        loudest = came = 0
 
-        def how() -> str:
-            return f"{came} samples came, the loudest of {loudest}"
+        async def listen(track: rtc.Track) -> None:
+            nonlocal loudest, came
+            async with heard(track) as sound:
+                async for samples in sound:
+                    loudest, came = max(loudest, int(numpy.abs(samples.astype(int)).max())), came + len(samples)
+                    if loudest > LOUD:
+                        return
 
-        async with self._patiently(other, rtc.RemoteAudioTrack, how) as track, heard(track) as sound:
-            async for samples in sound:
-                loudest, came = max(loudest, int(numpy.abs(samples.astype(int)).max())), came + len(samples)
-                if loudest > LOUD:
-                    return
-            raise AssertionError(f"the sound of {other.user_id} ended: {how()}")
+        await self._patiently(
+            listen, other, rtc.RemoteAudioTrack, lambda: f"{came} samples came, the loudest of {loudest}"
+        )
 
-    @asynccontextmanager
     async def _patiently(
-        self, other: "Window | Us", kind: type[rtc.Track], how: Callable[[], str]
-    ) -> AsyncIterator[rtc.Track]:
-        """Somebody's track, for as long as anybody would wait; then it tells what came of it, here and in the SDK."""
+        self,
+        job: Callable[[rtc.Track], Coroutine[Any, Any, None]],
+        other: "Window | Us",
+        kind: type[rtc.Track],
+        how: Callable[[], str],
+    ) -> None:
+        """Has it done with somebody's track, and again with the next one where that ends before."""
         track = None
         try:
-            async with asyncio.timeout(PATIENCE):
-                while (track := self.tracks.get((other.user_id, kind))) is None:
-                    self.told.clear()
-                    await self.told.wait()
-                yield track
+            async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+                while True:
+                    track = await self._track(other.user_id, kind)
+                    doing = group.create_task(job(track))
+                    ending = group.create_task(self._until(other.user_id, kind, lambda now, one=track: now is not one))
+                    await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+                    ending.cancel()
+                    if doing.done():
+                        return
+                    doing.cancel()
         except TimeoutError:
             stats = [] if track is None else await track.get_stats()
             known = [str(one.inbound_rtp) for one in stats if one.HasField("inbound_rtp")]
@@ -114,6 +129,16 @@ class Us:
                 f"{self.user_id} waited in vain for {kind.__name__} of {other.user_id}: {how()}; "
                 f"{known}; {self.call.members}; {self.notices}"
             ) from None
+
+    async def _track(self, user_id: str, kind: type[rtc.Track]) -> rtc.Track:
+        return await self._until(user_id, kind, lambda now: now is not None)
+
+    async def _until(self, user_id: str, kind: type[rtc.Track], holds: Callable[[rtc.Track | None], bool]) -> Any:
+        """Somebody's track, as soon as this holds of it."""
+        while not holds(now := self.tracks.get((user_id, kind))):
+            self.told.clear()
+            await self.told.wait()
+        return now
 
     async def is_seen_and_heard(self, window: Window, enough: int = ENOUGH) -> Shown:
         """Waits until a page shows our picture, and that it then decodes so much more and hears us."""

@@ -8,6 +8,7 @@ server says, the SDK does not hear it say otherwise (`signalling`).
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from mlsrtc.adapters.livekit.notices import (
 )
 from mlsrtc.adapters.livekit.seal import DataSeal
 from mlsrtc.adapters.livekit.shared_ring import SharedRing
+from mlsrtc.adapters.livekit.sight import is_dark
 from mlsrtc.adapters.livekit.signalling import Signalling
 from mlsrtc.adapters.livekit.states import States
 from mlsrtc.errors import RemoteProtocolError
@@ -42,6 +44,7 @@ from mlsrtc.notices import MediaKeysChanged, MembersChanged, Notice
 from mlsrtc.session import CallMember
 from mlsrtc.shared_key_session import SharedKeySession
 
+LOGGER = logging.getLogger("mlsrtc")
 T = TypeVar("T")
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 PLACE_SECONDS = 2.0  # that the server's name of the room may come late
@@ -101,6 +104,7 @@ class Link:
         self._shared: SharedKey | None = None  # by which all send
         self._signalling: Signalling | None = None
         self._heard: dict[str, tuple[CallMember, RemoteTrack]] = {}  # by track sid
+        self._seeing: dict[str, asyncio.Task[None]] = {}  # by track sid
         self._refused: set[str] = set()  # track sids
         self._refused_data: set[tuple[str, str]] = set()  # by identity, and why
         self._states = States(call, self._members, self._set_anew)
@@ -157,6 +161,10 @@ class Link:
         """End the connection, and all that it has of this machine; nothing if that is done."""
         self._call.detach(self)
         self._closing = True
+        seeing = tuple(self._seeing.values())
+        for task in seeing:
+            task.cancel()
+        await asyncio.gather(*seeing, return_exceptions=True)
         try:
             await self._end()
         finally:
@@ -267,7 +275,7 @@ class Link:
         room.on("track_published", lambda publication, participant: self._look())
         room.on("participant_connected", lambda participant: self._look())
         room.on("track_subscribed", self._subscribed)
-        room.on("track_unsubscribed", lambda track, publication, participant: self._gone(publication.sid, participant))
+        room.on("track_unsubscribed", self._unsubscribed)
         room.on("track_muted", lambda participant, publication: self._muted(publication.sid, muted=True))
         room.on("track_unmuted", lambda participant, publication: self._muted(publication.sid, muted=False))
         room.on("track_unpublished", lambda publication, participant: self._gone(publication.sid, participant))
@@ -315,6 +323,23 @@ class Link:
         self._call.tell(TrackReady(member, track))
         if publication.muted:
             self._muted(publication.sid, muted=True)
+        if isinstance(track, rtc.RemoteVideoTrack):
+            self._seeing[publication.sid] = asyncio.ensure_future(self._see(track, publication))
+
+    async def _see(self, track: rtc.RemoteVideoTrack, publication: rtc.RemoteTrackPublication) -> None:
+        """A picture that the SDK keeps to itself is subscribed to anew, as soon as the subscription has ended."""
+        try:
+            if await is_dark(track):
+                LOGGER.warning("%s is decoded and not handed out: subscribing to it anew", publication.sid)
+                publication.set_subscribed(False)
+        except Exception as error:
+            LOGGER.warning("whether %s is handed out cannot be seen: %s", publication.sid, error)
+
+    def _unsubscribed(
+        self, track: RemoteTrack, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        self._gone(publication.sid, participant)
+        self._look()
 
     def _muted(self, sid: str, *, muted: bool) -> None:
         if (heard := self._heard.get(sid)) is not None:
@@ -326,6 +351,8 @@ class Link:
             self._states.forget(participant.identity)
 
     def _ended(self, sid: str) -> None:
+        if (seeing := self._seeing.pop(sid, None)) is not None:
+            seeing.cancel()
         if (heard := self._heard.pop(sid, None)) is not None:
             audio.over(heard[1]).set()
             self._call.tell(TrackEnded(*heard))
