@@ -4,7 +4,7 @@ import pytest
 
 from mlsrtc.identifiers import EpochId, UserId
 from mlsrtc.policy import Policy
-from mlsrtc.recovery import OPEN_LIMIT, QUESTIONS, Recovery
+from mlsrtc.recovery import OPEN_LIMIT, QUESTIONS, Bucket, Recovery
 
 ADA, EVE = UserId("@ada:example.org"), UserId("@eve:example.org")
 POLICY = Policy()
@@ -83,3 +83,11 @@ def test_many_askers_together_get_no_more_than_the_budget() -> None:
     recovery = Recovery(POLICY)
     users = [UserId(f"@u{number}:example.org") for number in range(100)]
     assert sum(recovery.may_answer(user, 0.0) for user in users) == POLICY.answers_per_minute
+
+
+def test_nothing_is_taken_from_a_bucket_that_is_held_however_full_it_is() -> None:
+    bucket = Bucket(60)
+    bucket.hold(10.0)
+    bucket.hold(5.0)
+    assert (bucket.take(9.0), bucket.next_at(9.0)) == (False, 10.0)
+    assert sum(bucket.take(10.0) for _ in range(100)) == 60

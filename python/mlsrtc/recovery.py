@@ -6,6 +6,7 @@ buckets, so that nobody can make a member its amplifier, and one who asks takes 
 an argument (monotonic seconds), jitter is a number the caller drew.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class Bucket:
     per_minute: float
     _level: float = field(init=False)
     _at: float | None = None
+    _held_until: float = -math.inf
 
     def __post_init__(self) -> None:
         self._level = self.per_minute
@@ -41,7 +43,12 @@ class Bucket:
 
     def next_at(self, now: float) -> float:
         """When one more may go out: `now`, or later. To ask changes nothing, not by a rounding either."""
-        return now if self._at is None else max(now, self._at + (1 - self._level) * 60 / self.per_minute)
+        filled = now if self._at is None else self._at + (1 - self._level) * 60 / self.per_minute
+        return max(now, filled, self._held_until)
+
+    def hold(self, until: float) -> None:
+        """Nothing goes out before `until`, however much there is: the homeserver asks for patience."""
+        self._held_until = max(self._held_until, until)
 
 
 @dataclass(slots=True)

@@ -142,6 +142,42 @@ def test_the_homeservers_word_counts_more_than_our_pace() -> None:
     assert len(post.settle(120.0)) == 1
 
 
+@pytest.mark.parametrize("asks_for", [0, 1000])
+def test_a_homeserver_that_is_down_is_tried_at_growing_distances_with_all_in_as_few_requests(asks_for: int) -> None:
+    """The foot-gun of a retry: a homeserver that comes up is met by everybody who has tried each second meanwhile."""
+    post = Post(devices=range(49))
+    now = 0.0
+    while now < 300:
+        for request in post.settle(now):
+            assert post.delivery.failed(request, RateLimited(asks_for), now) == []
+        timer = post.delivery.next_timer()
+        assert timer is not None
+        now = timer
+    for number in range(49):
+        tries = post.tries_of(number)
+        assert 7 <= len(tries) <= 9
+        for (before, later), base in zip(pairwise(tries), [2, 4, 8, 16, 32, 60, 60, 60], strict=False):
+            assert before + base <= later <= before + 1.5 * base + asks_for / 1000
+    assert post.requests <= 3 * 9, "the 49 go in three requests each time"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_homeserver_asks_for_holds_for_every_key(whole: bool) -> None:
+    post = Post(devices=range(40))
+    first, second = post.settle(0.0)
+    limited = RateLimited(60_000)
+    if whole:
+        post.delivery.failed(first, limited, 0.0)
+    else:
+        post.delivery.sent(first, {device(1): limited}, 0.0)
+    post.delivery.sent(second, {}, 0.0)
+    post.key = own(2)
+    assert post.settle(0.5) == []
+    assert post.delivery.next_timer() == 60.0
+    assert not post.delivery.may_ask(59.0)
+    assert len(post.settle(60.0)) == 2
+
+
 def test_everything_comes_out_of_one_budget() -> None:
     post = Post(Policy(key_messages_per_minute=60), range(200))
     sent = 0
@@ -212,6 +248,12 @@ def test_a_new_key_goes_to_everybody_and_the_old_one_to_nobody() -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 2.0, 8.0, 64.0]), st.integers(0, 5)), max_size=15))
 def test_where_nothing_has_changed_nothing_is_due(steps: list[tuple[float, int]]) -> None:
     """As whoever is asked to look through everything every time. A budget of two, so that it holds things up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlsrtc.keyshare.delivery.jitter", lambda: 0.5)
+        compare(steps)
+
+
+def compare(steps: list[tuple[float, int]]) -> None:
     posts = Post(Policy(key_messages_per_minute=2)), Post(Policy(key_messages_per_minute=2))
     one, thorough = (post.delivery for post in posts)
     wanted = {posts[0].key: posts[0].formats}

@@ -164,6 +164,32 @@ def test_the_homeservers_word_counts_more_than_our_pace() -> None:
     assert board.posting.next_timer() == 7.0
 
 
+def test_a_homeserver_that_is_down_is_posted_to_at_growing_distances() -> None:
+    board, now = Board(), 0.0
+    while now < 300:
+        for request in board.settle(now):
+            assert board.posting.failed(request, RateLimited(1000), now) == []
+        timer = board.posting.next_timer()
+        assert timer is not None
+        now = timer
+    moments = [moment for moment, _ in board.posted]
+    assert len(moments) >= 7
+    for (before, later), base in zip(pairwise(moments), (2, 4, 8, 16, 32, 60, 60, 60), strict=False):
+        assert before + base <= later <= before + 1.5 * base
+
+
+def test_what_the_homeserver_asks_for_holds_for_the_next_key_too() -> None:
+    board = Board()
+    (request,) = board.settle(0.0)
+    board.posting.failed(request, RateLimited(60_000), 0.0)
+    board.wanted[own(2)] = {holder(1)}
+    assert board.settle(0.5) == []
+    assert board.posting.next_timer() == 60.0
+    assert not board.posting.may_ask(59.0)
+    board.post(60.0)
+    assert (60.0, 2) in board.posted
+
+
 def test_also_where_it_speaks_of_the_megolm_session_of_one_device() -> None:
     board = Board()
     board.hear_all()

@@ -2,8 +2,9 @@
 
 The talk that named the problem asks for a "retry mechanism, but also rate limit it". Each pair of holder and key is
 tracked until the device is heard from, which shows that we can reach each other; what fails is tried again at growing
-distances with jitter; and everything, answers to requests included, comes out of one budget of the whole device. A
-device that was never heard from is written to once more unasked: the message may have been one that it could not open.
+distances with jitter; while the homeserver asks for patience nobody is sent anything; and everything, answers to
+requests included, comes out of one budget of the whole device. A device that was never heard from is written to once
+more unasked: the message may have been one that it could not open.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -145,28 +146,30 @@ class Delivery:
         """The homeserver took a request; `failures`: the devices that could not be written to, and why. Returns what
         there is to tell."""
         self._settled = None
+        self._budget.hold(now + patience(failures.values()))
         troubles: list[Trouble] = []
+        spread = jitter()  # one for all: what fails together is tried again in one request
         for device, parcel in self._of(request_id):
             reason = failures.get(device)
-            if isinstance(reason, RateLimited):
-                # The homeserver's word counts more than our pace.
-                parcel.request, parcel.due = None, now + reason.retry_after_ms / 1000
+            if reason is None:
+                parcel.request, parcel.failed = None, 0
+                parcel.due = now + self.policy.key_resend_after * 2**parcel.sent
+                parcel.sent += 1
+                parcel.sent_at = now
+                self._troubles.pop(device, None)
                 continue
-            if reason is not None:
-                self._fail(parcel, now)
-                if self._troubles.get(device) != reason:
-                    self._troubles[device] = reason
-                    troubles.append(Trouble(device, reason))
-                continue
-            parcel.request, parcel.failed = None, 0
-            parcel.due = now + self.policy.key_resend_after * 2**parcel.sent
-            parcel.sent += 1
-            parcel.sent_at = now
-            self._troubles.pop(device, None)
+            # The homeserver's word counts more than our pace, where it asks for more.
+            pause = max(pause_after(parcel.failed, self.policy, spread), patience([reason]))
+            parcel.request, parcel.due = None, now + pause
+            parcel.failed += 1
+            if isinstance(reason, str) and self._troubles.get(device) != reason:
+                self._troubles[device] = reason
+                troubles.append(Trouble(device, reason))
         return troubles
 
     def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
         """The homeserver will not take a request, or not yet."""
+        self._budget.hold(now + patience([reason]))
         return self.sent(request_id, {device: reason for device, _ in self._of(request_id)}, now)
 
     def renew(self, now: float, *, older_than: float) -> None:
@@ -204,16 +207,21 @@ class Delivery:
             return True
         return parcel.sent > (0 if device_of(holder) in self._heard else self.policy.key_resends)
 
-    def _fail(self, parcel: _Parcel, now: float) -> None:
-        parcel.request, parcel.due = None, now + pause_after(parcel.failed, self.policy)
-        parcel.failed += 1
+
+def pause_after(failed: int, policy: Policy, spread: float) -> float:
+    """Seconds until what has failed so often before is tried again. `spread`: of `jitter`."""
+    return min(policy.key_retry_first * (1 << min(failed, 16)), policy.key_retry_limit) * (1 + spread / 2)
 
 
-def pause_after(failed: int, policy: Policy) -> float:
-    """Seconds until what has failed so often before is tried again."""
-    pause = min(policy.key_retry_first * (1 << min(failed, 16)), policy.key_retry_limit)
-    jitter: int = random_bytes(1).expose()[0]  # so that not everybody comes back at once
-    return pause * (1 + jitter / 510)
+def jitter() -> float:
+    """A number in 0..1, so that not everybody comes back at once."""
+    drawn: int = random_bytes(1).expose()[0]
+    return drawn / 255
+
+
+def patience(reasons: Iterable[str | RateLimited]) -> float:
+    """Seconds that our homeserver asks for by the longest of these."""
+    return max((one.retry_after_ms / 1000 for one in reasons if isinstance(one, RateLimited)), default=0.0)
 
 
 def _parts(devices: list[DeviceIdentity], size: int) -> Iterable[list[DeviceIdentity]]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mlsrtc.evidence import DeviceIdentity
-from mlsrtc.keyshare.delivery import Batch, Trouble, pause_after
+from mlsrtc.keyshare.delivery import Batch, Trouble, jitter, patience, pause_after
 from mlsrtc.keyshare.rotation import Holder, OwnKey, device_of
 from mlsrtc.outbox import RateLimited
 from mlsrtc.policy import Policy
@@ -92,16 +92,16 @@ class Posting:
 
     def sent(self, request_id: str, failures: Mapping[DeviceIdentity, str | RateLimited], now: float) -> list[Trouble]:
         """The homeserver took it; `failures`: the devices that cannot read it, and why. Returns what to tell."""
+        self._budget.hold(now + patience(failures.values()))
         troubles: list[Trouble] = []
         for letter in self._of(request_id):
             missed = {holder for holder in letter.addressed if device_of(holder) in failures}
             letter.request, letter.posted_at = None, now
             letter.repeated += letter.addressed <= letter.reached
             letter.reached |= letter.addressed - missed
+            pause = max(pause_after(letter.failed, self.policy, jitter()), patience(failures.values()))
+            letter.due = now + pause if missed else now
             letter.failed = letter.failed + 1 if missed else 0
-            letter.due = now + pause_after(letter.failed - 1, self.policy) if missed else now
-            limits = [reason.retry_after_ms for reason in failures.values() if isinstance(reason, RateLimited)]
-            letter.due = max(letter.due, now + max(limits, default=0) / 1000)
             for holder in sorted(letter.addressed):
                 reason = failures.get(device_of(holder))
                 if not isinstance(reason, str):
@@ -113,16 +113,14 @@ class Posting:
 
     def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
         """The homeserver will not take it, or not yet."""
+        self._budget.hold(now + patience([reason]))
         troubles: list[Trouble] = []
         for letter in self._of(request_id):
-            letter.request = None
-            if isinstance(reason, RateLimited):
-                letter.due = now + reason.retry_after_ms / 1000
-                continue
-            letter.due = now + pause_after(letter.failed, self.policy)
+            pause = max(pause_after(letter.failed, self.policy, jitter()), patience([reason]))
+            letter.request, letter.due = None, now + pause
             letter.failed += 1
             for device in sorted(map(device_of, letter.addressed)):
-                if self._troubles.get(device) != reason:
+                if isinstance(reason, str) and self._troubles.get(device) != reason:
                     self._troubles[device] = reason
                     troubles.append(Trouble(device, reason))
         return troubles
