@@ -27,6 +27,7 @@ from mlsrtc.outbox import (
 )
 from mlsrtc.participants import CallMember
 from mlsrtc.policy import Encryption, Policy
+from mlsrtc.recovery import Bucket
 from mlsrtc.trust import Pins
 from mlsrtc.upkeep import Device, Phase, Upkeep, is_leave
 from mlsrtc.wire.fields import Field
@@ -61,8 +62,9 @@ class BaseSession(ABC):
     """One call of one device. The verbs are those of docs/design.md section 3; all of them are cheap to call again.
 
     intent: "audio" or "video", shown to the others. membership: which event our membership is written as.
-    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
-    LocalProtocolError if another version of the schema wrote it, or if room, slot or intent would be refused by others.
+    records: what a store kept of this call; the session goes on with it. budget: one for all calls of the device, which
+    keys that are handed out are sent within. Raises StoreError if the records cannot be read, and LocalProtocolError if
+    another version of the schema wrote them, or if room, slot or intent would be refused by others.
     """
 
     encryption: Encryption
@@ -78,10 +80,12 @@ class BaseSession(ABC):
         intent: str = "audio",
         membership: MembershipFormat = MembershipFormat.STATE,
         records: saved.Records | None = None,
+        budget: Bucket | None = None,
     ) -> None:
         self.room_id = _given("room_id", room_id, Field.room_id)
         self.slot_id = _given("slot_id", slot_id, Field.slot_id)
         self.policy = policy or Policy()
+        self._budget = budget or Bucket()
         self._desk = Desk(now)
         self._phase = Phase.LOBBY
         self._complete = False  # the room's past was read, and no gap is open

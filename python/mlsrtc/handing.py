@@ -64,6 +64,7 @@ class Handing:
 
     policy: Policy
     ourselves: Ourselves
+    budget: Bucket = field(default_factory=Bucket)  # of the whole device
     clear: bool = field(default=False, init=False)
     guests: Mapping[DeviceIdentity, Guest] = field(default_factory=dict, init=False)
     _delivery: Delivery | Posting = field(init=False)
@@ -84,7 +85,7 @@ class Handing:
 
     def __post_init__(self) -> None:
         by_device = self.policy.key_transport is KeyTransport.TO_DEVICE
-        self._delivery = Delivery(self.policy) if by_device else Posting(self.policy)
+        self._delivery = (Delivery if by_device else Posting)(self.policy, self.budget)
         self._inbox = Inbox(self.policy)
 
     # -- what comes in -------------------------------------------------------------------------------------------------

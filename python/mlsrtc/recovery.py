@@ -21,9 +21,9 @@ OPEN_LIMIT = 4  # questions that are open at once: anybody can build commits on 
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket: `per_minute` messages on average, as many at once."""
+    """A token bucket: `per_minute` messages on average, as many at once; without bound unless one is given."""
 
-    per_minute: float
+    per_minute: float = math.inf
     _level: float = field(init=False)
     _at: float | None = None
     _held_until: float = -math.inf
@@ -45,6 +45,11 @@ class Bucket:
         """When one more may go out: `now`, or later. To ask changes nothing, not by a rounding either."""
         filled = now if self._at is None else self._at + (1 - self._level) * 60 / self.per_minute
         return max(now, filled, self._held_until)
+
+    def limit(self, per_minute: float) -> None:
+        """No more than so many: of several who share it, the lowest number counts."""
+        self.per_minute = min(self.per_minute, per_minute)
+        self._level = min(self._level, self.per_minute)
 
     def hold(self, until: float) -> None:
         """Nothing goes out before `until`, however much there is: the homeserver asks for patience."""

@@ -52,8 +52,9 @@ class Session(BaseSession):
 
     intent: "audio" or "video", shown to the others. membership: which event our membership is written as; that of
     Famedly's clients has no place for MLS.
-    records: what a store kept of this call; the session goes on with it. Raises StoreError if it cannot be read, and
-    LocalProtocolError if another version of the schema wrote it, or if room, slot or intent would be refused by others.
+    records: what a store kept of this call; the session goes on with it. budget: one for all calls of the device, which
+    keys that are handed out are sent within. Raises StoreError if the records cannot be read, and LocalProtocolError if
+    another version of the schema wrote them, or if room, slot or intent would be refused by others.
     """
 
     encryption = Encryption.MLS
@@ -79,7 +80,7 @@ class Session(BaseSession):
     def _mix(self) -> Mixing:
         own = self._attendance.device_identity
         ourselves = Ourselves(self.room_id, self.slot_id, own[0], own[1], MemberId(""))
-        return Mixing(self.policy, Audience(self.policy, own), Handing(self.policy, ourselves))
+        return Mixing(self.policy, Audience(self.policy, own), Handing(self.policy, ourselves, self._budget))
 
     @property
     def _upkeep(self) -> Attendance:

@@ -35,7 +35,7 @@ class SharingSession(PlainSession):
 
     def _build(self, device: Device, intent: str, form: MembershipFormat) -> None:
         super()._build(device, intent, form)
-        self._sharing = Sharing(self.policy, Handing(self.policy, self._draw()))
+        self._sharing = Sharing(self.policy, Handing(self.policy, self._draw(), self._budget))
         self._guests: list[Guest] = []
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -25,10 +25,11 @@ from mlsrtc import (
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.store import MemoryStore
 from mlsrtc.identifiers import MemberId, RoomId, SlotId
-from mlsrtc.outbox import ScheduleLeave, SendState
+from mlsrtc.outbox import HandOver, ScheduleLeave, SendState
+from mlsrtc.recovery import Bucket
 from mlsrtc.testing.identities import LabUser
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import PostedKey, RoomEvent, ToDevice
+from mlsrtc.wire.incoming import DeviceKeys, PostedKey, RoomEvent, ToDevice
 from mlsrtc.wire.membership import MembershipFormat
 
 ROOM = "!room:one.test"
@@ -55,6 +56,8 @@ async def calling(
     *first: RoomEvent,
     encryption: Encryption | SharedKey = AUTO,
     membership: MembershipFormat = MembershipFormat.STATE,
+    policy: Policy | None = None,
+    budget: Bucket | None = None,
 ) -> AsyncIterator[tuple[Call, Transport]]:
     transport = Transport(*first)
     made = Call(
@@ -64,8 +67,9 @@ async def calling(
         SlotId("m.call#ROOM"),
         MemoryStore(),
         encryption=encryption,
-        policy=Policy(),
+        policy=policy or Policy(),
         membership=membership,
+        budget=budget,
     )
     async with made as call:
         yield call, transport
@@ -128,6 +132,21 @@ async def test_a_key_that_does_not_hold_is_told_with_its_reason_and_without_the_
     assert [(one.device_id, one.reason) for one in told] == [(None, "not_encrypted"), ("ANOTHER", "wrong_device")]
     assert KEY not in repr(told)
     assert KEY not in repr(encrypted)
+
+
+async def test_the_calls_of_one_device_hand_their_keys_out_within_one_budget() -> None:
+    bert = LabUser(OTHER.user_id, b"b" * 32)
+    bert.add_device(OTHER.device_id)
+    policy, budget = Policy(key_messages_per_minute=1), Bucket()
+    handed = []
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            entering = calling(ENCRYPTED, member(), encryption=PER_MEMBER, policy=policy, budget=budget)
+            _, transport = await stack.enter_async_context(entering)
+            transport.channel.feed.put_nowait(DeviceKeys(bert.user_id, bert.keys()))
+            await asyncio.sleep(0.2)
+            handed.append(sum(isinstance(one, HandOver) for one in transport.channel.sent))
+    assert handed == [1, 0]
 
 
 async def test_a_posted_key_that_does_not_hold_is_told_too() -> None:

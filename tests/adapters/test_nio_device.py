@@ -17,6 +17,9 @@ from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.adapters.nio.sieve import UNREADABLE_KEPT, Sieve
 from mlsrtc.adapters.nio.transport import _changed_users
 from mlsrtc.errors import LocalProtocolError
+from mlsrtc.policy import MLS, PER_MEMBER, Policy
+from mlsrtc.session import Session
+from mlsrtc.sharing_session import SharingSession
 from mlsrtc.wire.incoming import DevicesChanged, RoomEvent
 
 BLOCK = {"version": 1}
@@ -83,6 +86,17 @@ async def test_a_one_time_key_count_of_zero_leads_to_an_upload(
     assert not scripted.client.should_upload_keys
     NioTransport(scripted.client)._mend_key_count(raw)
     assert scripted.client.should_upload_keys
+
+
+async def test_all_calls_of_a_transport_share_one_budget(scripted: Scripted) -> None:
+    transport = NioTransport(scripted.client)
+    policy = Policy(key_messages_per_minute=60, mixed=True)
+    shared = transport.call("!a:h", encryption=PER_MEMBER, policy=policy).session
+    mixed = transport.call("!b:h", encryption=MLS, policy=policy).session
+    assert isinstance(shared, SharingSession)
+    assert isinstance(mixed, Session)
+    budgets = [shared._sharing.handing.budget, mixed._mixing.handing.budget]
+    assert sum(budgets[number % 2].take(1.0) for number in range(200)) == 60
 
 
 def _encrypted(event_id: str, **content: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mlsrtc.keyshare.rotation import Holder, OwnKey
 from mlsrtc.mls import Secret
 from mlsrtc.outbox import RateLimited
 from mlsrtc.policy import Policy
+from mlsrtc.recovery import Bucket
 from mlsrtc.wire.key_event import KeyFormat
 
 
@@ -32,8 +33,10 @@ def own(generation: int = 1) -> OwnKey:
 class Post:
     """A delivery and a homeserver that says what became of each request."""
 
-    def __init__(self, policy: Policy | None = None, devices: Iterable[int] = range(1, 4)) -> None:
-        self.delivery = Delivery(policy or Policy())
+    def __init__(
+        self, policy: Policy | None = None, devices: Iterable[int] = range(1, 4), budget: Bucket | None = None
+    ) -> None:
+        self.delivery = Delivery(policy or Policy(), budget or Bucket())
         self.key = own()
         self.formats = {holder(number): KeyFormat.ELEMENT for number in devices}
         self.heard: set[DeviceIdentity] = set()
@@ -187,6 +190,25 @@ def test_everything_comes_out_of_one_budget() -> None:
         sent = len({one for _, one in post.sent})
     assert sent == 60 + 120
     assert len(post.sent) <= 60 + 121
+
+
+def test_the_calls_of_one_device_share_a_budget_of_which_the_lowest_number_counts() -> None:
+    budget = Bucket()
+    posts = [Post(Policy(key_messages_per_minute=number), range(40), budget) for number in (600, 60, 600)]
+    for post in posts:
+        for request in post.settle(0.0):
+            post.delivery.failed(request, "unreachable", 0.0)
+    assert [len(post.sent) for post in posts] == [40, 20, 0]
+    assert [post.delivery.next_timer() == 1.0 for post in posts[1:]] == [True, True]
+
+
+def test_what_the_homeserver_asks_for_in_one_call_holds_in_all() -> None:
+    budget = Bucket()
+    one, other = Post(budget=budget), Post(budget=budget)
+    (request,) = one.settle(0.0)
+    one.delivery.failed(request, RateLimited(60_000), 0.0)
+    assert other.settle(59.0) == []
+    assert len(other.settle(60.0)) == 1
 
 
 def test_a_budget_that_is_spent_says_when_there_is_more() -> None:

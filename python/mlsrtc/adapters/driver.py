@@ -35,6 +35,7 @@ from mlsrtc.notices import (
 )
 from mlsrtc.outbox import Request, SendEvent, SendState
 from mlsrtc.policy import AUTO, MLS, PER_MEMBER, Encryption, Policy
+from mlsrtc.recovery import Bucket
 from mlsrtc.saved import PIN, changed_pins
 from mlsrtc.session import CallMember, Device, Phase, Session
 from mlsrtc.shared_key_session import SharedKeySession
@@ -86,8 +87,9 @@ def now() -> Now:
 class Call:
     """One call of one device: joined when the block is entered, left when it ends.
 
-    A background task drives it, so a slow reader of `notices` stalls nothing. Made by `Transport.call`. Raises
-    LocalProtocolError for a room, slot or intent that others would refuse.
+    A background task drives it, so a slow reader of `notices` stalls nothing. Made by `Transport.call`. budget: one for
+    all calls of the device, which keys that are handed out are sent within. Raises LocalProtocolError for a room, slot
+    or intent that others would refuse.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Call:
         policy: Policy,
         intent: str = "audio",
         membership: MembershipFormat = MembershipFormat.STATE,
+        budget: Bucket | None = None,
     ) -> None:
         if encryption is AUTO and membership is MembershipFormat.FAMEDLY:
             encryption = PER_MEMBER  # whom we want to be seen by has no MLS
@@ -121,6 +124,7 @@ class Call:
             policy=policy,
             intent=intent,
             membership=membership,
+            budget=budget,
         )
         # What the room shows until it is known how the call is keyed; None once it is.
         self._undecided: list[Incoming] | None = [] if encryption is AUTO else None

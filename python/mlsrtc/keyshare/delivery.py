@@ -58,8 +58,8 @@ class Delivery:
     """The keys that one device of ours hands out."""
 
     policy: Policy
+    budget: Bucket = field(default_factory=Bucket)  # of the whole device, whatever calls it is in
     _parcels: dict[tuple[Holder, int], _Parcel] = field(default_factory=dict)
-    _budget: Bucket = field(init=False)
     _asked: dict[DeviceIdentity, Bucket] = field(default_factory=dict)
     _heard: frozenset[DeviceIdentity] = frozenset()
     _has: dict[Holder, int] = field(default_factory=dict)  # the newest generation that each was sent
@@ -69,7 +69,7 @@ class Delivery:
     _timer: float | None = None  # as it was then
 
     def __post_init__(self) -> None:
-        self._budget = Bucket(self.policy.key_messages_per_minute)
+        self.budget.limit(self.policy.key_messages_per_minute)
 
     # -- what is to be sent --------------------------------------------------------------------------------------------
 
@@ -105,8 +105,8 @@ class Delivery:
         due: dict[tuple[OwnKey, KeyFormat], list[DeviceIdentity]] = {}
         self._waiting = None
         for device, parcel in sorted(ready, key=lambda one: one[1].sent):  # who has nothing yet goes first
-            if not self._budget.take(now):
-                self._waiting = self._budget.next_at(now)
+            if not self.budget.take(now):
+                self._waiting = self.budget.next_at(now)
                 break
             due.setdefault((parcel.key, parcel.format), []).append(device)
         self._settled, self._timer = wanted, self._next_timer()
@@ -146,7 +146,7 @@ class Delivery:
         """The homeserver took a request; `failures`: the devices that could not be written to, and why. Returns what
         there is to tell."""
         self._settled = None
-        self._budget.hold(now + patience(failures.values()))
+        self.budget.hold(now + patience(failures.values()))
         troubles: list[Trouble] = []
         spread = jitter()  # one for all: what fails together is tried again in one request
         for device, parcel in self._of(request_id):
@@ -169,7 +169,7 @@ class Delivery:
 
     def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
         """The homeserver will not take a request, or not yet."""
-        self._budget.hold(now + patience([reason]))
+        self.budget.hold(now + patience([reason]))
         return self.sent(request_id, {device: reason for device, _ in self._of(request_id)}, now)
 
     def renew(self, now: float, *, older_than: float) -> None:
@@ -194,7 +194,7 @@ class Delivery:
 
     def may_ask(self, now: float) -> bool:
         """Whether the budget lets one more request for somebody else's key out."""
-        return self._budget.take(now)
+        return self.budget.take(now)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -37,15 +37,15 @@ class Posting:
     """The keys that one device of ours posts."""
 
     policy: Policy
+    budget: Bucket = field(default_factory=Bucket)  # of the whole device, whatever calls it is in
     _letters: dict[int, _Letter] = field(default_factory=dict)  # by generation
-    _budget: Bucket = field(init=False)
     _asked: dict[DeviceIdentity, Bucket] = field(default_factory=dict)
     _heard: frozenset[DeviceIdentity] = frozenset()
     _troubles: dict[DeviceIdentity, str] = field(default_factory=dict)
     _waiting: float | None = None  # until when the budget holds something up
 
     def __post_init__(self) -> None:
-        self._budget = Bucket(self.policy.key_messages_per_minute)
+        self.budget.limit(self.policy.key_messages_per_minute)
 
     # -- what is to be posted ------------------------------------------------------------------------------------------
 
@@ -69,8 +69,8 @@ class Posting:
             due = self._due(letter)
             if due is None or due > now:
                 continue
-            if not self._budget.take(now):
-                self._waiting = self._budget.next_at(now)
+            if not self.budget.take(now):
+                self._waiting = self.budget.next_at(now)
                 break
             key, devices = letter.key, tuple(sorted(map(device_of, letter.holders)))
             batches.append(Batch(KeyFormat.ELEMENT, key.generation, key.index, key.secret, key.made_at, devices))
@@ -92,7 +92,7 @@ class Posting:
 
     def sent(self, request_id: str, failures: Mapping[DeviceIdentity, str | RateLimited], now: float) -> list[Trouble]:
         """The homeserver took it; `failures`: the devices that cannot read it, and why. Returns what to tell."""
-        self._budget.hold(now + patience(failures.values()))
+        self.budget.hold(now + patience(failures.values()))
         troubles: list[Trouble] = []
         for letter in self._of(request_id):
             missed = {holder for holder in letter.addressed if device_of(holder) in failures}
@@ -113,7 +113,7 @@ class Posting:
 
     def failed(self, request_id: str, reason: str | RateLimited, now: float) -> list[Trouble]:
         """The homeserver will not take it, or not yet."""
-        self._budget.hold(now + patience([reason]))
+        self.budget.hold(now + patience([reason]))
         troubles: list[Trouble] = []
         for letter in self._of(request_id):
             pause = max(pause_after(letter.failed, self.policy, jitter()), patience([reason]))
@@ -144,7 +144,7 @@ class Posting:
 
     def may_ask(self, now: float) -> bool:
         """Whether the budget lets one more request for somebody else's key out."""
-        return self._budget.take(now)
+        return self.budget.take(now)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from mlsrtc.errors import LocalProtocolError
 from mlsrtc.identifiers import RoomId, SlotId
 from mlsrtc.media.shared import SharedKey
 from mlsrtc.policy import MLS, Encryption, Policy
+from mlsrtc.recovery import Bucket
 from mlsrtc.wire.membership import MembershipFormat
 from mlsrtc.wire.names import ENCRYPTED, STICKY_MEMBER_TYPES
 
@@ -58,6 +59,7 @@ class NioTransport:
         self._attachment_limit = attachment_limit
         self._channels: list[NioChannel] = []
         self._olm = OlmDoor(client, self._on_olm)
+        self._budget = Bucket()  # for the messages with keys of all calls
         self._sticky: dict[str, dict[str, Raw]] = {}
         self._loop_task: asyncio.Task[None] | None = None
         self._end: TransportClosed | None = None
@@ -160,6 +162,9 @@ class NioTransport:
         us: the state event of Element Call; a sticky event (MSC4354), which the homeserver must have; or that of
         Famedly's clients, whose calls have no MLS. Entering raises CannotSend if the room's power levels forbid what a
         call needs, and LocalProtocolError if the client has no device keys.
+
+        All calls of a transport share one budget for handing out keys; of their policies' `key_messages_per_minute` the
+        lowest counts.
         """
         return Call(
             self,
@@ -171,6 +176,7 @@ class NioTransport:
             policy=policy or Policy(),
             intent=intent,
             membership=membership,
+            budget=self._budget,
         )
 
     @asynccontextmanager
