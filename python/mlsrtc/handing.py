@@ -13,7 +13,7 @@ from mlsrtc.evidence import DeviceIdentity
 from mlsrtc.identifiers import DeviceId, KeyIndex, MemberId, RoomId, SlotId, UserId
 from mlsrtc.keyshare import inbox
 from mlsrtc.keyshare.audience import Guest
-from mlsrtc.keyshare.delivery import Delivery, Trouble
+from mlsrtc.keyshare.delivery import Delivery, Trouble, jitter, pause_after
 from mlsrtc.keyshare.inbox import Inbox
 from mlsrtc.keyshare.posting import Posting
 from mlsrtc.keyshare.rotation import Holder, OwnKey
@@ -55,6 +55,18 @@ class Ourselves:
 
 
 @dataclass(slots=True)
+class _Silence:
+    """A device whose key has not come, or does not open what it sends."""
+
+    since: float
+    told: bool = False
+    request: str | None = None  # it is being asked
+    tries: int = 0  # how often it was
+    asked: int = 0  # how often the homeserver took it
+    due: float = 0.0
+
+
+@dataclass(slots=True)
 class Handing:
     """What goes to and comes from the participants without MLS of one call. `guests`: those we deal with.
 
@@ -77,8 +89,7 @@ class Handing:
     _listened: tuple[object, bool] | None = field(default=None, init=False)  # the guests and `clear` of these two
     _addressed: dict[OwnKey, dict[Holder, KeyFormat]] = field(default_factory=dict, init=False)  # who is to hold which
     _wanted: list[tuple[OwnKey, frozenset[Holder]]] | None = field(default=None, init=False)  # what that follows from
-    _silent: dict[DeviceIdentity, float] = field(default_factory=dict, init=False)  # whose key has not come, since when
-    _missed: set[DeviceIdentity] = field(default_factory=set, init=False)  # the part of them that was told
+    _silent: dict[DeviceIdentity, _Silence] = field(default_factory=dict, init=False)
     _asking: dict[DeviceIdentity, Bucket] = field(default_factory=dict, init=False)  # that was asked for its key
     _unopened: dict[tuple[UserId, str], MessageNotOpened] = field(default_factory=dict, init=False)
     _lamented: set[tuple[UserId, str]] = field(default_factory=set, init=False)  # the part of them that was told
@@ -228,6 +239,8 @@ class Handing:
                 troubles = self._delivery.failed(request.id, "refused", now)
         for trouble in troubles:
             desk.tell(KeyUndelivered(trouble.device[0], trouble.device[1], trouble.reason))
+        if isinstance(request.event, KeyRequest):
+            self._asked(request.id, now, taken=isinstance(outcome, Accepted) and not outcome.failures)
 
     def stop(self, desk: Desk) -> tuple[Sender, ...]:
         """Forget every key: we are in the call no more. Returns whose were told."""
@@ -238,7 +251,6 @@ class Handing:
                 _wipe(request)
         self._unheard.clear()
         self._silent.clear()
-        self._missed.clear()
         self._unopened.clear()
         self._lamented.clear()
         return tuple(withdrawn)
@@ -272,7 +284,7 @@ class Handing:
 
     def _look_for_silent(self, desk: Desk) -> None:
         """Whose key has not come, or does not open what it sends: told, and asked for where the client can be asked."""
-        now, ours = desk.now.monotonic, self.ourselves
+        now = desk.now.monotonic
         self._unheard &= self.guests.keys()
         self._asking = {device: bucket for device, bucket in self._asking.items() if device in self.guests}
         silent = [
@@ -280,24 +292,40 @@ class Handing:
             for device, guest in self.guests.items()
             if device in self._unheard or self._inbox.lacks(self._known_as(device), guest.member_ids)
         ]
-        self._silent = {device: self._silent.get(device, now) for device in silent}
-        self._missed &= self._silent.keys()
-        for device, since in self._silent.items():
-            if device in self._missed:
-                continue
-            if (due := since + self.policy.key_wanted_after) > now:
+        self._silent = {device: self._silent.get(device) or _Silence(now) for device in silent}
+        for device, silence in self._silent.items():
+            if (due := silence.since + self.policy.key_wanted_after) > now:
                 desk.at(due)
                 continue
-            self._missed.add(device)
-            desk.tell(KeyMissing(device[0], device[1]))
-            if self.guests[device].format is KeyFormat.FAMEDLY and self._may_ask(device, now):
-                request = KeyRequest(ours.room_id, ours.slot_id, ours.device_id)
-                desk.draft(HandOver(desk.new_id("ask"), request, (device,)))
+            if not silence.told:
+                silence.told = True
+                desk.tell(KeyMissing(device[0], device[1]))
+            if self.guests[device].format is KeyFormat.FAMEDLY:
+                self._ask(desk, device, silence)
 
-    def _may_ask(self, device: DeviceIdentity, now: float) -> bool:
-        """Whether a device may be asked for its key once more: as often as we would answer it, within the budget."""
+    def _ask(self, desk: Desk, device: DeviceIdentity, silence: _Silence) -> None:
+        """Ask a device for its key, now or when it is time: as often as we would answer it, within the budget."""
+        now, ours = desk.now.monotonic, self.ourselves
+        if silence.request is not None or silence.asked >= self.policy.key_requests_per_device:
+            return
         bucket = self._asking.setdefault(device, Bucket(self.policy.key_requests_per_device))
-        return bucket.take(now) and self._delivery.may_ask(now)
+        due = max(silence.due, bucket.next_at(now), self.budget.next_at(now))
+        if due > now:
+            desk.at(due)
+            return
+        bucket.take(now)
+        self.budget.take(now)
+        silence.request = desk.new_id("ask")
+        desk.draft(HandOver(silence.request, KeyRequest(ours.room_id, ours.slot_id, ours.device_id), (device,)))
+
+    def _asked(self, request_id: str, now: float, *, taken: bool) -> None:
+        """What became of asking a device, which may be silent no more. What was taken may still be lost, or the answer
+        to it: it is asked again at growing distances."""
+        for silence in self._silent.values():
+            if silence.request == request_id:
+                silence.request, silence.due = None, now + pause_after(silence.tries, self.policy, jitter())
+                silence.tries += 1
+                silence.asked += taken
 
 
 def _sender_of(event: ToDevice | PostedKey, claimed: DeviceId | None) -> DeviceIdentity:

@@ -134,8 +134,8 @@ class KeyMissing:
     """A participant without MLS has not handed us a key, or not the one that it sends under, as a media adapter sees:
     we cannot hear it. Told once, until a key has come, or it is heard.
 
-    Where its client can be asked, it has been. Else it hands a key over when it makes the next one, at the latest when
-    somebody leaves.
+    Where its client can be asked it is, and a few times more at growing distances. Else it hands a key over when it
+    makes the next one, at the latest when somebody leaves.
     """
 
     user_id: UserId

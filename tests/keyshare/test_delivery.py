@@ -177,7 +177,6 @@ def test_what_the_homeserver_asks_for_holds_for_every_key(whole: bool) -> None:
     post.key = own(2)
     assert post.settle(0.5) == []
     assert post.delivery.next_timer() == 60.0
-    assert not post.delivery.may_ask(59.0)
     assert len(post.settle(60.0)) == 2
 
 

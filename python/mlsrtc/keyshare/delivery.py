@@ -192,10 +192,6 @@ class Delivery:
                 parcel.sent, parcel.due = 0, now
         return True
 
-    def may_ask(self, now: float) -> bool:
-        """Whether the budget lets one more request for somebody else's key out."""
-        return self.budget.take(now)
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _of(self, request_id: str) -> list[tuple[DeviceIdentity, _Parcel]]:

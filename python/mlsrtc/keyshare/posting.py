@@ -142,10 +142,6 @@ class Posting:
             letter.reached -= {holder for holder in letter.reached if device_of(holder) == device}
         return True
 
-    def may_ask(self, now: float) -> bool:
-        """Whether the budget lets one more request for somebody else's key out."""
-        return self.budget.take(now)
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _of(self, request_id: str) -> list[_Letter]:
