@@ -102,7 +102,7 @@ class Handing:
     # -- what comes in -------------------------------------------------------------------------------------------------
 
     def to_device(self, event: ToDevice, now: Now) -> None:
-        """A key, or a request for ours. Raises RemoteProtocolError if it does not hold; nothing is changed then.
+        """A key, or what asks for ours. Raises RemoteProtocolError if it does not hold; nothing is changed then.
 
         Nothing is believed of what the event claims about its sender: only what the envelope authenticates counts.
         """
@@ -111,6 +111,9 @@ class Handing:
             request = decode_key_request(event.content)
             if (request.room_id, request.slot_id) == (room_id, slot_id):
                 self._delivery.asked(_sender_of(event, request.device_id), now.monotonic)
+        elif event.type == names.DUMMY and isinstance(self._delivery, Delivery):
+            # It has begun a new Olm session since something by the one before did not open: our key, it may be.
+            self._delivery.asked(_sender_of(event, None), now.monotonic)
         elif event.type in names.KEY_TYPES:
             said = decode_key_event(event.type, event.content)
             if said.room_id != room_id or said.slot_id not in (None, slot_id):

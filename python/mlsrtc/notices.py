@@ -149,8 +149,9 @@ class MessageNotOpened:
 
     reason, and what to do:
 
-    * cannot_decrypt: one of the two has lost its end of the Olm session. A new one is made at once, and the next key
-      comes by it. If `KeyMissing` follows, have the participant leave the call and come back.
+    * cannot_decrypt: one of the two has lost its end of the Olm session. A new one is made at once, by which a
+      participant on this library hands its key over again; of others the next key comes by it. If `KeyMissing` follows,
+      have the participant leave the call and come back.
     * unknown_device, keys_unavailable: its homeserver does not name the device that wrote, or did not answer. Likewise,
       once it does.
     * ambiguous_device: two of its devices publish one key. One of them is to be logged out.

@@ -150,7 +150,7 @@ class Policy:
     key_messages_per_minute: int = 3000  # of the whole device, a token bucket; n = 50: one change each second
     key_retry_first: float = 2.0  # then doubled; js-sdk 2, 4, 8, 16 s
     key_retry_limit: float = 60.0
-    key_resend_after: float = 8.0  # a key that nobody has acknowledged is handed over again
+    key_resend_after: float = 8.0  # a device that has handed us none is handed ours again
     key_resends: int = 1
     key_requests_per_device: int = 5  # requests of one device that are answered in a minute; answers_per_asker
     key_wanted_after: float = 5.0  # a participant whose key has not come by then is told; MSC4143 delayBeforeUse

@@ -42,8 +42,8 @@ from mlsrtc.wire.incoming import (
 )
 from mlsrtc.wire.membership import MembershipFormat, RtcMembership
 
-KEY_EVENTS = names.KEY_TYPES | {names.REQUEST_FAMEDLY}
-"""To-device events of calls in which keys are handed out."""
+KEY_EVENTS = names.KEY_TYPES | {names.REQUEST_FAMEDLY, names.DUMMY}
+"""To-device events that calls in which keys are handed out read."""
 
 
 class Session(BaseSession):

@@ -148,6 +148,18 @@ async def test_what_nio_knows_itself_goes_to_its_callbacks_as_before(here: _Open
     assert [type(event) for event in seen] == [nio.RoomKeyEvent, nio.DummyEvent, nio.UnknownToDeviceEvent]
 
 
+@pytest.mark.parametrize("changes", [{"sender_device": "PHONE"}, {"keys": None}])
+async def test_a_dummy_of_a_known_device_is_told_as_well(here: _Open, changes: dict[str, Any]) -> None:
+    """Its sender has begun a new session: what it was sent by the one before may be lost."""
+    seen: list[Any] = []
+    here.client.add_to_device_callback(seen.append, nio.DummyEvent)
+    assert await here.gets(here.ben.event(here.ours, content=CONTENT)) == [_of(here.ben)]
+    assert await here.gets(here.ben.event(here.ours, "m.dummy", **changes)) == [_of(here.ben, "m.dummy", {})]
+    assert len(seen) == 1
+    strange = here.ben.event(here.ours, "m.dummy", keys={"ed25519": here.ben.curve25519})
+    assert await here.gets(strange) == [_refused(here.ben, "wrong_sender_key", "m.dummy")]
+
+
 def _room_key() -> dict[str, Any]:
     import vodozemac
 
@@ -524,6 +536,21 @@ async def test_a_call_can_tell_what_came_by_olm_from_what_came_in_the_clear(
         other = ben.event(scripted.client.olm, "dev.mlsrtc.need", {**content, "room_id": "!other:h"})
         await scripted.client.run_response_callbacks([await home.bring(other)])
         assert await channel.receive(0) == ()
+        transport._channels.clear()
+
+
+async def test_a_call_is_told_of_a_new_session_and_not_of_a_dummy_that_does_not_hold(scripted: Scripted) -> None:
+    ben = Peer("@ben:localhost", "PHONE")
+    home = Homeserver(scripted, ben)
+    async with NioTransport(scripted.client, sync=False) as transport:
+        channel = NioChannel(scripted.client, "!r:h", "m.call#ROOM", olm=transport._olm, attachment_limit=1)
+        transport._channels.append(channel)
+        await transport._olm.learn([ben.user_id])
+        ours = scripted.client.olm
+        strange = ben.event(ours, "m.dummy", keys={"ed25519": ben.curve25519})
+        await home.bring(ben.event(ours, "m.dummy"), strange)
+        told = ToDevice("m.dummy", ben.user_id, {}, "PHONE", decode_base64(ben.ed25519))
+        assert await channel.receive(0) == [told]
         transport._channels.clear()
 
 

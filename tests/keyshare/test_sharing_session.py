@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sharing import Sharers, unsigned
 
-from mlsrtc.errors import LocalProtocolError
+from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.keyshare.ratchet import ratcheted
 from mlsrtc.mls import Secret
 from mlsrtc.notices import (
@@ -47,6 +47,24 @@ def test_two_hear_each_other_after_one_message_each(membership: MembershipFormat
     assert keys_sent(sharers) == 2
     assert all(len(sharers.told(index, SendKeySwitched)) == 1 for index in (0, 1))
     assert sharers.told(0, MembersChanged)[-1].joined
+
+
+@pytest.mark.parametrize("mls", [set(), {0}])
+def test_who_has_begun_a_new_olm_session_is_handed_our_key_once_more(mls: set[int]) -> None:
+    """It could not open what came by the one before, and clients without a key request have no other way to say so."""
+    sharers = calling(3, mls=mls, policy=Policy(mixed=True))
+    sharers.party.run(60)
+    before = keys_sent(sharers)
+    peer, device = sharers.party[1].matrix, sharers.party[0]
+    assert device.session is not None
+    with pytest.raises(RemoteProtocolError, match="not_encrypted"):
+        device.session.receive(ToDevice(names.DUMMY, peer.user_id, {}), device.now)
+    for again in range(1, 21):
+        dummy = ToDevice(names.DUMMY, peer.user_id, {}, peer.device_id, peer.device_key)
+        device.session.receive(dummy, device.now)
+        device.pump()
+        sharers.party.run(0.5)
+        assert keys_sent(sharers) == before + min(again, sharers.policy.key_requests_per_device)
 
 
 def test_a_call_of_one_has_its_key_and_sends_none() -> None:

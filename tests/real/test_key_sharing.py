@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from js_sdk import JsSdk, Membership
 from js_sdk import calling as calling_js
+from nio.crypto import SessionStore
 from rooms import make_room
 from sharing import Ring
 
@@ -97,6 +98,26 @@ async def test_three_devices_hear_each_other_and_a_leaver_is_locked_out(
         await until(lambda: stayers[0].opens(stayers[1]) and stayers[1].opens(stayers[0]))
         assert leaver.sending is None
         assert all(not ring for ring in leaver.keys.values())
+
+
+async def test_a_key_that_was_lost_with_an_olm_session_comes_by_the_new_one(
+    synapse: Synapse, three: list[TestDevice]
+) -> None:
+    room_id = await make_room(synapse, three, encrypted=True)
+    # Who is to lose it makes its own key later, so that no message of its own has begun a session meanwhile.
+    paces = [Policy(leave_debounce=wait) for wait in (0.0, 0.0, 1.0)]
+    async with AsyncExitStack() as stack:
+        calls = [
+            await stack.enter_async_context(calling(room_id, device, policy=pace))
+            for device, pace in zip(three, paces, strict=True)
+        ]
+        (leaver, _), (_, ada), (_, ben) = calls
+        await until(lambda: ben.opens(ada) and ada.opens(ben))
+        before = ada.sent_under()
+        three[2].client.olm.session_store = SessionStore()
+        await leaver.leave()
+        await until(lambda: ada.sent_under() != before)
+        await until(lambda: ben.opens(ada))
 
 
 @pytest.mark.slow

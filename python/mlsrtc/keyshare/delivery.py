@@ -1,10 +1,13 @@
 """Our keys on their way: who still has to be sent which, when it is tried again, and what stands in the way.
 
-The talk that named the problem asks for a "retry mechanism, but also rate limit it". Each pair of holder and key is
-tracked until the device is heard from, which shows that we can reach each other; what fails is tried again at growing
-distances with jitter; while the homeserver asks for patience nobody is sent anything; and everything, answers to
-requests included, comes out of one budget of the whole device. A device that was never heard from is written to once
-more unasked: the message may have been one that it could not open.
+The talk that named the problem asks for a "retry mechanism, but also rate limit it". What fails is tried again at
+growing distances with jitter; while the homeserver asks for patience nobody is sent anything; and everything, answers
+to requests included, comes out of one budget of the whole device.
+
+Nothing in MatrixRTC says that a key was opened. A device that has handed us one in this participation is taken to have
+each of ours that the homeserver took; another one is written to once more unasked. That a key of theirs comes after
+ours shows no more: all send theirs at once when somebody leaves, so to wait for that would send every key twice. Who
+cannot open what came asks, by a key request or by the dummy of a new Olm session, and is sent it again.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -25,6 +25,7 @@ KEYS_MSC4143 = "m.rtc.encryption_key"
 KEYS_MSC4143_UNSTABLE = "org.matrix.msc4143.rtc.encryption_key"
 KEYS_FAMEDLY = "com.famedly.call.member.encryption_keys"
 REQUEST_FAMEDLY = "com.famedly.call.member.encryption_keys_request"
+DUMMY = "m.dummy"  # the first message of an Olm session in place of one that opened nothing
 KEY_TYPES = frozenset({KEYS_ELEMENT, KEYS_MSC4143, KEYS_MSC4143_UNSTABLE, KEYS_FAMEDLY})
 
 MULTI_SFU = "multi_sfu"

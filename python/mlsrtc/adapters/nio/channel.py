@@ -170,7 +170,7 @@ class NioChannel:
             self._feed.put(await self._posted.prove())
 
     def _to_device(self, event: ToDevice) -> None:
-        if event.type in TO_DEVICE and event.content.get("room_id", self._room_id) == self._room_id:
+        if event.type in (*TO_DEVICE, names.DUMMY) and event.content.get("room_id", self._room_id) == self._room_id:
             self._feed.put([event])
 
     def on_device_lists(self, user_ids: tuple[str, ...]) -> None:

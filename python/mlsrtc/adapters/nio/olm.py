@@ -20,12 +20,13 @@ from mlsrtc.adapters.nio.olm_payload import Payload, SenderDevice, check_sender,
 from mlsrtc.adapters.nio.olm_send import Fate, SendEncrypted, send
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.outbox import RateLimited
+from mlsrtc.wire.names import DUMMY
 
 WAITING_KEPT = 256  # messages whose sender's device keys are asked for; more are refused, oldest first
 RETRY_MIN = 0.1  # seconds between two tries, whatever the homeserver says
 QUERY_TRIES = 3  # for the device keys of a sender, as long as the homeserver asks for patience
 
-_NIOS_OWN = frozenset({"m.room_key", "m.forwarded_room_key", "m.dummy"})
+_NIOS_OWN = frozenset({"m.room_key", "m.forwarded_room_key", DUMMY})
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +143,12 @@ class OlmDoor:
             if error.reason != "cannot_decrypt":
                 return None
         waiting = _Waiting(event.sender, event.sender_key, payload)
-        if payload is not None and payload.type in _NIOS_OWN and payload.signing_key is not None:
+        known = bool(self._matching(waiting))
+        # A dummy is told as well, if it is of a device that we may have written to.
+        for_nio_alone = _NIOS_OWN - {DUMMY} if known else _NIOS_OWN
+        if payload is not None and payload.type in for_nio_alone and payload.signing_key is not None:
             return self._hand_to_nio(waiting, payload.raw)
-        if self._matching(waiting):
+        if known:
             return self._go_on(waiting)
         self._waiting.append(waiting)
         if len(self._waiting) > WAITING_KEPT:
@@ -202,6 +206,8 @@ class OlmDoor:
         except RemoteProtocolError as error:
             self._give_up(waiting, error.reason)
             return None
+        if payload.type == DUMMY:
+            self._tell(Opened(device, payload.type, payload.content))
         if payload.type in _NIOS_OWN:
             # nio asks for what some SDKs leave out.
             left_out = {"keys": {"ed25519": device.ed25519}, "sender_device": device.device_id}
