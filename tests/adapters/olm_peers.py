@@ -1,6 +1,7 @@
 """Other people's devices for the Olm door: each an Olm machine of nio's without a client, and a homeserver of them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,14 @@ class Peer:
     @property
     def ed25519(self) -> str:
         return str(self.olm.account.identity_keys["ed25519"])
+
+    def publishes(self, *, keys: Mapping[str, str] | None = None, **fields: Any) -> None:
+        """Other device keys, by algorithm, and other fields beside them, signed as if all was well."""
+        device = self.published["device_keys"]
+        device["keys"].update({f"{name}:{self.device_id}": key for name, key in (keys or {}).items()})
+        device.update(fields)
+        signed = {name: value for name, value in device.items() if name not in ("signatures", "unsigned")}
+        device["signatures"] = {self.user_id: {f"ed25519:{self.device_id}": self.olm.sign_json(signed)}}
 
     def one_time_key(self) -> dict[str, Any] | None:
         """One of them, as keys/claim gives it away; None if there is none left."""

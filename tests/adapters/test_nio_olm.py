@@ -263,10 +263,7 @@ async def test_a_new_device_of_a_known_user_is_asked_for(here: _Open) -> None:
 
 async def test_a_key_that_two_devices_publish_authenticates_neither(here: _Open) -> None:
     twin = Peer("@ben:localhost", "TWIN")
-    keys = twin.published["device_keys"]
-    keys["keys"]["curve25519:TWIN"] = here.ben.curve25519
-    keys.pop("signatures")
-    keys["signatures"] = {"@ben:localhost": {"ed25519:TWIN": twin.olm.sign_json(keys)}}
+    twin.publishes(keys={"curve25519": here.ben.curve25519})
     here.home.peers[twin.name] = twin
     for changes in ({}, {"keys": None}):
         told = await here.gets(here.ben.event(here.ours, content=CONTENT, **changes))
@@ -362,6 +359,30 @@ def _to_a_key_we_lost(peer: Peer, ours: Olm) -> dict[str, Any]:
     [key] = other.account.one_time_keys["curve25519"].values()
     peer.olm.create_session(key, ours.account.identity_keys["curve25519"])
     return peer.event(ours)
+
+
+@pytest.mark.parametrize("algorithm", ["ed25519", "curve25519"])
+async def test_device_keys_that_are_not_in_their_one_form_cost_no_other_its_message(
+    here: _Open, algorithm: str
+) -> None:
+    """nio and vodozemac take them: padded ones, say."""
+    eve = Peer("@eve:localhost", "LAPTOP")
+    here.home.peers[eve.name] = eve
+    padded = {"ed25519": eve.ed25519, "curve25519": eve.curve25519}[algorithm] + "="
+    eve.publishes(keys={algorithm: padded})
+    event = eve.event(here.ours, content=CONTENT)
+    if algorithm == "curve25519":
+        event["content"]["sender_key"] = padded
+    told = await here.gets(event, here.ben.event(here.ours, content=CONTENT))
+    assert told == [NotOpened(eve.user_id, event["content"]["sender_key"], "unknown_device", KEY_EVENT), _of(here.ben)]
+
+
+async def test_device_keys_that_nest_too_deep_cost_no_other_its_message(here: _Open) -> None:
+    eve = Peer("@eve:localhost", "LAPTOP")
+    here.home.peers[eve.name] = eve
+    eve.publishes(more=json.loads("[" * 700 + "]" * 700))
+    told = await here.gets(eve.event(here.ours, content=CONTENT), here.ben.event(here.ours, content=CONTENT))
+    assert told == [_of(eve), _of(here.ben)]
 
 
 # ---- wedged sessions ----

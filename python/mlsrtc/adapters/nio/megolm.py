@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 import nio
-from nio.crypto import OlmDevice, OutboundGroupSession
+from nio.crypto import OutboundGroupSession
 from nio.responses import (
     JoinedMembersResponse,
     KeysUploadResponse,
@@ -107,11 +107,11 @@ def decrypt(client: nio.AsyncClient, room_id: str, raw: Mapping[str, Any]) -> Ma
     """The payload (`type`, `content`) of a Megolm event, or None if it cannot be read now."""
     if client.olm is None:
         return None
-    event = nio.Event.parse_event(dict(raw))
-    if not isinstance(event, nio.MegolmEvent):
-        return None
-    event.room_id = room_id
     try:
+        event = nio.Event.parse_event(dict(raw))
+        if not isinstance(event, nio.MegolmEvent):
+            return None
+        event.room_id = room_id
         payload = client.decrypt_event(event)
     except Exception:
         # EncryptionError, and whatever nio comes upon in what others have written.
@@ -162,15 +162,11 @@ def owner(client: nio.AsyncClient, room_id: str, raw: Mapping[str, Any]) -> Owne
     ours = olm.account.identity_keys
     if sender == olm.user_id and keys == (ours["curve25519"], ours["ed25519"]):
         return olm.device_id, ours["ed25519"]
-    devices = [one for one in _devices(client, sender) if (one.curve25519, one.ed25519) == keys]
+    devices = [one for one in olm_keys.known_devices(olm, sender) if (one.curve25519, one.ed25519) == keys]
     return (devices[0].device_id, devices[0].ed25519) if len(devices) == 1 else None
 
 
 def may_be_owned(client: nio.AsyncClient, raw: Mapping[str, Any]) -> bool:
     """Whether the session may be that of a device which nio has not heard of yet."""
-    return all(one.curve25519 != raw["content"]["sender_key"] for one in _devices(client, raw["sender"]))
-
-
-def _devices(client: nio.AsyncClient, user_id: str) -> list[OlmDevice]:
-    store = client.olm.device_store
-    return list(store.active_user_devices(user_id)) if user_id in store.users else []
+    devices = olm_keys.known_devices(client.olm, raw["sender"])
+    return all(one.curve25519 != raw["content"]["sender_key"] for one in devices)

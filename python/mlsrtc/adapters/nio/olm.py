@@ -175,11 +175,9 @@ class OlmDoor:
 
     def _matching(self, waiting: _Waiting) -> list[SenderDevice]:
         """The sender's devices with the key of the session."""
-        store = self._client.olm.device_store
-        devices = store.active_user_devices(waiting.sender) if waiting.sender in store.users else ()
         return [
             SenderDevice(device.user_id, device.device_id, device.ed25519, device.curve25519)
-            for device in devices
+            for device in olm_keys.known_devices(self._client.olm, waiting.sender)
             if device.curve25519 == waiting.sender_key
         ]
 

@@ -5,16 +5,16 @@ of one device makes it drop the whole answer, or raise and end its sync loop.
 """
 
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import nio
-import vodozemac
 from nio.crypto import Olm, OlmDevice
 from nio.responses import KeysClaimResponse, KeysQueryResponse
 
 from mlsrtc.adapters.nio.http import demand, path
+from mlsrtc.errors import RemoteProtocolError
+from mlsrtc.wire.encoding import decode_base64
 
 SERVER_TIMEOUT_MS = 10_000  # the homeserver's own patience with other homeservers; its default
 ONE_TIME_KEY = "signed_curve25519"
@@ -84,10 +84,16 @@ async def upload_fallback_key(client: nio.AsyncClient) -> None:
     await demand(client, "POST", path("client", "v3", "keys", "upload"), body)
 
 
+def known_devices(olm: Olm, user_id: str) -> list[OlmDevice]:
+    """The user's devices that nio knows, and that were not deleted. What nio learned while nobody looked, or in an
+    earlier run, may have keys that are none."""
+    devices = olm.device_store.active_user_devices(user_id) if user_id in olm.device_store.users else ()
+    return [device for device in devices if _is_key(device.ed25519) and _is_key(device.curve25519)]
+
+
 def known_device(olm: Olm, user_id: str, device_id: str) -> OlmDevice | None:
-    """A device that nio knows and that was not deleted."""
-    device = olm.device_store[user_id].get(device_id) if user_id in olm.device_store.users else None
-    return None if device is None or device.deleted else device
+    """One of `known_devices`."""
+    return next((device for device in known_devices(olm, user_id) if device.device_id == device_id), None)
 
 
 def readable_devices(olm: Olm, response: KeysQueryResponse) -> dict[str, dict[str, Any]]:
@@ -107,10 +113,18 @@ def _is_readable(olm: Olm, user_id: str, device_id: str, device: Any) -> bool:
     try:
         named = (device["user_id"], device["device_id"]) == (user_id, device_id)
         formed = isinstance(device.get("unsigned", {}), dict)
-        vodozemac.Curve25519PublicKey.from_base64(device["keys"][f"curve25519:{device_id}"])
         key = device["keys"][f"ed25519:{device_id}"]
-        return named and formed and bool(olm.verify_json(deepcopy(device), key, user_id, device_id))
-    except (AttributeError, KeyError, TypeError, ValueError):
+        formed = formed and _is_key(key) and _is_key(device["keys"][f"curve25519:{device_id}"])
+        return named and formed and bool(olm.verify_json(dict(device), key, user_id, device_id))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def _is_key(text: Any) -> bool:
+    """Whether it is 32 bytes in the one form that they have on the wire; vodozemac reads others, padded ones say."""
+    try:
+        return isinstance(text, str) and len(decode_base64(text)) == 32
+    except RemoteProtocolError:
         return False
 
 
