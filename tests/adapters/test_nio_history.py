@@ -242,6 +242,18 @@ async def test_a_root_behind_a_past_too_long_to_read_is_found_by_its_relations(s
     await channel.close(TransportClosed("closed"))
 
 
+async def test_a_root_under_an_id_that_is_no_text_ends_no_reading(scripted: Scripted) -> None:
+    """Anybody in the room can name one, and it has no form in an address."""
+    bogus = commit("$c", "R", _wall())
+    bogus["content"]["m.relates_to"]["event_id"] = "$\ud800"
+    scripted.answer = _room({"chunk": [bogus]})
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
+    channel.open([])
+    got = await _history(channel)
+    assert [event.event_id for event in got if isinstance(event, RoomEvent)] == ["$c"]
+    await channel.close(TransportClosed("closed"))
+
+
 def _endless_relations(first: list[dict[str, Any]], older: dict[str, Any] | None) -> Any:
     """A room whose /messages give these and then what is older, or end; any root of it has relations without end."""
     numbers = iter(range(10 * PAGES))
@@ -303,6 +315,17 @@ async def test_a_gap_that_is_too_long_to_read_is_told(scripted: Scripted, since:
     assert HistoryRefused(TOO_LONG) in got
     assert got[-1] == HistoryComplete()
     assert next(numbers) == PAGES
+    await channel.close(TransportClosed("closed"))
+
+
+async def test_what_has_no_id_ends_no_reading_of_a_gap(scripted: Scripted) -> None:
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
+    scripted.answer = _room({"chunk": [commit("$c", "R", _wall())]})
+    channel.open([])
+    await _history(channel)
+    scripted.answer = _room({"chunk": [{**member("", _wall()), "event_id": []}, member("$m", _wall())]})
+    channel.on_sync({"timeline": {"limited": True, "prev_batch": "p", "events": []}}, None, joined=True)
+    assert [event.event_id for event in await _history(channel) if isinstance(event, RoomEvent)] == ["$m"]
     await channel.close(TransportClosed("closed"))
 
 

@@ -14,6 +14,7 @@ from mlsrtc.outbox import (
     Accepted,
     CancelLeave,
     FetchAttachment,
+    FetchRelations,
     QueryKeys,
     RateLimited,
     Refused,
@@ -217,6 +218,17 @@ async def test_a_download_that_is_limited_is_told_so_and_brings_nothing(scripted
     channel = _channel(scripted)
     assert await channel.send(FetchAttachment("a", "mxc://localhost/m")) == RateLimited(9)
     assert await channel.receive(0) == ()
+
+
+@pytest.mark.parametrize(
+    "request_", [FetchAttachment("a", "mxc://localhost/\ud800"), FetchRelations("r", "$\ud800")], ids=["file", "event"]
+)
+async def test_what_another_member_names_by_no_text_is_not_there(
+    scripted: Scripted, request_: FetchAttachment | FetchRelations
+) -> None:
+    scripted.answer = lambda *_: error(404, "M_NOT_FOUND")
+    outcome = await _channel(scripted).send(request_)
+    assert outcome in (Accepted(), Refused(404, "M_NOT_FOUND"))
 
 
 async def test_users_of_a_server_that_does_not_answer_are_asked_again(scripted: Scripted) -> None:

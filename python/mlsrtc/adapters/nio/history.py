@@ -205,7 +205,12 @@ def may_be_hidden(user_id: str, present: Iterable[Raw]) -> bool:
 def events_of(section: object, field: str = "events") -> list[Raw]:
     """The events of a part of an answer; what is none is left out."""
     events = section.get(field) if isinstance(section, Mapping) else None
-    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+    return [event for event in events if _is_event(event)] if isinstance(events, list) else []
+
+
+def _is_event(value: Any) -> bool:
+    # To-device events have no id.
+    return isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in ("type", "event_id"))
 
 
 def time_of(event: Raw) -> int:

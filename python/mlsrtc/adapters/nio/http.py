@@ -63,8 +63,9 @@ class Failed(Exception):
 
 
 def path(*segments: str) -> str:
-    """A path below /_matrix from raw segments; each is quoted."""
-    return "/_matrix/" + "/".join(quote(segment, safe="") for segment in segments)
+    """A path below /_matrix from raw segments; each is quoted. Others choose the ids of events and files that we ask
+    for, and what has no UTF-8 form becomes one that is not there."""
+    return "/_matrix/" + "/".join(quote(segment, safe="", errors="replace") for segment in segments)
 
 
 def with_query(target: str, query: Mapping[str, str | int | None]) -> str:

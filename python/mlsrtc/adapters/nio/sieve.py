@@ -77,7 +77,7 @@ class Sieve:
             return None
         payload = megolm.decrypt(self._client, self._room_id, raw)
         inner = None if payload is None else payload.get("content")
-        if payload is not None and payload.get("type") in names.STICKY_MEMBER_TYPES and isinstance(inner, dict):
+        if payload is not None and str(payload.get("type")) in names.STICKY_MEMBER_TYPES and isinstance(inner, dict):
             clear = {name: value for name, value in content.items() if name not in _MEGOLM_FIELDS}
             inner = {name: value for name, value in inner.items() if name != names.BLOCK}
             return _room_event(raw, str(payload["type"]), {**inner, **clear}, decrypted=True)
