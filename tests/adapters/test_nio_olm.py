@@ -385,6 +385,17 @@ async def test_device_keys_that_nest_too_deep_cost_no_other_its_message(here: _O
     assert told == [_of(eve), _of(here.ben)]
 
 
+@pytest.mark.parametrize("name", [None, "\ud800"])
+async def test_a_device_whose_name_cannot_be_kept_costs_no_other_its_message(here: _Open, name: Any) -> None:
+    """Only its owner signs the keys; its homeserver adds the name, and nio writes it into its store."""
+    eve = Peer("@eve:localhost", "LAPTOP")
+    here.home.peers[eve.name] = eve
+    eve.published["device_keys"]["unsigned"] = {"device_display_name": name}
+    told = await here.gets(eve.event(here.ours, content=CONTENT), here.ben.event(here.ours, content=CONTENT))
+    assert told == [_of(eve), _of(here.ben)]
+    assert here.ben.name[1] in here.ours.store.load_device_keys()[here.ben.user_id]
+
+
 # ---- wedged sessions ----
 
 

@@ -75,8 +75,15 @@ class Guard:
             raise EncryptionError(f"not as Megolm has it: {type(error).__name__}") from None
 
     def _key_query(self, response: KeysQueryResponse) -> None:
-        response.device_keys = readable_devices(self._olm, response)
-        self._inner["_handle_key_query"](response)
+        response.device_keys, response.changed = readable_devices(self._olm, response), {}
+        for user_id, devices in response.device_keys.items():
+            one = KeysQueryResponse({user_id: devices}, {})
+            try:
+                self._inner["_handle_key_query"](one)
+                response.changed |= one.changed
+            except Exception as error:
+                # A name of a device that nio's store cannot hold, for one.
+                logger.warning("nio could not take the device keys of %s: %s", user_id, type(error).__name__)
 
     def _key_claiming(self, response: KeysClaimResponse) -> None:
         for user_id, device_id, key in _claimed(response.one_time_keys):
