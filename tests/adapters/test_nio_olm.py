@@ -77,6 +77,8 @@ def test_nio_has_the_private_names_that_the_door_stands_on() -> None:
     }
     for name, expected in parameters.items():
         assert list(inspect.signature(getattr(Olm, name)).parameters) == expected, name
+    parse = inspect.signature(nio.AsyncClient.create_matrix_response)
+    assert list(parse.parameters) == ["self", "response_class", "transport_response", "data", "save_to"]
 
 
 # ---- what nio drops ----

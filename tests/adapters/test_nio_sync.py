@@ -1,10 +1,13 @@
 """What others write into one sync answer costs that much of it, and ends neither nio's sync loop nor a call."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import nio
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from olm_peers import Peer
 from scripted import Scripted
 from test_nio_posted import ROOM, Author, Room
@@ -13,7 +16,7 @@ from mlsrtc.adapters.nio import NioTransport
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Incoming, PostedKey, RoomEvent
+from mlsrtc.wire.incoming import Incoming, PostedKey, RoomEvent, ToDevice, Unopened
 
 STICKY = {"msc4354_sticky": {"duration_ms": 60_000}}
 
@@ -75,3 +78,69 @@ async def test_what_is_of_no_type_is_no_event(here: Following, type: Any) -> Non
     sticky = _key("$1") | {"type": "m.rtc.member"} | STICKY
     got = await here.sync(msc4354_sticky=[sticky | {"type": type}, sticky])
     assert [event.event_id for event in got if isinstance(event, RoomEvent)] == ["$1"]
+
+
+_DEEP = json.loads("[" * 700 + "]" * 700)
+
+
+async def test_an_event_that_nests_deep_ends_nios_sync_loop(scripted: Scripted) -> None:
+    """nio writes into its log what is wrong with it, and any member of any room can send one."""
+    home = Room(scripted)
+    home.sync_fields = {"rooms": {"join": {ROOM: {"timeline": {"events": [_key("$1") | _ODD["deep"]]}}}}}
+    with pytest.raises(RecursionError):
+        await home.bring()
+
+
+_ODD: dict[str, dict[str, Any]] = {
+    "deep": {"type": "m.room.message", "content": {"msgtype": "m.text", "body": _DEEP}},
+    "time": {"type": "m.room.message", "origin_server_ts": "today"},
+}
+
+
+@pytest.mark.parametrize("odd", _ODD)
+@pytest.mark.parametrize("part", ["timeline", "state"])
+async def test_an_event_that_nio_cannot_parse_costs_only_itself(here: Following, odd: str, part: str) -> None:
+    seen: list[str] = []
+    here.client.add_event_callback(lambda room, event: seen.append(event.event_id), nio.Event)
+    parts: dict[str, list[Any]] = {"timeline": [_key("$good")]}
+    parts[part] = [_key("$odd") | _ODD[odd], *parts.get(part, [])]
+    assert await here.sync(**parts) == [PostedKey("@ben:localhost", "$good", {})]
+    assert seen == ["$good"]
+
+
+@pytest.mark.parametrize("part", ["presence", "ephemeral", "invite_state"])
+async def test_what_stands_elsewhere_in_a_sync_and_cannot_be_parsed_costs_only_itself(
+    here: Following, part: str
+) -> None:
+    odd = {"events": [{"type": _DEEP, "sender": "@eve:localhost", "content": _DEEP}]}
+    room: dict[str, Any] = {"timeline": {"events": [_key("$good")]}}
+    rooms: dict[str, Any] = {"join": {ROOM: room}}
+    if part == "ephemeral":
+        room[part] = odd
+    elif part == "invite_state":
+        rooms["invite"] = {"!other:localhost": {part: odd}}
+    here.home.sync_fields = {"rooms": rooms} | ({part: odd} if part == "presence" else {})
+    await here.client.run_response_callbacks([await here.home.bring()])
+    assert await here.channel.receive(0) == [PostedKey("@ben:localhost", "$good", {})]
+
+
+async def test_what_comes_to_the_device_and_cannot_be_parsed_costs_only_itself(here: Following) -> None:
+    request = {"type": "m.room_key_request", "sender": "@eve:localhost", "content": {"action": _DEEP}}
+    sealed = {"type": "m.room.encrypted", "sender": "@eve:localhost", "content": {"algorithm": _DEEP}}
+    clear = {"type": names.NEED, "sender": "@ben:localhost", "content": {"room_id": ROOM}}
+    assert await here.sync([request, sealed, clear]) == [
+        Unopened("@eve:localhost", "malformed"),
+        ToDevice(names.NEED, "@ben:localhost", {"room_id": ROOM}),
+    ]
+
+
+async def test_another_answer_that_nio_cannot_parse_is_left_to_who_asked(here: Following, scripted: Scripted) -> None:
+    scripted.answer = lambda *_: web.json_response({"start": "a", "chunk": [_key("$1") | _ODD["deep"]]})
+    with pytest.raises(RecursionError):
+        await here.client.room_messages(ROOM)
+
+
+async def test_a_closed_door_leaves_nothing_in_the_client(scripted: Scripted) -> None:
+    async with NioTransport(scripted.client, sync=False):
+        assert "create_matrix_response" in vars(scripted.client)
+    assert "create_matrix_response" not in vars(scripted.client)

@@ -88,7 +88,7 @@ class OlmDoor:
     def open(self) -> None:
         """Listen; nothing if the client has no device keys. Raises LocalProtocolError if there is a door already."""
         if self._client.olm is not None:
-            guard = Guard(self._client.olm, self._take, self._malformed)
+            guard = Guard(self._client, self._take, self._malformed)
             guard.open()
             self._guard = guard
 

@@ -1,6 +1,7 @@
-"""Hooks in nio's Olm machine: what Olm brought comes to us, and nothing that others sent ends nio's sync loop.
+"""Hooks in a nio client and its Olm machine: what Olm brought comes to us, and nothing that others sent ends nio's
+sync loop.
 
-nio has no public way to either. The methods that are replaced, on the one object and for as long as the guard is
+nio has no public way to either. The methods that are replaced, on the two objects and for as long as the guard is
 open, are pinned by tests/adapters/test_nio_olm.py to the version of nio.
 """
 
@@ -20,6 +21,13 @@ from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire import names
 
 _HOOKS = ("handle_to_device_event", "_handle_key_query", "_handle_key_claiming", "decrypt_megolm_event")
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "state": nio.Event.parse_event,
+    "timeline": nio.Event.parse_event,
+    "invite_state": nio.InviteEvent.parse_event,
+    "ephemeral": nio.EphemeralEvent.parse_event,
+}
+"""By the parts of a room's section of a sync."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +35,19 @@ logger = logging.getLogger(__name__)
 class Guard:
     """take: gets each Olm-encrypted to-device event instead of nio; what it returns is handed to the application's
     callbacks of nio, as what nio returns itself. refused: gets each that is no such event, whatever its type says.
+
+    What nio cannot parse in a sync answer is left out of it; its raw form is in the answer still.
     """
 
     def __init__(
-        self, olm: Olm, take: Callable[[nio.OlmEvent], Any], refused: Callable[[dict[str, Any]], None]
+        self, client: nio.AsyncClient, take: Callable[[nio.OlmEvent], Any], refused: Callable[[dict[str, Any]], None]
     ) -> None:
-        self._olm = olm
+        self._client = client
+        self._olm: Olm = client.olm
         self._take = take
         self._refused = refused
-        self._inner = {name: getattr(olm, name) for name in _HOOKS}
+        self._inner = {name: getattr(self._olm, name) for name in _HOOKS}
+        self._parse = client.create_matrix_response
 
     def open(self) -> None:
         """Raises LocalProtocolError if another one is open on the same client."""
@@ -45,11 +57,30 @@ class Guard:
         self._olm._handle_key_query = self._key_query
         self._olm._handle_key_claiming = self._key_claiming
         self._olm.decrypt_megolm_event = self._megolm
+        self._client.create_matrix_response = self._response
 
     def close(self) -> None:
-        """The machine is nio's own again."""
+        """Both are nio's own again."""
         for name in _HOOKS:
             vars(self._olm).pop(name, None)
+        vars(self._client).pop("create_matrix_response", None)
+
+    async def _response(
+        self, response_class: Any, transport_response: Any, data: Any = None, save_to: Any = None
+    ) -> Any:
+        try:
+            return await self._parse(response_class, transport_response, data, save_to)
+        except Exception:
+            # The homeserver would answer the same again and again.
+            if response_class is not nio.SyncResponse:
+                raise
+            answer = await self._client.parse_body(transport_response)
+            for source in _leave_out_unparsable(answer):
+                if isinstance(source, dict) and source.get("type") == names.ENCRYPTED:
+                    self._refused(source)
+            response = nio.SyncResponse.from_dict(answer)
+            response.transport_response = transport_response
+            return response
 
     def _to_device(self, event: Any) -> Any:
         source = getattr(event, "source", None)
@@ -92,6 +123,32 @@ class Guard:
             except Exception as error:
                 # A device can sign what is no key. Its user gets no message; nobody else is kept from theirs.
                 logger.warning("a one-time key of %s %s is none: %s", user_id, device_id, type(error).__name__)
+
+
+def _leave_out_unparsable(answer: dict[str, Any]) -> list[Any]:
+    """Take out of a sync answer what nio's parsers raise for. Returns what was to the device."""
+    for kind in answer.get("rooms", {}).values():
+        for section in kind.values():
+            for name, parse in _PARSERS.items():
+                _leave_out(section.get(name), parse)
+    _leave_out(answer.get("presence"), nio.PresenceEvent.from_dict)
+    return _leave_out(answer.get("to_device"), nio.ToDeviceEvent.parse_event)
+
+
+def _leave_out(section: Any, parse: Callable[[Any], Any]) -> list[Any]:
+    events = section.get("events") if isinstance(section, dict) else None
+    if not isinstance(events, list):
+        return []
+    section["events"], odd = [], []
+    for event in events:
+        try:
+            parse(event)
+            section["events"].append(event)
+        except Exception as error:
+            # What is wrong with an event goes into nio's log, and to write that raises where it nests deep, for one.
+            logger.warning("nio could not parse an event: %s", type(error).__name__)
+            odd.append(event)
+    return odd
 
 
 def _claimed(one_time_keys: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
