@@ -1,7 +1,7 @@
 """What others write into one sync answer costs that much of it, and ends neither nio's sync loop nor a call."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import nio
@@ -12,12 +12,14 @@ from olm_peers import Peer
 from scripted import Scripted
 from test_nio_posted import ROOM, Author, Room
 
-from mlsrtc.adapters.nio import NioTransport
+from mlsrtc.adapters.nio import NioTransport, megolm, olm, olm_keys
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.transport import TransportClosed
 from mlsrtc.wire import names
-from mlsrtc.wire.incoming import Incoming, PostedKey, RoomEvent, ToDevice, Unopened
+from mlsrtc.wire.encoding import decode_base64
+from mlsrtc.wire.incoming import DevicesChanged, Incoming, PostedKey, RoomEvent, ToDevice, Unopened
 
+SECRET = "c2VjcmV0IGtleSBvZiBiZW4"
 STICKY = {"msc4354_sticky": {"duration_ms": 60_000}}
 
 
@@ -38,6 +40,13 @@ class Following:
         self.home.sync_fields = {"rooms": {"join": {ROOM: room}}}
         await self.client.run_response_callbacks([await self.home.bring(*(to_device or []))])
         return list(await self.channel.receive(0))
+
+    async def more(self, count: int) -> list[Incoming]:
+        """What is told after it, once something was asked for."""
+        told: list[Incoming] = []
+        while len(told) < count and (following := await self.channel.receive(2)):
+            told += following
+        return told
 
 
 @pytest_asyncio.fixture
@@ -144,3 +153,101 @@ async def test_a_closed_door_leaves_nothing_in_the_client(scripted: Scripted) ->
     async with NioTransport(scripted.client, sync=False):
         assert "create_matrix_response" in vars(scripted.client)
     assert "create_matrix_response" not in vars(scripted.client)
+
+
+# ---- the last line of defence ----
+
+
+def _fails_for(spoilt: str, inner: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """inner, with a fault of ours in it: it raises where its argument names the spoilt one."""
+
+    def fails(*args: Any) -> Any:
+        if spoilt in repr(args[at]):
+            raise ValueError(SECRET)
+        return inner(*args)
+
+    return fails
+
+
+def _is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> bool:
+    return "in fails" in caplog.text and "ValueError" in caplog.text and SECRET not in caplog.text
+
+
+async def test_an_event_with_which_nobody_reckoned_costs_only_itself(
+    here: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(megolm, "decrypt", _fails_for("$LAPTOP1", megolm.decrypt, 2))
+    monkeypatch.setattr(megolm, "look", _fails_for("$LAPTOP2", megolm.look, 2))
+    author = Author(here.eve)
+    member, key = author.writes() | STICKY, author.writes()
+    good = _key("$good") | {"type": "m.rtc.member"}
+    got = await here.sync(timeline=[member, key, good, _key("$key")])
+    assert [event.event_id for event in got if isinstance(event, RoomEvent | PostedKey)] == ["$good", "$key"]
+    assert caplog.text.count("nobody foresaw this") == 2
+    assert _is_logged_without_its_text(caplog)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_key_whose_owner_cannot_be_found_out_is_told_as_nobodys(
+    here: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    author = Author(here.eve)
+    await here.sync([author.room_key(here.client.olm)])
+    if known:
+        await here.transport._olm.learn([here.eve.user_id])
+    monkeypatch.setattr(megolm, "owner", _fails_for("$LAPTOP", megolm.owner, 2))
+    told = await here.sync(timeline=[author.writes()]) or await here.channel.receive(5)
+    assert [(one.sender, one.sender_device) for one in told if isinstance(one, PostedKey)] == [(here.eve.user_id, None)]
+    assert _is_logged_without_its_text(caplog)
+
+
+async def test_an_olm_message_with_which_nobody_reckoned_costs_no_other_its_key(
+    here: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ben = Peer("@ben:localhost", "PHONE")
+    here.home.peers[ben.name] = ben
+    monkeypatch.setattr(olm, "check_sender", _fails_for(here.eve.user_id, olm.check_sender, 1))
+    said = {"room_id": ROOM, "key": SECRET}
+    ours = here.client.olm
+    told = await here.sync([peer.event(ours, content=said) for peer in (here.eve, ben)])
+    told += await here.more(2 - len(told))
+    assert told == [
+        Unopened(here.eve.user_id, "malformed", here.eve.device_id),
+        ToDevice(names.KEYS_ELEMENT, ben.user_id, said, ben.device_id, decode_base64(ben.ed25519)),
+    ]
+    assert _is_logged_without_its_text(caplog)
+
+
+async def test_a_question_that_fails_loses_nothing_that_waits_for_its_answer(
+    here: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    author = Author(here.eve)
+    await here.sync([author.room_key(here.client.olm)])
+    monkeypatch.setattr(olm_keys, "query", _fails_for(here.eve.user_id, olm_keys.query, 1))
+    told = await here.sync([here.eve.event(here.client.olm)], timeline=[author.writes()])
+    told += await here.more(2 - len(told))
+    [key] = [one for one in told if isinstance(one, PostedKey)]
+    assert (key.sender, key.sender_device) == (here.eve.user_id, None)
+    assert Unopened(here.eve.user_id, "keys_unavailable") in told
+    assert _is_logged_without_its_text(caplog)
+
+
+async def test_a_call_that_fails_to_take_what_a_sync_brings_keeps_no_other_from_it(
+    here: Following, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = NioChannel(here.client, ROOM, "other", olm=here.transport._olm, attachment_limit=1)
+    here.transport._channels.insert(0, other)
+    for name in ("on_sync", "on_to_device", "on_device_lists", "on_opened", "on_not_opened"):
+        monkeypatch.setattr(other, name, _fails_for("", getattr(other, name), 0))
+    await here.transport._olm.learn([here.eve.user_id])
+    need = {"type": names.NEED, "sender": "@ben:localhost", "content": {}}
+    sealed = here.eve.event(here.client.olm)
+    lost = {**sealed, "content": {**sealed["content"], "ciphertext": {}}}
+    here.home.sync_fields = {
+        "rooms": {"join": {ROOM: {"timeline": {"events": [_key("$1")]}}}},
+        "device_lists": {"changed": ["@ben:localhost"]},
+    }
+    await here.client.run_response_callbacks([await here.home.bring(sealed, lost, need)])
+    got = [type(value) for value in await here.channel.receive(0)]
+    assert got == [ToDevice, Unopened, PostedKey, DevicesChanged, ToDevice]
+    assert caplog.text.count("nobody foresaw this") == 5

@@ -18,6 +18,7 @@ from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.olm_guard import Guard, decrypt
 from mlsrtc.adapters.nio.olm_payload import Payload, SenderDevice, check_sender, decode_payload
 from mlsrtc.adapters.nio.olm_send import Fate, SendEncrypted, send
+from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.outbox import RateLimited
 from mlsrtc.wire.names import DUMMY
@@ -183,6 +184,12 @@ class OlmDoor:
 
     def _go_on(self, waiting: _Waiting, unknown: str = "unknown_device") -> Any:
         """What is to be known of the sender's devices is known: believe the message, or say why not."""
+        with Logged(logger, f"an Olm event of {waiting.sender} is not taken"):
+            return self._judge(waiting, unknown)
+        self._give_up(waiting, "malformed")
+        return None
+
+    def _judge(self, waiting: _Waiting, unknown: str) -> Any:
         matching, payload = self._matching(waiting), waiting.payload
         if payload is None:
             device = olm_wedged.mark(self._client.olm, waiting.sender, waiting.sender_key)
@@ -225,12 +232,11 @@ class OlmDoor:
 
     async def _run_errands(self) -> None:
         while self._waiting or self._wedged or self._lacks_fallback_key:
-            try:
-                await self._run_errand()
-            except Failed as failed:
-                logger.info("no new fallback key: %s", failed.outcome)
-            except Exception:
-                logger.exception("an errand for Olm failed")
+            with Logged(logger, "an errand for Olm failed"):
+                try:
+                    await self._run_errand()
+                except Failed as failed:
+                    logger.info("no new fallback key: %s", failed.outcome)
 
     async def _run_errand(self) -> None:
         if self._wedged:
@@ -244,7 +250,10 @@ class OlmDoor:
                 self._lacks_fallback_key = False  # the next sync says whether it still does
             return
         waiting, self._waiting = self._waiting, []
-        unanswered = await self._ask({one.sender for one in waiting})
+        users: Collection[str] = {one.sender for one in waiting}
+        unanswered = users
+        with Logged(logger, "the device keys of who has sent something are not asked for"):
+            unanswered = await self._ask(users)
         for one in waiting:
             self._go_on(one, "keys_unavailable" if one.sender in unanswered else "unknown_device")
 

@@ -4,6 +4,7 @@ Such an event looks like any encrypted event, so everything that comes encrypted
 room is followed is told: whoever enters a call is posted the keys anew.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import nio
 
 from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.history import Raw, sticky_duration
+from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.wire import names
 from mlsrtc.wire.encoding import decode_base64
 from mlsrtc.wire.incoming import PostedKey
@@ -18,6 +20,8 @@ from mlsrtc.wire.incoming import PostedKey
 SEALED_KEPT = 256  # events that cannot be decrypted yet; more are dropped, oldest first
 UNPROVEN_KEPT = 64  # keys of devices that are asked about; the oldest of more are told without a device
 SEEN_KEPT = 4096  # ids of events that were told, so that each is told once
+
+logger = logging.getLogger(__name__)
 
 
 class PostedKeys:
@@ -35,7 +39,11 @@ class PostedKeys:
 
     def fresh(self, raws: Iterable[Raw]) -> list[PostedKey]:
         """The keys in events that have just come, each once."""
-        return [key for raw in raws if (key := self._look(raw)) is not None]
+        found: list[PostedKey | None] = []
+        for raw in raws:
+            with Logged(logger, f"an event in {self._room_id} is not taken"):
+                found.append(self._look(raw))
+        return [key for key in found if key is not None]
 
     def readable(self) -> list[PostedKey]:
         """What could not be decrypted and can be now: a room key may have come."""
@@ -51,11 +59,14 @@ class PostedKeys:
         """Ask for the devices of those whose keys came by a session that is no known device's, and tell them: without
         a device if it is still nobody's."""
         waiting, self._unproven = self._unproven, {}
-        await self._learn({raw["sender"] for raw, _ in waiting.values()})
-        return [
-            self._told(raw, content, megolm.owner(self._client, self._room_id, raw))
-            for raw, content in waiting.values()
-        ]
+        with Logged(logger, f"keys in {self._room_id} are not proven"):
+            await self._learn({raw["sender"] for raw, _ in waiting.values()})
+        return [self._told(raw, content, self._owner(raw)) for raw, content in waiting.values()]
+
+    def _owner(self, raw: Raw) -> megolm.Owner | None:
+        with Logged(logger, f"a key in {self._room_id} is nobody's"):
+            return megolm.owner(self._client, self._room_id, raw)
+        return None
 
     def _look(self, raw: Raw) -> PostedKey | None:
         kind, content, event_id = raw.get("type"), raw.get("content"), raw.get("event_id")
@@ -78,7 +89,7 @@ class PostedKeys:
         if payload.get("type") != names.KEYS_ELEMENT or not isinstance(inner, dict):
             return None
         self._see(event_id)
-        device = megolm.owner(self._client, self._room_id, raw)
+        device = self._owner(raw)
         if device is None and megolm.may_be_owned(self._client, raw):
             self._unproven[event_id] = raw, inner
             if len(self._unproven) <= UNPROVEN_KEPT:

@@ -3,6 +3,7 @@
 State is handed on every time, because of it the newest counts; memberships, commits and words are a set.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import nio
 from mlsrtc.adapters.interest import HISTORY, ROOM_STATE
 from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.history import Raw, sticky_duration
+from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.wire import names
 from mlsrtc.wire.incoming import Incoming, RoomEvent
 
@@ -18,6 +20,8 @@ UNREADABLE_KEPT = 256  # Megolm events without a session yet; more are dropped, 
 
 # What belongs to Megolm itself in an encrypted event; the rest of its content stands there in the clear.
 _MEGOLM_FIELDS = frozenset({"algorithm", "ciphertext", "sender_key", "session_id", "device_id"})
+
+logger = logging.getLogger(__name__)
 
 
 class Sieve:
@@ -55,6 +59,11 @@ class Sieve:
 
     def event(self, raw: Raw) -> RoomEvent | None:
         """A raw event as a value, or None if it is none that a call reads."""
+        with Logged(logger, f"an event in {self._room_id} is not taken"):
+            return self._event(raw)
+        return None
+
+    def _event(self, raw: Raw) -> RoomEvent | None:
         kind, content, state_key = raw.get("type"), raw.get("content"), raw.get("state_key")
         if not isinstance(content, dict):
             return None

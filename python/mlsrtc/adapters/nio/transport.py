@@ -7,8 +7,9 @@ not know, and event types it does not know are read from there. There is never a
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +22,7 @@ from mlsrtc.adapters.nio.device import device_for
 from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
 from mlsrtc.adapters.nio.http import Failed
 from mlsrtc.adapters.nio.olm import OlmDoor, Opened, Told
+from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.adapters.store import MemoryStore, Store
 from mlsrtc.adapters.transport import Transport, TransportClosed, TransportError
 from mlsrtc.errors import LocalProtocolError
@@ -219,24 +221,24 @@ class NioTransport:
                 self._keep_sticky(room_id, section)
                 for channel in self._channels:
                     if channel.room_id == room_id:
-                        channel.on_sync(section, since, joined=kind == "join")
+                        _hand(partial(channel.on_sync, joined=kind == "join"), section, since)
         users = _changed_users(raw.get("device_lists"))
         if users:
             self._olm.devices_changed(users)
             for channel in self._channels:
-                channel.on_device_lists(users)
+                _hand(channel.on_device_lists, users)
         to_device = events_of(raw.get("to_device"))
         if to_device:
             for channel in self._channels:
-                channel.on_to_device(to_device)
+                _hand(channel.on_to_device, to_device)
 
     def _on_olm(self, told: Told) -> None:
         if isinstance(told, Opened):
             for channel in self._channels:
-                channel.on_opened(told)
+                _hand(channel.on_opened, told)
         else:
             for channel in self._channels:
-                channel.on_not_opened(told)
+                _hand(channel.on_not_opened, told)
 
     async def _on_error(self, error: nio.SyncError) -> None:
         if error.status_code == "M_UNKNOWN_TOKEN":
@@ -268,6 +270,12 @@ class NioTransport:
             del kept[event_id]
         while len(kept) > STICKY_KEPT:
             del kept[next(iter(kept))]
+
+
+def _hand(take: Callable[..., None], *values: object) -> None:
+    """Hand something to one channel: whatever comes of it, the others get theirs and the sync loop goes on."""
+    with Logged(logger, "a call has missed what a sync brought"):
+        take(*values)
 
 
 def _changed_users(lists: object) -> tuple[str, ...]:
