@@ -254,6 +254,23 @@ async def test_a_root_under_an_id_that_is_no_text_ends_no_reading(scripted: Scri
     await channel.close(TransportClosed("closed"))
 
 
+async def test_a_root_that_is_of_no_type_ends_no_reading(scripted: Scripted) -> None:
+    room = _room({"chunk": [commit("$c", "R", _wall())]})
+    root = {**commit("$R", "R", _wall(), parent=None), "type": []}
+
+    def answer(method: str, path: str, query: dict[str, str]) -> web.Response:
+        if "/relations/" in path:
+            return web.json_response({"chunk": []})
+        return web.json_response(root) if "/event/" in path else room(method, path, query)
+
+    scripted.answer = answer
+    channel = NioChannel(scripted.client, "!r:localhost", SLOT, olm=OlmDoor(scripted.client, print), attachment_limit=1)
+    channel.open([])
+    got = await _history(channel)
+    assert [event.event_id for event in got if isinstance(event, RoomEvent)] == ["$c"]
+    await channel.close(TransportClosed("closed"))
+
+
 def _endless_relations(first: list[dict[str, Any]], older: dict[str, Any] | None) -> Any:
     """A room whose /messages give these and then what is older, or end; any root of it has relations without end."""
     numbers = iter(range(10 * PAGES))

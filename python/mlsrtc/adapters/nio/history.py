@@ -173,7 +173,7 @@ async def relations(client: nio.AsyncClient, room_id: str, event_id: str) -> Rel
     root = await ask(client, "GET", room_path(room_id, "event", event_id))
     if not root.ok and isinstance(root.failure(), RateLimited):
         raise Failed(root.failure())
-    return Related([*([root.body] if root.ok else []), *reversed(found)], whole=start is None)
+    return Related([*([root.body] if root.ok and _is_event(root.body) else []), *reversed(found)], whole=start is None)
 
 
 async def state(client: nio.AsyncClient, room_id: str) -> list[Raw]:
