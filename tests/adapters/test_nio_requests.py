@@ -8,6 +8,7 @@ from aiohttp import web
 from scripted import Scripted, error
 
 from mlsrtc.adapters.nio.channel import NioChannel
+from mlsrtc.adapters.nio.http import NESTING_KEPT, shallow
 from mlsrtc.adapters.nio.olm import OlmDoor
 from mlsrtc.errors import LocalProtocolError
 from mlsrtc.outbox import (
@@ -262,3 +263,13 @@ async def test_an_answer_about_keys_of_another_form_is_handed_over_to_be_refused
     channel = _channel(scripted)
     assert await channel.send(QueryKeys("q", ("@b:here",))) == Accepted()
     assert list(await channel.receive(0)) == [DeviceKeys("@b:here", told)]
+
+
+@pytest.mark.parametrize("depth", [1, NESTING_KEPT - 1, NESTING_KEPT, 50_000])
+def test_of_what_nests_too_deep_the_rest_is_kept(depth: int) -> None:
+    deep = "[" * (depth - 1) + '{"a": "]"}' + "]" * (depth - 1)
+    text = '["[{\\"\\\\", ' + deep + ", " + deep + ', {"b": 1}]'
+    first, *values, last = json.loads(shallow(text))
+    assert (first, last) == ('[{"\\', {"b": 1})
+    assert len(values) == 2
+    assert ("a" in json.dumps(values[0])) is (depth < NESTING_KEPT)

@@ -133,6 +133,13 @@ async def test_what_stands_elsewhere_in_a_sync_and_cannot_be_parsed_costs_only_i
     assert await here.channel.receive(0) == [PostedKey("@ben:localhost", "$good", {})]
 
 
+async def test_a_presence_that_is_none_ends_no_sync_loop(here: Following) -> None:
+    """A homeserver can say anything of its users; nio looks for the user in what it could not read."""
+    odd = {"type": "m.presence", "sender": "@eve:localhost", "content": {"presence": "online", "status_msg": 5}}
+    here.home.sync_fields = {"rooms": {"join": {ROOM: {}}}, "presence": {"events": [odd]}}
+    assert isinstance(await here.home.bring(), nio.SyncResponse)
+
+
 async def test_what_comes_to_the_device_and_cannot_be_parsed_costs_only_itself(here: Following) -> None:
     request = {"type": "m.room_key_request", "sender": "@eve:localhost", "content": {"action": _DEEP}}
     sealed = {"type": "m.room.encrypted", "sender": "@eve:localhost", "content": {"algorithm": _DEEP}}
@@ -143,9 +150,47 @@ async def test_what_comes_to_the_device_and_cannot_be_parsed_costs_only_itself(h
     ]
 
 
+def _text(value: Any, depth: int) -> web.Response:
+    """An answer in which "deep" is that many lists in one another."""
+    text = json.dumps(value).replace('"deep"', "[" * depth + '"x"' + "]" * depth)
+    return web.Response(text=text, content_type="application/json")
+
+
+@pytest.mark.parametrize("depth", [300, 900, 5_000, 20_000])
+async def test_what_nests_deeper_than_python_parses_costs_only_itself(
+    here: Following, scripted: Scripted, depth: int
+) -> None:
+    """Any user of any homeserver can send it to the device, and the sync that has it comes again and again."""
+    odd = {"type": "m.room_key_request", "sender": "@eve:localhost", "content": {"action": "deep"}}
+    clear = {"type": names.NEED, "sender": "@ben:localhost", "content": {"room_id": ROOM}}
+    answer = {"next_batch": "s1", "to_device": {"events": [odd, clear]}}
+    scripted.answer = lambda *_: _text(answer, depth)
+    await here.client.run_response_callbacks([await here.client.sync()])
+    assert await here.channel.receive(0) == [ToDevice(names.NEED, "@ben:localhost", {"room_id": ROOM})]
+    assert here.client.next_batch == "s1"
+
+
+@pytest.mark.parametrize("depth", [300, 960, 5_000, 20_000])
+@pytest.mark.parametrize("by_nio", [True, False])
+async def test_device_keys_that_nest_deeper_than_python_parses_cost_only_themselves(
+    here: Following, scripted: Scripted, depth: int, by_nio: bool
+) -> None:
+    ben = Peer("@ben:localhost", "PHONE")
+    odd = {**here.eve.published["device_keys"], "more": "deep"}
+    keys = {here.eve.user_id: {here.eve.device_id: odd}, ben.user_id: {ben.device_id: ben.published["device_keys"]}}
+    scripted.answer = lambda *_: _text({"device_keys": keys, "failures": {}}, depth)
+    if by_nio:
+        here.client.olm.users_for_key_query.update(keys)
+        await here.client.keys_query()
+    else:
+        await here.transport._olm.learn(list(keys))
+    assert olm_keys.known_device(here.client.olm, *ben.name) is not None
+    assert olm_keys.known_device(here.client.olm, *here.eve.name) is None
+
+
 async def test_another_answer_that_nio_cannot_parse_is_left_to_who_asked(here: Following, scripted: Scripted) -> None:
-    scripted.answer = lambda *_: web.json_response({"start": "a", "chunk": [_key("$1") | _ODD["deep"]]})
-    with pytest.raises(RecursionError):
+    scripted.answer = lambda *_: web.json_response({"start": "a", "chunk": [_key("$1") | _ODD["time"]]})
+    with pytest.raises(TypeError):
         await here.client.room_messages(ROOM)
 
 

@@ -5,6 +5,7 @@ nio's own methods retry a 429 and a lost connection by sleeping, and then send l
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from mlsrtc.outbox import RateLimited, Refused
 REQUEST_TIMEOUT = 30.0  # seconds
 RETRY_UNANSWERED_MS = 1000  # no connection, no answer in time, or 5xx without Retry-After
 RETRY_UNNAMED_LIMIT_MS = 5000  # a 429 that does not say for how long; nio takes the same
+NESTING_KEPT = 100  # levels of an answer that is too deep; Python's parser ends at some 1000, on homeservers at more
+
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 LIST = "list"
 """Under this name the body of an answer that is an array is given."""
@@ -138,10 +142,35 @@ def retry_after(response: aiohttp.ClientResponse) -> int | None:
     return int(value) * 1000 if value.isascii() and value.isdigit() and len(value) < 7 else None
 
 
+def loads(data: bytes) -> Any:
+    """The JSON of an answer. What others have nested too deep for Python costs them that, and nobody else the answer.
+    Raises ValueError."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        return json.loads(shallow(data.decode()))
+
+
+def shallow(text: str) -> str:
+    """JSON without what lies deeper than `NESTING_KEPT`: null stands in its place."""
+    kept: list[str] = []
+    depth, start = 0, 0
+    for token in _STRUCTURE.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == NESTING_KEPT + 1:
+                kept += [text[start : token.start()], "null"]
+        elif token[0] in "]}":
+            if depth == NESTING_KEPT + 1:
+                start = token.end()
+            depth -= 1
+    return "".join([*kept, text[start:]])
+
+
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = loads(data)
+    except ValueError:
         return {}
     if isinstance(value, list):
         return {LIST: value}  # GET /state alone answers with an array

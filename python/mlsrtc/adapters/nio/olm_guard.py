@@ -5,6 +5,7 @@ nio has no public way to either. The methods that are replaced, on the two objec
 open, are pinned by tests/adapters/test_nio_olm.py to the version of nio.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from nio.exceptions import EncryptionError
 from nio.responses import KeysClaimResponse, KeysQueryResponse
 from unpaddedbase64 import decode_base64
 
+from mlsrtc.adapters.nio.http import shallow
 from mlsrtc.adapters.nio.olm_keys import readable_devices
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire import names
@@ -36,7 +38,8 @@ class Guard:
     """take: gets each Olm-encrypted to-device event instead of nio; what it returns is handed to the application's
     callbacks of nio, as what nio returns itself. refused: gets each that is no such event, whatever its type says.
 
-    What nio cannot parse in a sync answer is left out of it; its raw form is in the answer still.
+    What nests too deep in an answer is cut off for nio, which writes into its log what is wrong with an event, and
+    fails there. What it cannot parse in a sync even so, and a presence that is none, is left out.
     """
 
     def __init__(
@@ -69,18 +72,30 @@ class Guard:
         self, response_class: Any, transport_response: Any, data: Any = None, save_to: Any = None
     ) -> Any:
         try:
-            return await self._parse(response_class, transport_response, data, save_to)
-        except Exception:
+            response = await self._parse(response_class, transport_response, data, save_to)
+        except Exception as error:
             # The homeserver would answer the same again and again.
-            if response_class is not nio.SyncResponse:
+            if response_class is not nio.SyncResponse and not isinstance(error, RecursionError):
                 raise
-            answer = await self._client.parse_body(transport_response)
-            for source in _leave_out_unparsable(answer):
-                if isinstance(source, dict) and source.get("type") == names.ENCRYPTED:
-                    self._refused(source)
-            response = nio.SyncResponse.from_dict(answer)
+            answer = json.loads(shallow(await transport_response.text()))
+            if response_class is nio.SyncResponse:
+                self._leave_out_unparsable(answer)
+            response = response_class.from_dict(answer, *(data or ()))
             response.transport_response = transport_response
-            return response
+        if isinstance(response, nio.SyncResponse):
+            presence = response.presence_events
+            response.presence_events = [event for event in presence if isinstance(event, nio.PresenceEvent)]
+        return response
+
+    def _leave_out_unparsable(self, answer: dict[str, Any]) -> None:
+        for kind in answer.get("rooms", {}).values():
+            for section in kind.values():
+                for name, parse in _PARSERS.items():
+                    _leave_out(section.get(name), parse)
+        _leave_out(answer.get("presence"), nio.PresenceEvent.from_dict)
+        for source in _leave_out(answer.get("to_device"), nio.ToDeviceEvent.parse_event):
+            if isinstance(source, dict) and source.get("type") == names.ENCRYPTED:
+                self._refused(source)
 
     def _to_device(self, event: Any) -> Any:
         source = getattr(event, "source", None)
@@ -125,17 +140,8 @@ class Guard:
                 logger.warning("a one-time key of %s %s is none: %s", user_id, device_id, type(error).__name__)
 
 
-def _leave_out_unparsable(answer: dict[str, Any]) -> list[Any]:
-    """Take out of a sync answer what nio's parsers raise for. Returns what was to the device."""
-    for kind in answer.get("rooms", {}).values():
-        for section in kind.values():
-            for name, parse in _PARSERS.items():
-                _leave_out(section.get(name), parse)
-    _leave_out(answer.get("presence"), nio.PresenceEvent.from_dict)
-    return _leave_out(answer.get("to_device"), nio.ToDeviceEvent.parse_event)
-
-
 def _leave_out(section: Any, parse: Callable[[Any], Any]) -> list[Any]:
+    """Take out of a part of a sync what nio's parser raises for. Returns it."""
     events = section.get("events") if isinstance(section, dict) else None
     if not isinstance(events, list):
         return []
@@ -145,7 +151,6 @@ def _leave_out(section: Any, parse: Callable[[Any], Any]) -> list[Any]:
             parse(event)
             section["events"].append(event)
         except Exception as error:
-            # What is wrong with an event goes into nio's log, and to write that raises where it nests deep, for one.
             logger.warning("nio could not parse an event: %s", type(error).__name__)
             odd.append(event)
     return odd

@@ -20,7 +20,7 @@ from mlsrtc.adapters.nio import megolm
 from mlsrtc.adapters.nio.channel import NioChannel
 from mlsrtc.adapters.nio.device import device_for
 from mlsrtc.adapters.nio.history import Raw, events_of, sticky_duration, time_of
-from mlsrtc.adapters.nio.http import Failed
+from mlsrtc.adapters.nio.http import Failed, loads
 from mlsrtc.adapters.nio.olm import OlmDoor, Opened, Told
 from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.adapters.store import MemoryStore, Store
@@ -210,7 +210,7 @@ class NioTransport:
         answer = response.transport_response
         if answer is None:
             return
-        raw = await answer.json()
+        raw = loads(await answer.read())
         self._mend_key_count(raw)
         self._olm.fallback_keys(raw.get("device_unused_fallback_key_types"))
         # The token this very request carried, whoever sent it.
