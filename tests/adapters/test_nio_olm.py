@@ -387,15 +387,37 @@ async def test_device_keys_that_nest_too_deep_cost_no_other_its_message(here: _O
     assert told == [_of(eve), _of(here.ben)]
 
 
-@pytest.mark.parametrize("name", [None, "\ud800"])
-async def test_a_device_whose_name_cannot_be_kept_costs_no_other_its_message(here: _Open, name: Any) -> None:
-    """Only its owner signs the keys; its homeserver adds the name, and nio writes it into its store."""
+@pytest.mark.parametrize(("name", "kept"), [(None, ""), ("Eve\ud800", "Eve?"), (["x"], ""), ("Eve", "Eve")])
+async def test_a_device_has_a_name_that_nios_store_can_keep(here: _Open, name: Any, kept: str) -> None:
+    """Its homeserver adds the name, and nobody signs it. What is not in the store no room's session can be shared with,
+    nor with anybody beside it."""
     eve = Peer("@eve:localhost", "LAPTOP")
     here.home.peers[eve.name] = eve
     eve.published["device_keys"]["unsigned"] = {"device_display_name": name}
     told = await here.gets(eve.event(here.ours, content=CONTENT), here.ben.event(here.ours, content=CONTENT))
     assert told == [_of(eve), _of(here.ben)]
-    assert here.ben.name[1] in here.ours.store.load_device_keys()[here.ben.user_id]
+    stored = here.ours.store.load_device_keys()
+    assert stored[eve.user_id][eve.device_id].display_name == kept
+    assert here.ben.device_id in stored[here.ben.user_id]
+
+
+async def test_device_keys_that_nio_fails_to_take_cost_no_other_its_message(
+    here: _Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = Peer("@ann:localhost", "LAPTOP")
+    here.home.peers[ann.name] = ann
+    inner = here.ours.store.save_device_keys
+
+    def fails(devices: dict[str, Any]) -> None:
+        if ann.user_id in devices:
+            raise ValueError
+        inner(devices)
+
+    monkeypatch.setattr(here.ours.store, "save_device_keys", fails)
+    told = await here.gets(ann.event(here.ours, content=CONTENT), here.ben.event(here.ours, content=CONTENT))
+    assert _of(here.ben) in told
+    assert here.ben.device_id in here.ours.store.load_device_keys()[here.ben.user_id]
+    assert f"nio does not take the device keys of {ann.user_id}" in caplog.text
 
 
 # ---- wedged sessions ----

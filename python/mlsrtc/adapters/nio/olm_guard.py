@@ -19,6 +19,7 @@ from unpaddedbase64 import decode_base64
 
 from mlsrtc.adapters.nio.http import shallow
 from mlsrtc.adapters.nio.olm_keys import readable_devices
+from mlsrtc.adapters.nio.unforeseen import Logged
 from mlsrtc.errors import LocalProtocolError, RemoteProtocolError
 from mlsrtc.wire import names
 
@@ -124,12 +125,9 @@ class Guard:
         response.device_keys, response.changed = readable_devices(self._olm, response), {}
         for user_id, devices in response.device_keys.items():
             one = KeysQueryResponse({user_id: devices}, {})
-            try:
+            with Logged(logger, f"nio does not take the device keys of {user_id}"):
                 self._inner["_handle_key_query"](one)
                 response.changed |= one.changed
-            except Exception as error:
-                # A name of a device that nio's store cannot hold, for one.
-                logger.warning("nio could not take the device keys of %s: %s", user_id, type(error).__name__)
 
     def _key_claiming(self, response: KeysClaimResponse) -> None:
         for user_id, device_id, key in _claimed(response.one_time_keys):

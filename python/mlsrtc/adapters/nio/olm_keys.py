@@ -103,7 +103,7 @@ def readable_devices(olm: Olm, response: KeysQueryResponse) -> dict[str, dict[st
     """
     failures = _object(response.failures)
     return {
-        user_id: {name: keys for name, keys in devices.items() if _is_readable(olm, user_id, name, keys)}
+        user_id: {name: _storable(keys) for name, keys in devices.items() if _is_readable(olm, user_id, name, keys)}
         for user_id, devices in _object(response.device_keys).items()
         if isinstance(devices, dict) and (devices or _server(user_id) not in failures)
     }
@@ -118,6 +118,13 @@ def _is_readable(olm: Olm, user_id: str, device_id: str, device: Any) -> bool:
         return named and formed and bool(olm.verify_json(dict(device), key, user_id, device_id))
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return False
+
+
+def _storable(device: dict[str, Any]) -> dict[str, Any]:
+    """With a name that nio's store can hold: the homeserver adds it, and nobody has signed it."""
+    name = device.get("unsigned", {}).get("device_display_name")
+    text = name.encode(errors="replace").decode() if isinstance(name, str) else ""
+    return {**device, "unsigned": {"device_display_name": text}}
 
 
 def _is_key(text: Any) -> bool:
