@@ -13,9 +13,10 @@ from engines import Missing
 
 from mlsrtc.evidence import Leaf
 from mlsrtc.identifiers import DeviceId, EpochId, LeafIndex, MemberId, RoomId, SlotId, UserId
+from mlsrtc.keyshare.ratchet import ratcheted
 from mlsrtc.media.keys import EpochKeys, MediaKey, derive
 from mlsrtc.media.shared import SharedKey
-from mlsrtc.mls import Client, SigningKey
+from mlsrtc.mls import Client, Secret, SigningKey
 from wanting import wanting
 
 ROOM, SLOT = RoomId("!room:one.test"), SlotId("m.call#ROOM")
@@ -167,6 +168,48 @@ def test_a_key_that_comes_after_the_frames_is_taken(worker: Worker) -> None:
     assert set(worker.frames("audio", sealed).frames) == {None}
     _hand_over(worker, held.keys[ADA])
     assert set(worker.frames("audio", sealed).frames) == {frame}
+
+
+@pytest.mark.parametrize("codec", [None, "vp8"])
+def test_the_worker_follows_our_ratchet_step_by_step(worker: Worker, codec: str | None) -> None:
+    key = _handed_once(worker, codec)
+    for _ in range(3):
+        key = ratcheted(key)
+        assert _is_opened(worker, key, codec)
+
+
+@pytest.mark.parametrize("codec", [None, "vp8"])
+def test_the_worker_takes_no_two_steps_at_once_though_its_window_is_ten(worker: Worker, codec: str | None) -> None:
+    """Why a key of ours is ratcheted once at most: in livekit-client 2.23.0 each try begins at the key that is held.
+    If this fails another version takes them all, and the bound in `Rotation` may go."""
+    key = _handed_once(worker, codec)
+    assert not _is_opened(worker, ratcheted(ratcheted(key)), codec)
+
+
+@pytest.mark.parametrize("codec", [None, "vp8"])
+def test_a_worker_that_opens_nothing_more_does_again_once_it_is_handed_the_key(
+    worker: Worker, codec: str | None
+) -> None:
+    key = ratcheted(ratcheted(_handed_once(worker, codec)))
+    assert not any(_is_opened(worker, key, codec) for _ in range(20))
+    worker.key("ada", 7, key.expose())
+    assert _is_opened(worker, key, codec)
+
+
+def _handed_once(worker: Worker, codec: str | None) -> Secret:
+    """The key of a sender that the worker was handed."""
+    key = Secret(os.urandom(32))
+    worker.open("track", "ada", "decode", codec)
+    worker.key("ada", 7, key.expose())
+    return key
+
+
+def _is_opened(worker: Worker, key: Secret, codec: str | None) -> bool:
+    """Whether the worker opens what the sender seals under a key."""
+    kind = "audio" if codec is None else "key"
+    sent = [os.urandom(80) for _ in range(3)]
+    sealed = [(kind, frames.encrypt(key.expose(), 7, kind, frame, os.urandom(frames.IV))) for frame in sent]
+    return worker.frames("track", sealed).frames == sent
 
 
 @pytest.fixture

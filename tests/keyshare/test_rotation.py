@@ -184,6 +184,20 @@ def test_with_a_ratchet_a_join_costs_one_message() -> None:
     assert ratcheted(Secret(first[3])).expose() == second[3]
 
 
+def test_a_receiver_need_never_take_two_steps_of_the_ratchet() -> None:
+    """The foot-gun of a ratchet without a bound: whoever is muted while two join is heard by nobody after that, since
+    livekit-client tries one step (tests/interop/test_livekit_client.py)."""
+    walk = Walk(Policy(ratchet_on_join=True))
+    walk.to(range(10))
+    for number in range(10, 16):
+        walk.to(range(number + 1), after=20)
+        walk.run(5)
+    assert [index for _, _, index, _ in walk.begun] == [1, 1, 2, 2, 3, 3, 4]
+    for handed, following in zip(walk.begun[::2], walk.begun[1::2], strict=False):
+        assert following[3] == ratcheted(Secret(handed[3])).expose()
+    assert walk.messages == 10 + 1 + 12 + 1 + 14 + 1 + 16
+
+
 def test_a_ratcheted_key_opens_what_was_sent_under_the_one_before() -> None:
     """The foot-gun that nobody names: LiveKit derives the key of the frames as it ratchets, and takes half of it."""
     key = Secret(bytes(range(32)))

@@ -30,12 +30,14 @@ SMALL_RING = 15  # the last index where a key ring has 16 places: LiveKit's defa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnKey:
-    """A key of ours. `generation` counts them from 1; a ratcheted key is another one at the same index."""
+    """A key of ours. `generation` counts them from 1; a ratcheted key is another one at the same index, and `follows`
+    from the one before."""
 
     generation: int
     index: KeyIndex
     secret: Secret
     made_at: float
+    follows: int | None = None  # the generation whose holders work it out
 
 
 @dataclass(slots=True)
@@ -175,9 +177,8 @@ class Rotation:
 
     def _rotate(self, now: float, present: Collection[Holder]) -> None:
         clean = self._spoilt_since is None and not self._gone
-        ratchets = self.policy.ratchet_on_join and self.upcoming is None
-        if clean and ratchets and self.current is not None and self.current.index <= self.ring:
-            self._ratchet(now, present)
+        if clean and self.upcoming is None and self.current is not None and self._may_ratchet(self.current):
+            self.current = self._ratchet(now, present, self.current)
             return
         if self.upcoming is not None:
             self._drop(self.upcoming)
@@ -191,16 +192,20 @@ class Rotation:
                 # However long people come and go: from here on each new key is begun as soon as it is made.
                 self.use_at = min(self.use_at, max(now, since + self.policy.leave_use_limit))
 
-    def _ratchet(self, now: float, present: Collection[Holder]) -> None:
+    def _may_ratchet(self, key: OwnKey) -> bool:
+        """Whether who joins may be handed the next key at the same index. One step and no more: livekit-client tries no
+        second one, however wide its window is, and has not taken the first where no frame came meanwhile."""
+        return self.policy.ratchet_on_join and key.follows is None and key.index <= self.ring
+
+    def _ratchet(self, now: float, present: Collection[Holder], before: OwnKey) -> OwnKey:
         """The key after this one at the same index: whoever holds this one works it out."""
-        before = self.current
-        assert before is not None
-        holders = self._holders[before.generation]
         self._generations += 1
-        self.current = OwnKey(self._generations, before.index, ratcheted(before.secret), now)
+        following = OwnKey(self._generations, before.index, ratcheted(before.secret), now, before.generation)
+        holders = self._holders[before.generation]
         self._holders[self._generations], self._handed[self._generations] = set(holders), set()
-        self._hand(self.current, set(present) - holders)
+        self._hand(following, set(present) - holders)
         self._drop(before)
+        return following
 
     def _switch(self, now: float) -> None:
         if self.upcoming is None or self.use_at is None or self.use_at > now or self._gone:
