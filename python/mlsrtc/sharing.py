@@ -41,7 +41,7 @@ class Sharing:
             self._tell(desk)
         elif lobby and self.policy.share_in_lobby:
             self.rotation.prepare(now, handing.holders)
-        handing.hand_out(desk, {key: self.rotation.handed(key) for key in self.rotation.keys})
+        handing.hand_out(desk, {key: self.rotation.holders(key) for key in self.rotation.keys})
         desk.at(self.rotation.next_timer())
 
     def clear(self, clear: bool) -> None:

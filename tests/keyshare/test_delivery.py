@@ -1,6 +1,7 @@
 """Our keys on their way: tracked for each device, tried again at growing distances, within a budget."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -264,6 +265,45 @@ def test_a_new_key_goes_to_everybody_and_the_old_one_to_nobody() -> None:
     post.key = own(2)
     batches: list[Batch] = post.delivery.settle(1.0, {post.key: post.formats}, ())
     assert [(batch.index, len(batch.devices)) for batch in batches] == [(2, 3)]
+
+
+class Ratchet(Post):
+    """One that has handed a key to 1, is about to have handed it to 3, and could not reach 2; then 4 joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.formats[holder(3)]
+        (request,) = self.settle(0.0)
+        self.delivery.sent(request, {device(2): "no_one_time_key"}, 0.0)
+        self.formats |= {holder(3): KeyFormat.ELEMENT}
+        (self.under_way,) = self.settle(1.0)
+        self.heard.update(map(device, (1, 3)))
+        self.key = replace(own(2), index=self.key.index, follows=1)
+        self.formats = {holder(number): KeyFormat.ELEMENT for number in (1, 2, 3, 4)}
+
+    def due(self, now: float) -> list[tuple[int, tuple[DeviceIdentity, ...]]]:
+        """Of which generation whom is sent a key now."""
+        batches = self.delivery.settle(now, {self.key: self.formats}, self.heard)
+        return [(batch.generation, batch.devices) for batch in batches]
+
+
+def test_a_ratcheted_key_goes_to_who_joins_and_to_whom_the_one_before_did_not_reach() -> None:
+    ratchet = Ratchet()
+    assert ratchet.due(1.5) == [(2, (device(4),))]
+    ratchet.delivery.sent(ratchet.under_way, {}, 2.0)
+    assert ratchet.due(60.0) == [(2, (device(2), device(4)))]
+
+
+def test_what_was_under_way_and_fails_is_sent_as_the_ratcheted_key() -> None:
+    ratchet = Ratchet()
+    ratchet.delivery.sent(ratchet.under_way, {device(3): "unreachable"}, 2.0)
+    assert (2, (device(2), device(3), device(4))) in ratchet.due(60.0)
+
+
+def test_who_asks_after_a_ratchet_is_sent_the_ratcheted_key() -> None:
+    ratchet = Ratchet()
+    assert ratchet.delivery.asked(device(1), 1.5)
+    assert ratchet.due(1.5) == [(2, (device(1), device(4)))]
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 2.0, 8.0, 64.0]), st.integers(0, 5)), max_size=15))

@@ -313,6 +313,23 @@ def test_with_a_ratchet_only_the_joiner_is_sent_a_key_and_the_others_work_it_out
     assert {ring.sent_under() for ring in sharers.rings[:5]} == {ratcheted(Secret(key)).expose() for key in known}
 
 
+def test_whom_a_key_did_not_reach_is_sent_the_ratcheted_one() -> None:
+    """The foot-gun of handing it to joiners alone: to whom the one before is still on its way hears nobody."""
+    sharers = Sharers(4, policy=Policy(ratchet_on_join=True))
+    drained = sharers.party[1].matrix
+    accounts = sharers.world.server_of(drained.user_id).accounts
+    accounts.drained.add(drained.name)
+    for index in range(3):
+        sharers.party.join(index)
+    sharers.party.run(15)
+    sharers.party.join(3)
+    sharers.party.run(2)
+    assert not any(sharers.rings[1].opens(sharers.rings[index]) for index in (0, 2))
+    accounts.drained.clear()
+    sharers.party.run(60)
+    assert all(sharers.rings[1].opens(sharers.rings[index]) for index in (0, 2, 3))
+
+
 def test_an_unencrypted_room_is_refused() -> None:
     sharers = Sharers(1, encrypted=False)
     sharers.party.start(0)

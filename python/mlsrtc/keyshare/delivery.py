@@ -62,7 +62,7 @@ class Delivery:
 
     policy: Policy
     budget: Bucket = field(default_factory=Bucket)  # of the whole device, whatever calls it is in
-    _parcels: dict[tuple[Holder, int], _Parcel] = field(default_factory=dict)
+    _parcels: dict[tuple[Holder, int], _Parcel] = field(default_factory=dict)  # by what is to be handed to whom
     _asked: dict[DeviceIdentity, Bucket] = field(default_factory=dict)
     _heard: frozenset[DeviceIdentity] = frozenset()
     _has: dict[Holder, int] = field(default_factory=dict)  # the newest generation that each was sent
@@ -85,7 +85,7 @@ class Delivery:
         if self._settled is wanted and self._heard == heard and (self._timer is None or now < self._timer):
             return []
         self._heard = heard
-        addressed = {(holder, key.generation) for key, holders in wanted.items() for holder in holders}
+        addressed = {(holder, key.handed_as) for key, holders in wanted.items() for holder in holders}
         for place in self._parcels.keys() - addressed:
             del self._parcels[place]
         here = {device_of(holder) for holder, _ in addressed}
@@ -95,7 +95,8 @@ class Delivery:
             del self._asked[gone]
         for key, holders in wanted.items():
             for holder, format in holders.items():
-                self._parcels.setdefault((holder, key.generation), _Parcel(key, format)).format = format
+                parcel = self._parcels.setdefault((holder, key.handed_as), _Parcel(key, format))
+                parcel.key, parcel.format = key, format  # a ratcheted one takes the place of the one before
         self._has = {}
         for (holder, generation), parcel in self._parcels.items():
             if parcel.sent:
@@ -123,8 +124,8 @@ class Delivery:
         """A batch goes out under this id."""
         self._settled = None
         addressed = frozenset(batch.devices)
-        for (holder, generation), parcel in self._parcels.items():
-            if generation == batch.generation and device_of(holder) in addressed:
+        for (holder, _), parcel in self._parcels.items():
+            if parcel.key.generation == batch.generation and device_of(holder) in addressed:
                 parcel.request = request_id
 
     def next_timer(self) -> float | None:

@@ -39,6 +39,11 @@ class OwnKey:
     made_at: float
     follows: int | None = None  # the generation whose holders work it out
 
+    @property
+    def handed_as(self) -> int:
+        """By which generation it is tracked on its way: whoever has the key that this one follows from has this one."""
+        return self.generation if self.follows is None else self.follows
+
 
 @dataclass(slots=True)
 class Rotation:
@@ -52,7 +57,6 @@ class Rotation:
     ring: int = LAST_INDEX  # the last index that the key rings of all who are to have our key have
     _generations: int = 0
     _holders: dict[int, set[Holder]] = field(default_factory=dict)  # who has it or works it out, by generation
-    _handed: dict[int, set[Holder]] = field(default_factory=dict)  # the part of them that is to be sent it
     _gone: dict[Holder, float] = field(default_factory=dict)  # holders of the newest key that have left, since when
     _pending_since: float | None = None  # since when there is a key that takes the place of `current`
     _spoilt_since: float | None = None  # since when somebody who has left holds the key that we send under
@@ -70,10 +74,6 @@ class Rotation:
     def holders(self, key: OwnKey) -> frozenset[Holder]:
         """Who has a key: it was handed to them, is on its way, or follows from one that they have."""
         return frozenset(self._holders.get(key.generation, ()))
-
-    def handed(self, key: OwnKey) -> frozenset[Holder]:
-        """Who is to be sent a key. Of a ratcheted one these are the joiners alone."""
-        return frozenset(self._handed.get(key.generation, ()))
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -200,10 +200,8 @@ class Rotation:
     def _ratchet(self, now: float, present: Collection[Holder], before: OwnKey) -> OwnKey:
         """The key after this one at the same index: whoever holds this one works it out."""
         self._generations += 1
+        self._holders[self._generations] = self._holders[before.generation] | set(present)
         following = OwnKey(self._generations, before.index, ratcheted(before.secret), now, before.generation)
-        holders = self._holders[before.generation]
-        self._holders[self._generations], self._handed[self._generations] = set(holders), set()
-        self._hand(following, set(present) - holders)
         self._drop(before)
         return following
 
@@ -220,18 +218,14 @@ class Rotation:
         taken = {key.index for key in self.keys}
         following = (KeyIndex((self.last_index + step) % self.ring + 1) for step in range(self.ring))
         self.last_index = next(index for index in following if index not in taken)
-        self._holders[self._generations], self._handed[self._generations] = set(present), set(present)
+        self._holders[self._generations] = set(present)
         return OwnKey(self._generations, self.last_index, random_bytes(KEY_BYTES), now)
 
     def _hand(self, key: OwnKey, holders: Iterable[Holder]) -> None:
-        for holder in holders:
-            if holder not in self._holders[key.generation]:
-                self._holders[key.generation].add(holder)
-                self._handed[key.generation].add(holder)
+        self._holders[key.generation].update(holders)
 
     def _drop(self, key: OwnKey) -> None:
         self._holders.pop(key.generation, None)
-        self._handed.pop(key.generation, None)
         key.secret.wipe()
 
 
