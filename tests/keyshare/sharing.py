@@ -7,7 +7,9 @@ from typing import Any
 
 from mlsrtc.base_session import BaseSession
 from mlsrtc.identifiers import EpochId, KeyIndex, RoomId, SlotId
+from mlsrtc.keyshare.ratchet import ratcheted
 from mlsrtc.media.keys import Sender
+from mlsrtc.mls import Secret
 from mlsrtc.notices import Left, MediaKeysChanged, MediaKeysRetired, Muted, SendKeySwitched
 from mlsrtc.policy import Policy, Trust
 from mlsrtc.session import Session
@@ -30,6 +32,7 @@ class Ring:
     own: tuple[str, str] = ("", "")
     life: int = 0  # which process of the device it is
     epochs: dict[EpochId, set[tuple[str, str, str]]] = field(default_factory=dict)
+    ratchets: bool = False  # it tries the next key of LiveKit's ratchet; one and no more, as livekit-client
 
     def tell(self, notice: Any) -> None:
         match notice:
@@ -61,8 +64,12 @@ class Ring:
         """Whether what `other` sends now can be opened."""
         if other.sending is None:
             return False
-        sent = other.sent_under()
-        return any(place[:2] == other.own and ring.get(other.sending) == sent for place, ring in self.keys.items())
+        held = (ring.get(other.sending) for place, ring in self.keys.items() if place[:2] == other.own)
+        return any(key is not None and other.sent_under() in self.tried(key) for key in held)
+
+    def tried(self, key: bytes) -> tuple[bytes, ...]:
+        """What frames are tried with, where a key is held."""
+        return (key, ratcheted(Secret(key)).expose()) if self.ratchets else (key,)
 
 
 def _place(sender: Sender) -> tuple[str, str, str]:
@@ -86,7 +93,7 @@ class Sharers:
         **world: Any,
     ) -> None:
         self.mls = mls
-        self.rings: list[Ring] = [Ring() for _ in range(devices)]
+        self.rings: list[Ring] = [Ring(ratchets=policy.ratchet_on_join) for _ in range(devices)]
         self.policy = policy
         self.memberships = [membership] if isinstance(membership, MembershipFormat) else membership
         encrypted = world.pop("encrypted", True)

@@ -8,6 +8,7 @@ leave. 6. No key is begun by two lives of a device. 7. While it may be in use, a
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -26,13 +27,15 @@ from mlsrtc.policy import KeyTransport, Policy
 from mlsrtc.session import Session
 from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import Hostility, Limits, PartyDevice
-from mlsrtc.testing.schedule import Restart, Step, make_peace, play
+from mlsrtc.testing.schedule import Join, Restart, Step, make_peace, play
+from mlsrtc.testing.strategies import waits
 from mlsrtc.wire.incoming import Incoming, Now, PostedKey, RoomEvent, ToDevice
 from mlsrtc.wire.membership import MembershipFormat
 from searching import CAMPAIGN, any_schedule, searched
 
 DEVICES, SERVERS = 5, 2
 PEACE = 90.0  # virtual seconds: two delayed leaves, and a retry at its longest distance
+RATCHET = Policy(ratchet_on_join=True, join_throttle=1.0)  # a short one, so that it comes to ratchets
 
 WORLDS: dict[str, Mapping[str, Any]] = {
     "an honest world": {},
@@ -55,14 +58,21 @@ WORLDS: dict[str, Mapping[str, Any]] = {
         "policy": Policy(key_transport=KeyTransport.ROOM),
         "limits": Limits(),
     },
+    "a ratchet on join": {"policy": RATCHET},
+    "a ratchet on join, and one-time keys missing for a while": {"policy": RATCHET, "drained": 40.0},
+    "a ratchet on join in a hostile network": {
+        "policy": RATCHET,
+        "drained": 40.0,
+        "hostility": Hostility(duplicate=0.1, reorder=1.0, to_device_delay=2.0, answer_loss=0.05, failure=0.05),
+    },
 }
 
 
 class Watched(Ring):
-    """A ring that holds what its device begins against what the others have ever been handed."""
+    """A ring that holds what its device begins against what the others have ever been handed, and can work out."""
 
     def __init__(self, sharers: "Watching", index: int) -> None:
-        super().__init__()
+        super().__init__(ratchets=sharers.policy.ratchet_on_join)
         self.sharers = sharers
         self.index = index
         self.ever: set[bytes] = set()
@@ -70,7 +80,8 @@ class Watched(Ring):
 
     def tell(self, notice: Any) -> None:
         super().tell(notice)
-        self.ever.update(key for held in self.keys.values() for key in held.values())
+        for key in {key for held in self.keys.values() for key in held.values()} - self.ever:
+            self.ever.update(self.tried(key))
         if isinstance(notice, SendKeySwitched):
             self._check(notice.id, notice.index)
 
@@ -95,20 +106,32 @@ class Watched(Ring):
             if mls and (life, secret) == (self.life, key):
                 continue  # The head has come back to this epoch: its key and its counter go on.
             assert secret != key, "promise 6: a key is begun twice"
-            assert before != index or now - moment > in_use, "promise 7: an index names two keys"
+            follows = life == self.life and key in self.tried(secret)
+            assert before != index or follows or now - moment > in_use, "promise 7: an index names two keys"
         self.moments.append((self.life, now, index, key))
 
 
 class Watching(Sharers):
-    """Sharers with `Watched` rings."""
+    """Sharers with `Watched` rings.
 
-    def __init__(self, devices: int, seed: int, **settings: Any) -> None:
+    drained: seconds within which each device has one-time keys; at first it has none.
+    """
+
+    def __init__(self, devices: int, seed: int, *, drained: float = 0.0, **settings: Any) -> None:
         super().__init__(devices, seed, **settings)
         self.watched = [Watched(self, index) for index in range(devices)]
         for device, ring in zip(self.party.devices, self.watched, strict=True):
             ring.own = device.matrix.name
             device.notices = type(device.notices)(ring)  # type: ignore[call-arg]
         self.rings = list(self.watched)
+        for device in self.party.devices if drained else ():
+            self._drain(device, Random(f"{seed} {device.index}").uniform(0.0, drained))
+
+    def _drain(self, device: PartyDevice, seconds: float) -> None:
+        """A device has no one-time key for so long."""
+        for server in self.world.servers.values():
+            server.accounts.drained.add(device.matrix.name)
+            self.world.network.after(seconds, partial(server.accounts.drained.discard, device.matrix.name))
 
     def peace(self) -> None:
         """Ends what was unfair, lets time pass, and holds promise 1."""
@@ -131,6 +154,23 @@ def test_the_promises_hold_whatever_happens(world: str) -> None:
         note(f"seed {seed}")
         watching = Watching(DEVICES, seed, servers=SERVERS, **WORLDS[world])
         play(watching.party, map(from_the_start, schedule))
+        watching.peace()
+
+    search()
+
+
+@pytest.mark.parametrize("world", [world for world in WORLDS if "ratchet" in world])
+def test_the_promises_hold_where_many_come_and_few_go(world: str) -> None:
+    """Each leave makes a new key, which sets right whatever a ratchet did."""
+
+    comings = st.one_of(st.builds(Join, st.integers(0, DEVICES - 1)), waits())
+
+    @searched(100)
+    @given(st.lists(comings, max_size=20), st.integers(0, 2**32))
+    def search(schedule: list[Step], seed: int) -> None:
+        note(f"seed {seed}")
+        watching = Watching(DEVICES, seed, servers=SERVERS, **WORLDS[world])
+        play(watching.party, schedule)
         watching.peace()
 
     search()
