@@ -13,6 +13,7 @@ from mlsrtc.media.keys import MediaKey, livekit_identity
 from mlsrtc.media.shared import SharedKey
 from mlsrtc.mls import Secret
 from mlsrtc.notices import MediaKeysChanged, SendKeySwitched
+from mlsrtc.policy import Policy
 from mlsrtc.session import CallMember
 
 pytest.importorskip("livekit.rtc", reason="the extra `test` installs LiveKit")
@@ -22,6 +23,7 @@ from livekit import rtc
 from mlsrtc.adapters import livekit
 from mlsrtc.adapters.livekit import audio
 from mlsrtc.adapters.livekit import link as link_module
+from mlsrtc.adapters.livekit.errors import MediaError
 from mlsrtc.adapters.livekit.keyring import KeyRing
 from mlsrtc.adapters.livekit.link import GCM, Link, room_options
 from mlsrtc.adapters.livekit.seal import DataSeal
@@ -132,6 +134,25 @@ def test_the_sdk_is_told_to_keep_keys_as_element_call_does_and_to_try_no_others(
     assert (provider.key_ring_size, provider.ratchet_window_size, provider.failure_tolerance) == (256, 0, 10)
     assert provider.key_derivation_function == rtc.KeyDerivationFunction.HKDF
     assert not provider.shared_key
+
+
+async def test_who_ratchets_on_a_join_tries_the_ratchet_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two with the same policy hear each other no more after a join."""
+    windows = []
+
+    async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions) -> None:
+        assert options.encryption is not None
+        windows.append(options.encryption.key_provider_options.ratchet_window_size)
+        raise rtc.ConnectError("nobody there")
+
+    monkeypatch.setattr(rtc.Room, "connect", connect)
+    for ratchets in (True, False):
+        call: Any = Call()
+        call.session = SimpleNamespace(policy=Policy(ratchet_on_join=ratchets))
+        call.detach = lambda sink: None
+        with pytest.raises(MediaError):
+            await Link(call, DataSeal(Ourselves(member("ann")))).open("ws://127.0.0.1:9", "token")
+    assert windows == [10, 0]
 
 
 @pytest.mark.parametrize(

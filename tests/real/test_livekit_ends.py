@@ -15,6 +15,7 @@ import sfu
 from meddling import unencrypting
 from seats import Door, Ticket
 
+from mlsrtc import Policy
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import LiveKitMedia, MediaConnected, MediaError, TrackWithdrawn, tone
 from mlsrtc.adapters.livekit.link import Link
@@ -34,11 +35,12 @@ _CANCELLED = """
 import asyncio, sys
 from types import SimpleNamespace
 from livekit import rtc
+from mlsrtc import Policy
 from mlsrtc.adapters.livekit import link
 
 async def main(url, tokens):
     for pause, token in enumerate(tokens):
-        one = link.Link(SimpleNamespace(session=None), None)
+        one = link.Link(SimpleNamespace(session=SimpleNamespace(policy=Policy())), None)
         opening = asyncio.create_task(one.open(url, token))
         await asyncio.sleep(0.004 * pause)
         opening.cancel()
@@ -57,7 +59,9 @@ class FakeCall:
 
     sticky: bool = False
     session: Any = field(
-        default_factory=lambda: SimpleNamespace(user_id=USER, device_id=DEVICE, member_id="first", members={})
+        default_factory=lambda: SimpleNamespace(
+            user_id=USER, device_id=DEVICE, member_id="first", members={}, policy=Policy()
+        )
     )
     members: dict[str, Any] = field(default_factory=dict)
     sinks: list[Any] = field(default_factory=list)

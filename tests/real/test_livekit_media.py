@@ -10,7 +10,7 @@ import sfu
 from meddling import unencrypting
 from seats import PATIENCE, PITCHES, all_hear, seats
 
-from mlsrtc import EpochChanged, MediaKeysChanged, Policy, SendKeySwitched
+from mlsrtc import PER_MEMBER, EpochChanged, MediaKeysChanged, Policy, SendKeySwitched
 from mlsrtc.adapters.livekit import (
     Decryption,
     DecryptionChanged,
@@ -40,6 +40,19 @@ async def test_who_joins_late_hears_all_and_is_heard(
         assert await all_hear(seated)
         async with room.seat(three[2], PITCHES[2]) as latecomer:
             assert await all_hear([*seated, latecomer])
+
+
+async def test_who_ratchets_on_a_join_is_heard_on_by_who_does_too(
+    synapse: Synapse, livekit: LiveKitServer, three: list[TestDevice]
+) -> None:
+    policy = Policy(ratchet_on_join=True, join_throttle=2.0)
+    async with seats(synapse, livekit, three, 2, encryption=PER_MEMBER, policy=policy) as (room, (one, other)):
+        assert await all_hear([one, other])
+        (before,) = other.notices(SendKeySwitched)
+        await asyncio.sleep(policy.join_throttle)
+        async with room.seat(three[2], PITCHES[2], encryption=PER_MEMBER, policy=policy) as joiner:
+            assert await all_hear([one, other, joiner])
+            assert [told.index for told in other.notices(SendKeySwitched)] == [before.index] * 2
 
 
 async def test_ten_epochs_in_a_row_are_heard_through(

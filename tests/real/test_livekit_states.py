@@ -15,6 +15,7 @@ from seats import Door
 from test_livekit_again import IDENTITY, INDEX, give_key
 from test_livekit_ends import DEVICE, USER, FakeCall, until
 
+from mlsrtc import Policy
 from mlsrtc.adapters.driver import Call
 from mlsrtc.adapters.livekit import Decryption, DecryptionChanged, LiveKitMedia, TrackReady, tone
 from mlsrtc.testing.livekit import LiveKitServer
@@ -60,7 +61,9 @@ async def test_sound_and_pictures_share_the_state_that_was_told_last_and_what_fa
     await livekit.create_room(room)
     ada = FakeCall()
     ben = FakeCall(
-        session=SimpleNamespace(user_id="@ben:one.example", device_id="E", member_id="second", members={}),
+        session=SimpleNamespace(
+            user_id="@ben:one.example", device_id="E", member_id="second", members={}, policy=Policy()
+        ),
         members={"first": SimpleNamespace(user_id=USER, device_id=DEVICE, member_id="first")},
     )
     async with AsyncExitStack() as stack:

@@ -46,6 +46,7 @@ from mlsrtc.shared_key_session import SharedKeySession
 
 LOGGER = logging.getLogger("mlsrtc")
 T = TypeVar("T")
+RATCHET_WINDOW = 10  # steps that are tried where keys are ratcheted; Element Call's
 FAILURE_TOLERANCE = 10  # frames that do not decrypt before a cryptor tells of it; LiveKit's default tells never
 PLACE_SECONDS = 2.0  # that the server's name of the room may come late
 REASON_SECONDS = 1.0  # that the reason of a disconnection may come late
@@ -64,18 +65,19 @@ STATES = {
 }
 
 
-def room_options(shared: SharedKey | None = None) -> rtc.RoomOptions:
-    """How a room is connected so that it works with Element Call: HKDF, no ratchet, 256 slots; and so that it tells
-    what does not decrypt. Tracks are subscribed to one by one, after a look at each.
+def room_options(shared: SharedKey | None = None, *, ratchets: bool = False) -> rtc.RoomOptions:
+    """How a room is connected so that it works with Element Call: HKDF, 256 slots; and so that it tells what does not
+    decrypt. Tracks are subscribed to one by one, after a look at each.
 
     shared: in a call in which all send under one key. Then everybody has one slot, in which nobody's key lies at first;
-    and of a passphrase frame keys are made by PBKDF2, as the others do it.
+    and of a passphrase frame keys are made by PBKDF2, as the others do it. ratchets: frames that do not open are tried
+    with the keys that follow too (`Policy.ratchet_on_join`).
     """
     by_passphrase = shared is not None and shared.derivation is Derivation.PBKDF2
     provider = rtc.KeyProviderOptions(
         shared_key=None if shared is None else nobodys_key().expose(),
         key_ring_size=KEY_RING_SIZE,
-        ratchet_window_size=0,
+        ratchet_window_size=RATCHET_WINDOW if ratchets else 0,
         failure_tolerance=FAILURE_TOLERANCE,
         key_derivation_function=KDF.PBKDF2 if by_passphrase else KDF.HKDF,
     )
@@ -123,7 +125,7 @@ class Link:
         self._signalling = Signalling(url)
         session = self._call.session
         self._shared = session.key if isinstance(session, SharedKeySession) else None
-        options = room_options(self._shared)
+        options = room_options(self._shared, ratchets=session.policy.ratchet_on_join)
         try:
             await in_any_case(self.room.connect(await self._signalling.open(), token, options))
         except BaseException as error:
