@@ -86,7 +86,7 @@ class Handing:
     _unheard: set[DeviceIdentity] = field(default_factory=set, init=False)  # whose frames do not open, as media say
     _names: frozenset[tuple[UserId, DeviceId]] = field(default=frozenset(), init=False)  # of all of them
     _ids: Mapping[DeviceIdentity, frozenset[MemberId]] = field(default_factory=dict, init=False)
-    _listened: tuple[object, bool] | None = field(default=None, init=False)  # the guests and `clear` of these two
+    _listened: tuple[object, bool, bool] | None = field(default=None, init=False)  # guests, `clear`, and if inside
     _addressed: dict[OwnKey, dict[Holder, KeyFormat]] = field(default_factory=dict, init=False)  # who is to hold which
     _wanted: list[tuple[OwnKey, frozenset[Holder]]] | None = field(default=None, init=False)  # what that follows from
     _silent: dict[DeviceIdentity, _Silence] = field(default_factory=dict, init=False)
@@ -165,15 +165,18 @@ class Handing:
             self.holders = frozenset(holder for guest in self.guests.values() if (holder := guest.holder) is not None)
             self._wanted = None
 
-    def listen(self, desk: Desk) -> None:
-        """Tell the keys of the others, and whose has not come. Only once we are in the call: before that nobody would
-        hear of a key that is told, so it waits."""
-        anew = self._listened is None or self._listened[0] is not self.guests or self._listened[1] != self.clear
+    def listen(self, desk: Desk, *, inside: bool = True) -> None:
+        """Tell the keys of the others, and whose has not come. Only once we are `inside` the call: before that nobody
+        would hear of a key that is told, so it waits, and a stranger's no longer than it may."""
+        before, self._listened = self._listened, (self.guests, self.clear, inside)
+        anew = before is None or before[0] is not self.guests or before[1:] != self._listened[1:]
         if anew:
-            self._listened = self.guests, self.clear
             self._ids = {self._known_as(device): guest.member_ids for device, guest in self.guests.items()}
             self._names = frozenset((guest.user_id, guest.device_id) for guest in self._around)
-        heard = self._inbox.settle(desk.now.monotonic, self._ids, self._names)
+        heard = self._inbox.settle(desk.now.monotonic, self._ids, self._names, telling=inside)
+        desk.at(self._inbox.next_timer())
+        if not inside:
+            return
         installed, over = _installed(heard), _withdrawn(heard)
         if installed or over:
             desk.tell(MediaKeysChanged(None, None, tuple(installed), tuple(over), self.flagged))
@@ -184,7 +187,6 @@ class Handing:
                 desk.tell(lost)
         if anew or over or self._silent or self._unheard:
             self._look_for_silent(desk)
-        desk.at(self._inbox.next_timer())
 
     def hand_out(self, desk: Desk, wanted: Mapping[OwnKey, Collection[Holder]]) -> None:
         """Hand over what has not got there. `wanted`: who is to hold which key of ours, older keys first."""

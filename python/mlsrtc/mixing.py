@@ -150,6 +150,11 @@ class Mixing:
         self.handing.listen(desk)
         self.handing.hand_out(desk, {one.key: one.holders for one in older_first})
 
+    def wait(self, desk: Desk) -> None:
+        """We are not in the call: the keys of the others wait."""
+        if self.policy.mixed:
+            self.handing.listen(desk, inside=False)
+
     def renew(self, now: Now) -> None:
         """We enter anew: the others may have thrown our keys away."""
         self.handing.renew(now, older_than=0.0)

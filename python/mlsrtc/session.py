@@ -210,6 +210,8 @@ class Session(BaseSession):
             epochs, spoilt = self._footing.epochs, self._mixing.spoilt
             self._keying.settle(desk, self.known, epochs, removes=self._footing.removes, spoilt=spoilt)
             self._hand_over()
+        else:
+            self._mixing.wait(desk)
         self._keep_pins()
 
     def _timers(self) -> Sequence[float | None]:

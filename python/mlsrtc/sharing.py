@@ -37,10 +37,11 @@ class Sharing:
         self._look(guests)
         if inside:
             self.rotation.settle(now, handing.holders)
-            handing.listen(desk)
-            self._tell(desk)
         elif lobby and self.policy.share_in_lobby:
             self.rotation.prepare(now, handing.holders)
+        handing.listen(desk, inside=inside)
+        if inside:
+            self._tell(desk)
         handing.hand_out(desk, {key: self.rotation.holders(key) for key in self.rotation.keys})
         desk.at(self.rotation.next_timer())
 

@@ -67,6 +67,19 @@ def test_it_does_not_wait_for_ever() -> None:
     assert ear.inbox.next_timer() is None
 
 
+def test_where_nothing_is_told_yet_the_keys_of_strangers_wait_no_longer_and_those_of_members_stay() -> None:
+    inbox, late = Inbox(POLICY), 10 * POLICY.keys_waiting_seconds
+    for device in (ANNA, EVE):
+        inbox.take(device, None, [key(3)], 1.0)
+    assert inbox.settle(1.0, HERE, telling=False) == []
+    assert inbox.next_timer() == 1.0 + POLICY.keys_waiting_seconds
+    assert inbox.settle(late, HERE, telling=False) == []
+    assert (inbox.holds(ANNA, IDS), inbox.holds(EVE, IDS)) == (True, False)
+    assert inbox.next_timer() is None
+    (told,) = inbox.settle(late, HERE)
+    assert isinstance(told, Installed)
+
+
 def test_only_so_many_wait_and_the_newest_stay() -> None:
     ear = Ear()
     strangers = [(UserId(f"@user{n}:one.test"), DeviceId("D"), bytes(32)) for n in range(POLICY.keys_waiting + 10)]

@@ -20,6 +20,8 @@ from mlsrtc.notices import (
 )
 from mlsrtc.outbox import HandOver
 from mlsrtc.policy import Policy, Trust
+from mlsrtc.session import Session
+from mlsrtc.sharing_session import SharingSession
 from mlsrtc.testing import CrashPoint, Hostility
 from mlsrtc.upkeep import Phase
 from mlsrtc.wire import names
@@ -469,6 +471,29 @@ def test_a_lobby_hands_the_key_out_before_the_join() -> None:
     assert took <= 0.125, "one trip of the membership: the key was there before"
     sharers.party.run(10)
     assert sharers.hear_each_other()
+
+
+@pytest.mark.parametrize("mls", [set(), {0}])
+def test_a_key_that_comes_in_the_lobby_waits_no_longer_than_one_that_comes_later(mls: set[int]) -> None:
+    sharers = Sharers(2, policy=Policy(mixed=True), mls=mls)
+    sharers.party.start(0)
+    sharers.party.run(5)
+    session, other = sharers.party[0].session, sharers.party[1].matrix
+    assert isinstance(session, Session | SharingSession)
+    content = {
+        "keys": {"index": 3, "key": base64.b64encode(bytes(32)).decode()},
+        "member": {"id": f"{other.user_id}:{other.device_id}", "claimed_device_id": other.device_id},
+        "room_id": sharers.world.room_id,
+    }
+    event = ToDevice(names.KEYS_ELEMENT, other.user_id, content, other.device_id, other.device_key)
+    session.receive(event, sharers.party[0].now)
+    sharers.party[0].pump()
+    handing = session._mixing.handing if isinstance(session, Session) else session._sharing.handing
+    device, waiting = (*other.name, other.device_key), sharers.policy.keys_waiting_seconds
+    sharers.party.run(waiting - 1)
+    assert handing._inbox.holds(device, ())
+    sharers.party.run(1)
+    assert not handing._inbox.holds(device, ())
 
 
 @pytest.mark.parametrize("membership", MembershipFormat)

@@ -61,6 +61,7 @@ class Inbox:
     _around: frozenset[tuple[UserId, DeviceId]] = frozenset()  # who has a membership, whatever we think of it
     _effects: list[Effect] = field(default_factory=list)
     _members: Mapping[Device, frozenset[MemberId]] = field(default_factory=dict)  # when it was settled last
+    _telling: bool = True  # likewise
     _fresh: set[Device] = field(default_factory=set)  # whose keys have come since
     _timers: dict[Device, float] = field(default_factory=dict)  # when a key of a device that is held is over
 
@@ -97,12 +98,14 @@ class Inbox:
         now: float,
         members: Mapping[Device, frozenset[MemberId]],
         around: Collection[tuple[UserId, DeviceId]] = (),
+        *,
+        telling: bool = True,
     ) -> list[Effect]:
         """What is to be told. `members`: the devices that are in the call and that we trust, with their member ids;
-        `around`: users and devices of all memberships."""
+        `around`: users and devices of all memberships. Where nothing is to be told yet (`telling`), keys wait."""
         self._around = frozenset(around)
-        if members != self._members:
-            self._members = members
+        if (members, telling) != (self._members, self._telling):
+            self._members, self._telling = members, telling
             self._here = dict.fromkeys(members) | {
                 device: now if since is None else since
                 for device, since in self._here.items()
@@ -157,7 +160,7 @@ class Inbox:
         for index, one in list(held.items()):
             over = one.superseded is not None and one.superseded + self._grace <= now
             lost = not ids and self._kept_until(device, one) <= now
-            senders = frozenset() if over else _senders(device, index, one, ids)
+            senders = frozenset() if over or not self._telling else _senders(device, index, one, ids)
             self._tell(one, senders)
             if over or lost:
                 self._drop(held.pop(index))
