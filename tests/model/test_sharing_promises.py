@@ -99,6 +99,9 @@ class Watched(Ring):
             assert not known.look(self.sharers.party[self.index].now).gone(leaves), "promise 4: a leaver has a leaf"
             # A leaf whose join is from the future by our clock is in no count, and has not left.
             here |= {self.sharers.party[other].matrix.name for other in self.sharers.mls}
+        if self.sharers.policy.key_transport is not KeyTransport.TO_DEVICE:
+            # What is posted is read by whoever is in the room, and so by those whose joins have not come here yet.
+            here |= {device.matrix.name for device in self.sharers.party.present()}
         for other in self.sharers.watched:
             assert other is self or key not in other.ever or other.own in here, "promise 4: a leaver holds it"
         in_use = OTHERS_DELAY + self.sharers.policy.old_media_key_seconds
