@@ -81,9 +81,10 @@ class NotAddable:
     """A device in the call gets no keys from us, and why.
 
     reason: no_mls, was_mls, version, suite, expired_key, bad_key_package, crowded (it has more participations than the
-    policy looks at, and the older ones get none), unknown_device (keys/query does not name it), or trust's: no_chain,
-    bad_chain, master_changed, two_masters, not_verified, revoked. device_id: None where its membership does not tell
-    it, or the user has too many devices.
+    policy looks at, and the older ones get none), unknown_device (keys/query does not name it), no_device (its
+    membership does not tell it, so that nobody knows where to send a key), or trust's: no_chain, bad_chain,
+    master_changed, two_masters, not_verified, revoked. device_id: None where its membership does not tell it, or the
+    user has too many devices.
     """
 
     user_id: UserId

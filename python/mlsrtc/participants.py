@@ -14,6 +14,7 @@ from mlsrtc.keyshare.audience import Guest
 from mlsrtc.knowledge import Knowledge, View
 from mlsrtc.notices import MembersChanged, NotAddable, OwnMasterKeyChanged
 from mlsrtc.wire.incoming import Now
+from mlsrtc.wire.membership import RtcMembership
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,11 @@ def refusals(guests: Iterable[Guest]) -> dict[tuple[UserId, DeviceId | None], st
         for guest in guests
         if guest.reason is not None and guest.reason != "unasked"
     }
+
+
+def nobodys(memberships: Iterable[RtcMembership]) -> dict[tuple[UserId, DeviceId | None], str]:
+    """Users with a membership that does not tell whose device it is: nobody knows where to send a key."""
+    return {(one.user_id, None): "no_device" for one in memberships if one.device_id is None}
 
 
 def members(known: Knowledge, now: Now, stand: EpochId | None) -> Mapping[MemberId, CallMember]:

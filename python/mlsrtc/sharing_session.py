@@ -96,7 +96,7 @@ class SharingSession(PlainSession):
             wants_clear = self.policy.key_transport is KeyTransport.ROOM_CLEAR
             self._sharing.clear(wants_clear and not self._room.state.encrypted)
         self._told_of.members(self._desk, participants.ids(self._guests))
-        self._told_of.refused(self._desk, participants.refusals(self._guests))
+        self._told_of.refused(self._desk, participants.refusals(self._guests) | participants.nobodys(memberships))
         self._told_of.strange_master(self._desk, self._audience.strange_master)
 
     def _settle_keys(self) -> None:

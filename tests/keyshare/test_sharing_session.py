@@ -432,6 +432,23 @@ def test_one_who_writes_many_memberships_makes_keys_at_the_pace_of_the_debounce_
     assert sharers.rings[0].opens(sharers.rings[1])
 
 
+def test_one_whose_membership_does_not_tell_its_device_is_told_to_get_no_key() -> None:
+    """As memberships are in the proposal of July 2026 (MSC4143)."""
+    sharers = calling(2)
+    other = sharers.party.users[1]
+    content = {
+        "slot_id": "m.call#ROOM",
+        "application": {"type": "m.call"},
+        "member": {"id": "m1", "membership": "join"},
+        "sticky_key": "m1",
+    }
+    event = RoomEvent(names.STICKY_MEMBER, other.user_id, "$m1", sharers.world.network.wall_ms, content)
+    sharers.world.server_of(other.user_id).inject(event, federate=True)
+    sharers.party.run(20)
+    assert sharers.told(0, NotAddable) == [NotAddable(other.user_id, None, "no_device")]
+    assert sharers.hear_each_other()
+
+
 def test_a_clock_that_is_set_back_writes_no_membership_again_and_again() -> None:
     sharers = calling(2)
     sharers.party[0].step_clock(-3_600_000)
