@@ -57,7 +57,10 @@ def write(name: str, comparison: Comparison, growth: int, on: dict[str, Any]) ->
     facts = comparison.facts() | {
         "command": command,
         "sentences": list(rows.sentences(comparison)),
-        "table": [list(rows.HEAD), *(list(row.cells) for row in rows.rows(comparison))],
+        "tables": [
+            {"head": part.head, "rows": [list(rows.HEAD), *(list(row.cells) for row in rows.rows(comparison, part))]}
+            for part in rows.parts(comparison)
+        ],
         "machine": on,
     }
     del facts["calibration"]  # It stands in a file of its own.
@@ -94,7 +97,7 @@ def _section(name: str, facts: dict[str, Any]) -> str:
             f"[The page](simulate/{name}.html), [JSON](simulate/{name}.json). Made in {on['seconds']} s with "
             f"{on['processes']} process{'es' if on['processes'] > 1 else ''} on {on['cores']} virtual cores, at a load "
             f"of {on['load_before']:g} by others.",
-            table(facts["table"]),
+            *(f"{part['head']}:\n\n{table(part['rows'])}".removeprefix(":\n\n") for part in facts["tables"]),
         ]
     )
 

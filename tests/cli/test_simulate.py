@@ -58,10 +58,37 @@ def test_the_table_has_every_scheme_that_is_asked_for(trace: str, capsys: pytest
 def test_the_real_machines_are_said_to_play_with_fewer_people(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["simulate", "--trace", trace, "--schemes", "zoom,mlsrtc", "--growth", "0", "--real-people", "2"]
     assert main(asked) == 0
-    shown = capsys.readouterr().out
-    assert "play with 2 of the 3 people" in shown
-    assert "mlsrtc (MLS), 2 people" in shown
-    assert "Zoom, " not in shown
+    every, fewer = capsys.readouterr().out.split("2 of the 3 people: real machines, and models with the same people")
+    assert "play with 2 of the 3 people" in every
+    assert "All 3 people: models alone" in every
+    assert "mlsrtc (MLS)" not in every
+    assert re.search(r"Zoom +model", every)
+    assert re.search(r"Zoom +model", fewer)
+    assert re.search(r"mlsrtc \(MLS\) +real", fewer)
+
+
+def test_models_play_with_the_people_that_the_real_machines_play_with(
+    trace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["simulate", "--trace", trace, "--schemes", "zoom,mlsrtc", "--growth", "0", "--json"]
+    assert main([*asked, "--real-people", "2"]) == 0
+    outcomes = json.loads(capsys.readouterr().out)["outcomes"]
+    assert [(one["scheme"], one["people"]) for one in outcomes] == [("zoom", 3), ("zoom", 2), ("mlsrtc", 2)]
+    three, two, _ = outcomes
+    assert two["counts"]["memberships"] < three["counts"]["memberships"]
+    assert main(asked) == 0
+    assert [one["people"] for one in json.loads(capsys.readouterr().out)["outcomes"]] == [3, 3]
+
+
+def test_the_page_has_a_table_and_bars_for_both(trace: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "report.html"
+    asked = ["simulate", "--trace", trace, "--schemes", "zoom,mlsrtc", "--growth", "0", "--real-people", "2"]
+    assert main([*asked, "--html", str(page)]) == 0
+    _, every, fewer = re.split("<h3>(?=All 3 people|2 of the 3 people)", page.read_text().split("<h3>What the col")[0])
+    assert (every.count("<svg"), fewer.count("<svg")) == (1, 1)
+    assert "<td>real</td>" not in every
+    assert "<td>real</td>" in fewer
 
 
 def test_json_has_figures_and_the_source_of_every_constant(trace: str, capsys: pytest.CaptureFixture[str]) -> None:

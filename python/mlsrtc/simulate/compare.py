@@ -1,5 +1,8 @@
 """All schemes on one trace, and each on calls of growing size: figures, and where they come from.
 
+Where the trace has more people than the real machines play with, the models are played twice: with all of them, and
+with those whom the real machines play with, so that like can be compared with like.
+
 `Comparison.facts()` is what `--json` prints. A time that never came about is null there.
 """
 
@@ -68,7 +71,8 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that a report shows."""
+    """Everything that a report shows. `outcomes`: with all people first, then with fewer, if any scheme plays with
+    fewer."""
 
     trace: Trace
     seed: int
@@ -147,35 +151,54 @@ def compare(
     """Plays everything.
 
     names: of these schemes only. growth: sizes of call; real_growth: up to this one the real machines are grown too.
-    real_people: the real machines play with at most so many of the trace's people. said: gets a word when something is
-    done. processes: of the interpreter, started anew, so that a script needs the usual guard around what it does as the
-    main program. The real machines are begun first: they take longest.
+    real_people: the real machines play with at most so many of the trace's people, and the models with these as well as
+    with all. said: gets a word when something is done. processes: of the interpreter, started anew, so that a script
+    needs the usual guard around what it does as the main program. The real machines are begun first: they take longest.
     """
     model = model or NetworkModel()
     wanted = set(SCHEMES) if names is None else set(names)
     schemes = [scheme for name, scheme in SCHEMES.items() if name in wanted]
     sizes = [(scheme, n) for scheme in schemes for n in growth if not scheme.real or n <= real_growth]
-    smaller = fewer(trace, real_people)
-    jobs = [_Job(scheme.name, smaller if scheme.real else trace, model, primitives, seed) for scheme in schemes]
+    plays = _plays(schemes, trace, real_people)
+    jobs = [_Job(scheme.name, played, model, primitives, seed) for scheme, played in plays]
     jobs += [_Job(scheme.name, growing(n), model, primitives, seed, n) for scheme, n in sizes]
-    jobs.sort(key=lambda job: (not SCHEMES[job.scheme].real, job.n != 0, -job.n))
-    found: dict[tuple[str, int], Outcome | Growth] = {}
-    with _workers(processes) as run:
-        for job, result in zip(jobs, run(_do, jobs), strict=True):
-            found[job.scheme, job.n] = result
-            said(f"{SCHEMES[job.scheme].title}{f' with {job.n}' if job.n else ''}")
-    outcomes = [found[scheme.name, 0] for scheme in schemes]
-    grown = [found[scheme.name, n] for scheme, n in sizes]
+    results = _results(jobs, processes, said)
     return Comparison(
         trace,
         seed,
         model,
         primitives,
-        [outcome for outcome in outcomes if isinstance(outcome, Outcome)],
-        [growth for growth in grown if isinstance(growth, Growth)],
+        [result for result in results if isinstance(result, Outcome)],
+        [result for result in results if isinstance(result, Growth)],
         schemes,
         calibration,
     )
+
+
+def _plays(schemes: Sequence[Scheme], trace: Trace, real_people: int) -> list[tuple[Scheme, Trace]]:
+    """Which scheme plays what: all of them the trace; if that has too many people for the real machines, the models the
+    trace and all of them the one with fewer people."""
+    smaller = fewer(trace, real_people)
+    models = [scheme for scheme in schemes if not scheme.real]
+    if smaller.people == trace.people or len(models) == len(schemes):
+        return [(scheme, trace) for scheme in schemes]
+    return [(scheme, trace) for scheme in models] + [(scheme, smaller) for scheme in schemes]
+
+
+def _results(jobs: Sequence[_Job], processes: int, said: Callable[[str], None]) -> list[Outcome | Growth]:
+    """One for each job, in their order. Those of real machines are begun first, and of these the greatest."""
+
+    def begun(number: int) -> tuple[bool, bool, int]:
+        job = jobs[number]
+        return not SCHEMES[job.scheme].real, job.n != 0, -job.n
+
+    order = sorted(range(len(jobs)), key=begun)
+    found: dict[int, Outcome | Growth] = {}
+    with _workers(processes) as run:
+        for number, result in zip(order, run(_do, [jobs[number] for number in order]), strict=True):
+            found[number], job = result, jobs[number]
+            said(f"{SCHEMES[job.scheme].title}{f' with {job.n}' if job.n else ''}")
+    return [found[number] for number in range(len(jobs))]
 
 
 @contextmanager

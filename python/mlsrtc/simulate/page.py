@@ -32,8 +32,7 @@ def page(comparison: Comparison, command: str) -> str:
         f"<pre>{escape(command)}</pre>",
         plots.presence(comparison),
         "<h2>Side by side</h2>",
-        _table(table.HEAD, [(row.cells, "real" if row.real else "") for row in table.rows(comparison)]),
-        plots.bars(comparison),
+        *(_part(comparison, part) for part in table.parts(comparison)),
         "<p>Shaded: p95 and the most. Scales are logarithmic.</p>",
         "<h3>What the columns are</h3>",
         _list(table.EXPLAINED),
@@ -45,10 +44,16 @@ def page(comparison: Comparison, command: str) -> str:
     parts += ["<h2>How it was measured</h2>", f"<pre>{escape((measured or '').strip())}</pre>"]
     parts += _deviations(comparison)
     parts += ["<h2>Constants</h2>", "<p>What no source says is assumed, and marked.</p>", *_constants(comparison)]
-    parts += ["<h2>Primitives, timed when this was made</h2>", _primitives(comparison)]
+    parts += ["<h2>Primitives, timed on this machine</h2>", _primitives(comparison)]
     title = f"mlsrtc simulate: {comparison.trace.name}"
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _part(comparison: Comparison, part: table.Part) -> str:
+    head = f"<h3>{escape(part.head)}</h3>\n" if part.head else ""
+    lines = [(row.cells, "real" if row.real else "") for row in table.rows(comparison, part)]
+    return f"{head}{_table(table.HEAD, lines)}\n{plots.bars(comparison, part)}"
 
 
 def _growth_words(comparison: Comparison) -> str:

@@ -68,10 +68,10 @@ BARS: Sequence[Bar] = (
 )
 
 
-def bars(comparison: Comparison) -> str:
+def bars(comparison: Comparison, part: table.Part) -> str:
     """The figures of the trace side by side. What never came about is drawn to the edge and named so."""
-    outcomes = list(comparison.outcomes)[::-1]
-    names = [table.name(comparison, outcome) for outcome in outcomes]
+    outcomes = list(part.outcomes)[::-1]
+    names = [comparison.scheme(outcome.scheme).title for outcome in outcomes]
     with mpl.rc_context(FONT):
         figure = Figure(figsize=(12, 0.42 * len(names) * 2 + 1.6), layout="constrained")
         grid = figure.subplots(2, 3, sharey=True)

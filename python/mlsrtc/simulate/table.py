@@ -25,7 +25,7 @@ HEAD = (
 EXPLAINED = (
     ("messages", "to single devices, room events and requests to an ordering server; memberships are among them"),
     ("up, down", "bytes of content, summed over all devices"),
-    ("crypto CPU", "processor time of the primitives, summed over all devices, at what they cost on this machine now"),
+    ("crypto CPU", "processor time of the primitives, summed over all devices, at what they cost on this machine"),
     ("join → all have keys", "p50 / p95 / most: until the joiner and all who were there hear each other"),
     ("leave → all have new keys", "p50 / p95 / most: until all who stay send what the leaver cannot open, and hear it"),
     ("a leaver listens", "p50 / p95 / most: until nobody sends any more what the leaver can open; it keeps its keys"),
@@ -43,15 +43,34 @@ class Row:
     real: bool
 
 
-def rows(comparison: Comparison) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Schemes that were played with the same people. `head`: who, empty if all were played with all."""
+
+    head: str
+    outcomes: Sequence[Outcome]
+
+
+def parts(comparison: Comparison) -> list[Part]:
+    """A table each: what is in one of them can be compared."""
+    every = comparison.trace.people
+    fewer = min((outcome.people for outcome in comparison.outcomes), default=every)
+    if fewer == every:
+        return [Part("", comparison.outcomes)]
+    heads = {
+        every: f"All {every} people: models alone",
+        fewer: f"{fewer} of the {every} people: real machines, and models with the same people",
+    }
+    found = [
+        Part(head, [outcome for outcome in comparison.outcomes if outcome.people == people])
+        for people, head in heads.items()
+    ]
+    return [part for part in found if part.outcomes]
+
+
+def rows(comparison: Comparison, part: Part) -> list[Row]:
     """One for each scheme."""
-    return [_row(comparison, outcome) for outcome in comparison.outcomes]
-
-
-def name(comparison: Comparison, outcome: Outcome) -> str:
-    """A scheme's, and with how many people it was played if they were not all."""
-    title = comparison.scheme(outcome.scheme).title
-    return title if outcome.people == comparison.trace.people else f"{title}, {outcome.people} people"
+    return [_row(comparison, outcome) for outcome in part.outcomes]
 
 
 def _row(comparison: Comparison, outcome: Outcome) -> Row:
@@ -59,7 +78,7 @@ def _row(comparison: Comparison, outcome: Outcome) -> Row:
     counts = outcome.counts
     return Row(
         (
-            name(comparison, outcome),
+            scheme.title,
             "real" if scheme.real else "model",
             f"{counts['to_device'] + counts['room_events'] + counts['requests']:,.0f}",
             size(counts["bytes_up"]),
@@ -171,7 +190,7 @@ def sentences(comparison: Comparison) -> Sequence[str]:
     bound = max((one.people for one in comparison.outcomes if one.people < trace.people), default=None)
     bounded = (
         f"The real machines play with {bound} of the {trace.people} people, drawn evenly, since all devices run in one "
-        "process: their figures are of that smaller call."
+        f"process: what they are to be compared with is the models with the same {bound}."
     )
     return (
         f"{trace.title}: {trace.people} people, {trace.most_at_once} at once, {len(trace.stays)} participations in "

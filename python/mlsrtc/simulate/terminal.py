@@ -17,7 +17,10 @@ def show(comparison: Comparison, stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
     for sentence in table.sentences(comparison):
         console.print(sentence)
-    console.print(_outcomes(comparison))
+    for part in table.parts(comparison):
+        if part.head:
+            console.print(f"\n{part.head}")
+        console.print(_outcomes(comparison, part))
     for name, meaning in table.EXPLAINED:
         console.print(f"  [bold]{name}[/bold]  {meaning}")
     console.print()
@@ -44,9 +47,9 @@ def _grid(*head: str) -> Table:
     return grid
 
 
-def _outcomes(comparison: Comparison) -> Table:
+def _outcomes(comparison: Comparison, part: table.Part) -> Table:
     grid = _grid(*table.HEAD)
-    for row in table.rows(comparison):
+    for row in table.rows(comparison, part):
         grid.add_row(*row.cells, style="bold green" if row.real else None)
     return grid
 
