@@ -105,13 +105,14 @@ def test_json_has_figures_and_the_source_of_every_constant(trace: str, capsys: p
     assert {growth["n"] for growth in facts["growth"]} == {5}
 
 
-def test_a_time_that_never_came_about_is_null_and_said(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_had_no_end_is_null_and_is_said_as_it_is_meant(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["simulate", "--trace", trace, "--schemes", "element-call-limit", "--growth", "50"]
     assert main([*asked, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [growth["listening"] is None for growth in facts["growth"]] == [False, False, False, True]
     assert main(asked) == 0
-    assert "never" in capsys.readouterr().out
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["50"])
+    assert re.search(r"never +for ever", row)  # When has who stays new keys? How long does who left listen?
 
 
 def test_the_page_stands_by_itself(trace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,54 +48,53 @@ def presence(comparison: Comparison) -> str:
         return _svg(figure)
 
 
-Bar = tuple[str, Callable[[Outcome], Sequence[float]], bool]
+Bar = tuple[str, Callable[[Outcome], Sequence[float]], str]  # the last: what it is called when it had no end
 
 BARS: Sequence[Bar] = (
-    ("messages", lambda o: [o.counts["to_device"] + o.counts["room_events"] + o.counts["requests"]], True),
-    ("megabytes up", lambda o: [o.counts["bytes_up"] / 1e6], True),
-    ("crypto CPU of all, s", lambda o: [o.cpu], True),
+    ("messages", lambda o: [o.counts["to_device"] + o.counts["room_events"] + o.counts["requests"]], table.NEVER),
+    ("megabytes up", lambda o: [o.counts["bytes_up"] / 1e6], table.NEVER),
+    ("crypto CPU of all, s", lambda o: [o.cpu], table.NEVER),
     (
         "a leaver listens, s (p50, p95, most)",
         lambda o: [o.measures.listening.p50, o.measures.listening.p95, o.measures.listening.most],
-        True,
+        table.FOR_EVER,
     ),
     (
         "join → all have keys, s (p50, p95, most)",
         lambda o: [o.measures.join_to_keys.p50, o.measures.join_to_keys.p95, o.measures.join_to_keys.most],
-        True,
+        table.NEVER,
     ),
-    ("deaf, % of the time of all pairs", lambda o: [o.measures.deaf_share * 100], True),
+    ("deaf, % of the time of all pairs", lambda o: [o.measures.deaf_share * 100], table.NEVER),
 )
 
 
 def bars(comparison: Comparison, part: table.Part) -> str:
-    """The figures of the trace side by side. What never came about is drawn to the edge and named so."""
+    """The figures of the trace side by side. What had no end is drawn to the edge and named so."""
     outcomes = list(part.outcomes)[::-1]
     names = [comparison.scheme(outcome.scheme).title for outcome in outcomes]
     with mpl.rc_context(FONT):
         figure = Figure(figsize=(12, 0.42 * len(names) * 2 + 1.6), layout="constrained")
         grid = figure.subplots(2, 3, sharey=True)
-        for axes, (title, value, log) in zip(grid.flat, BARS, strict=True):
-            _bars(axes, [value(outcome) for outcome in outcomes], outcomes, log=log)
+        for axes, (title, value, endless) in zip(grid.flat, BARS, strict=True):
+            _bars(axes, [value(outcome) for outcome in outcomes], outcomes, endless)
             axes.set_title(title)
             axes.set_yticks(range(len(names)), names)
         return _svg(figure)
 
 
-def _bars(axes: Any, values: list[Sequence[float]], outcomes: Sequence[Outcome], *, log: bool) -> None:
+def _bars(axes: Any, values: list[Sequence[float]], outcomes: Sequence[Outcome], endless: str) -> None:
     finite = [value for some in values for value in some if math.isfinite(value) and value > 0]
     least, most = (min(finite), max(finite)) if finite else (0.1, 1.0)
     edge = most * 3
-    if log:
-        axes.set_xscale("log")
-        axes.set_xlim(least / 2, edge)
+    axes.set_xscale("log")
+    axes.set_xlim(least / 2, edge)
     for place, (some, outcome) in enumerate(zip(values, outcomes, strict=True)):
         colour = LOOKS.get(outcome.scheme, OTHER)[0]
         for number, value in enumerate(reversed(some)):
             drawn = edge if not math.isfinite(value) else value
             axes.barh(place, drawn, color=colour, alpha=(0.3, 0.6, 1.0)[number + 3 - len(some)], height=0.7)
         if not math.isfinite(some[0]):
-            axes.text(least, place, "never", va="center", ha="left", fontsize=8)
+            axes.text(least, place, endless, va="center", ha="left", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
 
 

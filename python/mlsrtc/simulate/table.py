@@ -29,6 +29,7 @@ EXPLAINED = (
     ("join → all have keys", "p50 / p95 / most: until the joiner and all who were there hear each other"),
     ("leave → all have new keys", "p50 / p95 / most: until all who stay send what the leaver cannot open, and hear it"),
     ("a leaver listens", "p50 / p95 / most: until nobody sends any more what the leaver can open; it keeps its keys"),
+    ("never, for ever", "not before the trace ends"),
     ("deaf", "of all the time that two were in the call together, the share in which one could not open the other"),
     ("deafest pair", "the pair with the most of that, over the whole trace"),
     ("in clear", "of all that was sent, the share without encryption"),
@@ -86,7 +87,7 @@ def _row(comparison: Comparison, outcome: Outcome) -> Row:
             f"{outcome.cpu:.2f} s",
             spread(measures.join_to_keys),
             spread(measures.leave_to_keys),
-            spread(measures.listening),
+            spread(measures.listening, FOR_EVER),
             f"{measures.deaf_share:.3%}",
             f"{measures.deafest:.1f} s",
             f"{measures.clear_share:.0%}" if measures.clear_share else "-",
@@ -116,7 +117,7 @@ def _growth_row(growth: Growth) -> tuple[str, ...]:
         size(leave.bytes_up),
         f"{leave.cpu:.3f} s",
         seconds(leave.seconds),
-        seconds(growth.listening),
+        seconds(growth.listening, FOR_EVER),
         f"{join.messages:,.0f}",
         seconds(join.seconds),
     )
@@ -153,24 +154,27 @@ def calibration_words(calibration: Mapping[str, Any] | None) -> str:
     )
 
 
-def seconds(value: float) -> str:
-    """Seconds, or that it never came about."""
+NEVER, FOR_EVER = "never", "for ever"  # has come about, has lasted
+
+
+def seconds(value: float, endless: str = NEVER) -> str:
+    """Seconds, or that there was no end of it."""
     if value == math.inf:
-        return "never"
+        return endless
     return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
 
 
-def spread(value: Spread) -> str:
+def spread(value: Spread, endless: str = NEVER) -> str:
     """Three percentiles, in seconds."""
     if not value.count:
         return "-"
-    cells = [_short(part) for part in (value.p50, value.p95, value.most)]
+    cells = [_short(part, endless) for part in (value.p50, value.p95, value.most)]
     return " / ".join(cells)
 
 
-def _short(value: float) -> str:
+def _short(value: float, endless: str) -> str:
     if value == math.inf:
-        return "never"
+        return endless
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
