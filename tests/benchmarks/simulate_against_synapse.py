@@ -9,19 +9,23 @@ come, without the second that a client waits before it uses it.
 How fast a homeserver is, is the machine's affair: the model is given what this Synapse was seen to work for an event, a
 message and a sync, in the same run (`synapse_costs.py`). And all clients are in one process, which no real ones are:
 the processor time of that process during a leave is told, and so is for how long Synapse could have gone on and had no
-processor, because the machine did something else; the model is held against the rest. All figures are medians. `mlsrtc
-simulate` shows what is written with --json:
+processor, because the machine did something else; the model is held against the rest. All figures are medians. Another
+model is beside it, with the costs that `NETWORK` has: that is the one of the reports. `mlsrtc simulate` shows what is
+written with --json:
 
     PYTHONPATH=python python tests/benchmarks/simulate_against_synapse.py --json docs/results/simulate/synapse.json
+
+The models alone are played anew, beside the runs that a file has, with --again FILE.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -54,7 +58,8 @@ from mlsrtc.wire.names import STATE_MEMBER
 CLIENT = "/_matrix/client/v3"
 BATCH = int(CONSTANTS["batch"].value)
 PAIRWISE, OURS = "element-call", "mlsrtc"
-FIGURES = ("measured", "clients", "waiting", "model")
+PARTS = ("keys", "synapse", "clients", "waiting")
+FIGURES = ("measured", "clients", "waiting", "model", "reports")
 WHAT = {
     PAIRWISE: "Element Call: a leave, until the last key has come",
     OURS: "mlsrtc: a leave, until all have the new keys",
@@ -202,7 +207,7 @@ async def sessions(n: int, leaves: int, *, quiet: bool) -> list[Leave]:
 
 
 def modelled(name: str, n: int, primitives: Primitives, costs: Mapping[str, float]) -> Leave:
-    """The same leave in the model, with a homeserver that works as long as this one was seen to."""
+    """The same leave in the model, with a homeserver that works so long; for what is not in it, as `NETWORK` says."""
     trace = growing(n)
     leaver = n // 2
     network = NetworkModel(link=(0.0, 0.0), changed=costs)
@@ -220,28 +225,38 @@ def _first_free(record: Record, stay: int, speaker: int, leaver: int) -> float:
     return record.held[next(key for key in begun if not record.opens(leaver, key))][stay]
 
 
-def compared(name: str, n: int, leaves: Sequence[Leave], model: Leave) -> list[dict[str, Any]]:
-    """What is shown: when the last key has come, and what Synapse worked."""
-    middle = {part: median(getattr(one, part) for one in leaves) for part in ("keys", "synapse", "clients", "waiting")}
-    who = OURS if name == OURS else "Element Call"
-    rows = (
-        (WHAT[name], middle["keys"], middle["clients"], middle["waiting"], model.keys),
-        (f"{who}: Synapse's processor time for it", middle["synapse"], 0.0, 0.0, model.synapse),
-    )
-    return [
-        {"what": what, "n": n} | dict(zip(FIGURES, (round(value, 3) for value in values), strict=True))
-        for what, *values in rows
-    ]
+def compared(runs: Mapping[str, Any], costs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is shown of each run: when the last key has come, and what Synapse worked."""
+    primitives = measured()
+    here = {name: one["here"] for name, one in costs.items()}
+    rows: list[dict[str, Any]] = []
+    for run, parts in runs.items():
+        name, n = run.rsplit(maxsplit=1)
+        models = [modelled(name, int(n), primitives, changed) for changed in (here, {})]
+        middle = {part: parts[part]["median"] for part in PARTS}
+        who = OURS if name == OURS else "Element Call"
+        shown = (
+            (WHAT[name], middle["keys"], middle["clients"], middle["waiting"], *(model.keys for model in models)),
+            (f"{who}: Synapse's processor time for it", middle["synapse"], 0.0, 0.0, *(one.synapse for one in models)),
+        )
+        rows += [
+            {"what": what, "n": int(n)} | dict(zip(FIGURES, (round(value, 3) for value in values), strict=True))
+            for what, *values in shown
+        ]
+    return rows
+
+
+def again(facts: dict[str, Any]) -> dict[str, Any]:
+    """The models anew, beside the same runs."""
+    return facts | {"compared": compared(facts["runs"], facts["costs"])}
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run."""
     facts: dict[str, Any] = {"machine": machine()}
-    primitives = measured()
     costs = await measured_costs()
     say(f"Synapse here: {costs}", quiet=options.quiet)
-    size = primitives.size("olm element_call")
-    rows: list[dict[str, Any]] = []
+    size = measured().size("olm element_call")
     runs: dict[str, Any] = {}
     for n in options.n:
         for name in (PAIRWISE, OURS):
@@ -249,25 +264,21 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 leaves = await sessions(n, options.leaves, quiet=options.quiet)
             else:
                 leaves = await pairwise(n, options.leaves, size, quiet=options.quiet)
-            rows += compared(name, n, leaves, modelled(name, n, primitives, costs))
-            runs[f"{name} {n}"] = {
-                part: spread([getattr(leave, part) for leave in leaves])
-                for part in ("keys", "synapse", "clients", "waiting")
-            }
+            runs[f"{name} {n}"] = {part: spread([getattr(leave, part) for leave in leaves]) for part in PARTS}
     sizes = " ".join(str(n) for n in options.n)
     facts["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     facts |= {
         "command": f"python tests/benchmarks/simulate_against_synapse.py -n {sizes} --leaves {options.leaves}",
         "costs": {name: {"here": here, "model": NETWORK[name].value} for name, here in costs.items()},
-        "compared": rows,
+        "compared": [],
         "runs": runs,
     }
-    return facts
+    return again(facts)
 
 
 def describe(facts: dict[str, Any]) -> str:
     """The short tables."""
-    costs = [["Synapse works for", "here, ms", "in the model's table, ms"]]
+    costs = [["Synapse works for", "here, ms", "in the reports, ms"]]
     costs += [[name, f"{one['here'] * 1e3:.2f}", f"{one['model'] * 1e3:.2f}"] for name, one in facts["costs"].items()]
     rows = [DEVIATION_HEAD, *deviations(facts)]
     return "\n\n".join([table(rows), DEVIATION_EXPLAINED, table(costs), calibration_words(facts)])
@@ -278,9 +289,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, nargs="+", default=[20, 50], help="devices in the call (default 20 50)")
     parser.add_argument("--leaves", type=int, default=7, help="leaves to measure (default 7)")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="play the models anew beside the runs of FILE")
     add_output(parser)
     options = parser.parse_args()
-    facts = asyncio.run(measure(options))
+    facts = asyncio.run(measure(options)) if options.again is None else again(json.loads(options.again.read_text()))
     put_out(options, facts, describe(facts))
 
 

@@ -108,7 +108,7 @@ def _legend() -> str:
 
 def _calibration(facts: dict[str, Any]) -> str:
     lines = [rows.DEVIATION_HEAD, *rows.deviations(facts)]
-    costs = [["Synapse works for", "here, ms", "in the model's table, ms"]]
+    costs = [["Synapse works for", "here, ms", "in the reports, ms"]]
     costs += [[name, f"{one['here'] * 1e3:.2f}", f"{one['model'] * 1e3:.2f}"] for name, one in facts["costs"].items()]
     return "\n\n".join(
         [

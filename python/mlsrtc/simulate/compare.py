@@ -282,7 +282,8 @@ def _without_infinity(value: Any) -> Any:
 def read_calibration(path: Path) -> Mapping[str, Any]:
     """What `tests/benchmarks/simulate_against_synapse.py` has written. Raises ValueError for anything else."""
     value: Mapping[str, Any] = json.loads(path.read_text())
-    kinds = {"what": str, "n": int, "measured": float, "clients": float, "waiting": float, "model": float}
+    figures = ("measured", "clients", "waiting", "model", "reports")
+    kinds = {"what": str, "n": int} | dict.fromkeys(figures, float)
     try:
         sound = all(isinstance(item[name], kind) for item in value["compared"] for name, kind in kinds.items())
     except (KeyError, TypeError, IndexError):

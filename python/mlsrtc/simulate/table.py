@@ -123,12 +123,24 @@ def _growth_row(growth: Growth) -> tuple[str, ...]:
     )
 
 
-DEVIATION_HEAD = ("what", "n", "measured", "of which clients", "of which waiting", "model", "deviation")
+DEVIATION_HEAD = (
+    "what",
+    "n",
+    "measured",
+    "of which clients",
+    "of which waiting",
+    "model at these costs",
+    "deviation",
+    "model of the reports",
+    "deviation",
+)
 DEVIATION_EXPLAINED = (
     "All clients of a run are in one process, which no real ones are, and Synapse waits where the machine does other "
     "work: the deviation is that of the model from what was measured without the processor time of the clients and "
-    "without that waiting. The model's homeserver works as long for an event, a message and a sync as this Synapse was "
-    "seen to in the same run."
+    "without that waiting. It is told of two models. The homeserver of the first works as long for an event, a message "
+    "and a sync as this Synapse was seen to in the same run. The second is the one of every table and plot of `mlsrtc "
+    "simulate`: its homeserver works as long as the table of the network says, whatever this Synapse needs. Where it "
+    "is below zero, the reports tell too short what hangs on the homeserver."
 )
 
 
@@ -137,20 +149,24 @@ def deviations(calibration: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for item in (calibration or {}).get("compared", ()):
         rest = item["measured"] - item["clients"] - item["waiting"]
-        times = (f"{item[name]:.2f} s" for name in ("measured", "clients", "waiting", "model"))
-        off = f"{(item['model'] - rest) / rest:+.0%}" if rest > 0 else "-"
-        found.append((item["what"], str(item["n"]), *times, off))
+        times = (f"{item[name]:.2f} s" for name in ("measured", "clients", "waiting"))
+        models = (cell for name in ("model", "reports") for cell in _deviation(item[name], rest))
+        found.append((item["what"], str(item["n"]), *times, *models))
     return found
 
 
+def _deviation(model: float, rest: float) -> tuple[str, str]:
+    return f"{model:.2f} s", f"{(model - rest) / rest:+.0%}" if rest > 0 else "-"
+
+
 def calibration_words(calibration: Mapping[str, Any] | None) -> str:
-    """How busy the machine was when the runs were made, where they say so."""
+    """How busy the machine was before and after the runs, where they say so."""
     machine = (calibration or {}).get("machine", {})
     if not {"cores", "load_before", "load_after"} <= machine.keys():
         return ""
     return (
-        f"Measured with {machine['cores']} cores, at a load of {machine['load_before']:g} before and "
-        f"{machine['load_after']:g} after."
+        f"Measured with {machine['cores']} cores. The load of the last minute was {machine['load_before']:g} when the "
+        f"runs began, by what had run before them, and {machine['load_after']:g} when they ended."
     )
 
 
