@@ -143,7 +143,7 @@ class Policy:
     leave_debounce_limit: float = 1.0  # and never longer than this; batch_limit
     join_throttle: float = 10.0  # who joins is handed a key that is younger; js-sdk keyRotationGracePeriodMs
     ratchet_on_join: bool = False  # receivers have to try, and a joiner opens the key before as well: `ratchet`
-    share_in_lobby: bool = False  # hand out our key before Join is pressed
+    share_in_lobby: bool = False  # hand out our key before Join is pressed, which shows them that we looked
     key_transport: KeyTransport = KeyTransport.TO_DEVICE
     key_post_pause: float = 3.0  # before the same key is posted again, for who has joined; js-sdk's throttle until 2026
     key_messages_per_request: int = 20  # js-sdk
