@@ -65,8 +65,8 @@ def _growth_words(comparison: Comparison) -> str:
     real = "; ".join(f"{title}: to {n}" for title, n in most.items())
     return (
         "<p>A settled call of n: one leaves, and four minutes later another one joins. Models go to the greatest n; "
-        f"real machines as far as they were run ({escape(real)}). <em>Never</em>, <em>for ever</em>: not within eight "
-        "minutes.</p>"
+        f"real machines, all in one process, as far as they were run ({escape(real)}). "
+        "<em>Never</em>, <em>for ever</em>: not within eight minutes.</p>"
     )
 
 
