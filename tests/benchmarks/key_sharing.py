@@ -159,8 +159,8 @@ def page(n: int) -> str:
     lines = [
         "# Key sharing: what each optimisation saves",
         "",
-        "Written by `tests/benchmarks/key_sharing.py --write`, which says how it measures: the real state machines,",
-        "virtual time, 30 ms from each device to its homeserver. No figure depends on the machine.",
+        f"Written by `tests/benchmarks/key_sharing.py -n {n} --write`, which says how it measures: the real state",
+        "machines, virtual time, 30 ms from each device to its homeserver. No figure depends on the machine.",
         f"Measured at `{commit.strip()}` with {n} devices. [The how-to](../how-to/key-sharing.md) says what each does.",
         "",
         "| optimisation | scene | without | with |",
