@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show how models grow up to N devices (default 200; 0: not)",
     )
     parser.add_argument(
-        "--real-growth", type=int, default=20, metavar="N", help="and real machines up to N (default 20)"
+        "--real-growth", type=int, default=50, metavar="N", help="and real machines up to N (default 50)"
     )
     parser.add_argument(
         "--real-people",

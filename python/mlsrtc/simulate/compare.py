@@ -26,7 +26,7 @@ from mlsrtc.simulate.schemes import SCHEMES, Scheme
 from mlsrtc.simulate.trace import Stay, Trace, fewer
 
 GROWTH = (5, 10, 20, 50, 100, 200, 500, 1000)
-REAL_GROWTH = 20  # a real machine is grown to this size where nothing else is asked for
+REAL_GROWTH = 50  # a real machine is grown to this size where nothing else is asked for
 REAL_PEOPLE = 100  # and plays with so many of the trace's people: a device costs what a device costs, on one machine
 LEAVE_AT, JOIN_AT, COUNTED_TO, GROWN = 30.0, 270.0, 320.0, 510.0  # seconds
 
