@@ -108,7 +108,8 @@ async def test_what_is_shown_of_media_does_it(
         asyncio.timeout(2 * PATIENCE),
     ):
         sound = await other.track(one)
-        await one.until(lambda: other.member_id in one.call.members)  # earlier, a packet finds no key
+        # Earlier, a packet finds no key.
+        await one.until(lambda: other.member_id in one.call.members and one.call.members[other.member_id].keyed)
         running = [
             asyncio.create_task(job)
             for job in (
